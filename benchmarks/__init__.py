@@ -1,0 +1,1 @@
+"""Saliency methods scored on foreign objects in chest films: ``python -m benchmarks``."""
