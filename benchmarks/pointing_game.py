@@ -1,0 +1,322 @@
+"""The Pointing Game: does the maximum of a saliency map lie in, or near, an annotated object?
+
+Everything happens in one square frame (600 x 600 by default) onto which map and annotation are
+stretched, so that a tolerance in pixels means the same at any working size of the network.
+
+Two protocols (Ozer & Oksuz, MIDL 2021, and a repaired version of it) differ in two places:
+
+========== ==================================== ==============================================
+protocol   maps of gradient methods             several pixels share the maximum
+========== ==================================== ==============================================
+``paper``  clipped at their 99th percentile     the first in raster order
+``fair``   as they are                          one of them by chance, seeded for each image
+========== ==================================== ==============================================
+
+The clip leaves thousands of ties at the maximum of a gradient map, and raster order then prefers
+the top of the film; that handicaps those methods and is why ``fair`` exists.
+
+Pure functions first, a thin :class:`PointingGame` metric over them last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+from torchmetrics import Metric
+
+FRAME = 600
+TOLERANCES = (0, 15, 25)
+PROTOCOLS = ("paper", "fair")
+
+
+@dataclass(frozen=True)
+class Maxima:
+    """Where each of N maps is largest.
+
+    Attributes:
+        points: int64 ``(N, 2)``, column ``x`` and row ``y`` in the frame; ``(-1, -1)`` for a
+            map that is not finite.
+        finite: bool ``(N,)``, False when the map holds a NaN or an infinity.
+        constant: bool ``(N,)``, True when the map is finite and has one value only.
+    """
+
+    points: np.ndarray
+    finite: np.ndarray
+    constant: np.ndarray
+
+
+def clip_at_percentile(maps: Tensor, percentile: float = 99.0) -> Tensor:
+    """Clip each map from above at its own percentile and scale it to [0, 1].
+
+    This is the published post-processing of gradient methods. A map without any spread below
+    its percentile becomes zero everywhere; a map that is not finite stays not finite.
+
+    Args:
+        maps: ``(N, 1, h, w)``, any float dtype.
+        percentile: between 0 and 100, interpolated linearly between the two nearest values.
+
+    Returns:
+        float64 ``(N, 1, h, w)`` on the CPU.
+    """
+    maps = maps.detach().cpu().double()
+    flat = maps.flatten(1)
+    # One quantile call a map: torch limits the size of a single call to 16 million values.
+    high = torch.stack([row.quantile(percentile / 100) for row in flat]).view(-1, 1, 1, 1)
+    low = flat.amin(dim=1).view(-1, 1, 1, 1)
+    return _scale(torch.minimum(maps, high), low, high)
+
+
+def gaussian_smooth(maps: Tensor, sigma: float = 1.0, kernel: int = 11) -> Tensor:
+    """Smooth maps with a separable Gaussian; the border is mirrored without repeating the edge.
+
+    Args:
+        maps: ``(N, C, h, w)`` with ``h`` and ``w`` larger than ``kernel // 2``.
+        sigma: standard deviation in pixels of the map.
+        kernel: odd width of the window.
+
+    Returns:
+        Maps of the same shape and dtype.
+
+    Raises:
+        ValueError: ``kernel`` is even or too wide for the map.
+    """
+    half = kernel // 2
+    if kernel % 2 == 0 or min(maps.shape[-2:]) <= half:
+        raise ValueError(
+            f"kernel={kernel} must be odd and less than twice as wide as a map of {tuple(maps.shape[-2:])}"
+        )
+    offsets = torch.arange(-half, half + 1, dtype=maps.dtype, device=maps.device)
+    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    weights = weights / weights.sum()
+    n, channels, height, width = maps.shape
+    padded = F.pad(maps.reshape(n * channels, 1, height, width), (half,) * 4, mode="reflect")
+    smooth = F.conv2d(F.conv2d(padded, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
+    return smooth.reshape(n, channels, height, width)
+
+
+def find_maxima(
+    maps: Tensor,
+    *,
+    frame: int = FRAME,
+    protocol: str = "fair",
+    seed: int = 0,
+    image_ids: Sequence[int] | None = None,
+    smooth: bool = False,
+) -> Maxima:
+    """Stretch maps onto the frame (bilinear, ``align_corners=False``) and find one maximum each.
+
+    Args:
+        maps: ``(N, 1, h, w)``, any float dtype and size.
+        frame: side of the frame in pixels.
+        protocol: ``"paper"`` takes the first maximum in raster order, ``"fair"`` one of the
+            maxima by chance. A constant map is one tie over the whole frame.
+        seed: of the choice between ties.
+        image_ids: N numbers that name the images, so that the choice depends on ``seed`` and
+            the image alone, not on the batch it came in; positions in the batch by default.
+        smooth: smooth with :func:`gaussian_smooth` in the frame first.
+
+    Returns:
+        The points, and which maps were finite and constant.
+    """
+    _check_protocol(protocol)
+    if maps.ndim != 4 or maps.shape[1] != 1:
+        raise ValueError(f"maps must have the shape (N, 1, h, w), not {tuple(maps.shape)}")
+    ids = range(len(maps)) if image_ids is None else image_ids
+    maps = maps.detach().cpu().double()
+    flat = maps.flatten(1)
+    finite = torch.isfinite(flat).all(dim=1)
+    maps = torch.where(finite.view(-1, 1, 1, 1), maps, torch.zeros_like(maps))
+    low, high = maps.flatten(1).aminmax(dim=1)
+    constant = finite & (low == high)
+    # The maximum becomes exactly 1.0: a plateau at 1.0 stays exactly flat in the interpolation
+    # (its weights add up to one), so that rounding does not choose between ties.
+    maps = _scale(maps, low.view(-1, 1, 1, 1), high.view(-1, 1, 1, 1))
+    maps = F.interpolate(maps, size=(frame, frame), mode="bilinear", align_corners=False)
+    if smooth:
+        maps = gaussian_smooth(maps)
+    points = np.full((len(maps), 2), -1, dtype=np.int64)
+    for i, (plane, image_id) in enumerate(zip(maps[:, 0].numpy(), ids, strict=True)):
+        if finite[i]:
+            ties = np.arange(plane.size) if constant[i] else np.flatnonzero(plane == plane.max())
+            chosen = 0
+            if protocol == "fair" and len(ties) > 1:
+                chosen = int(np.random.default_rng((seed, image_id)).integers(len(ties)))
+            points[i] = ties[chosen] % frame, ties[chosen] // frame
+    return Maxima(points, finite.numpy(), constant.numpy())
+
+
+def distance_to_mask(x: int, y: int, mask: np.ndarray) -> float:
+    """Euclidean distance from a pixel to the nearest mask pixel, both on the integer grid.
+
+    Args:
+        x: column.
+        y: row.
+        mask: bool ``(height, width)``.
+
+    Returns:
+        0.0 inside the mask, infinity when the mask is empty.
+    """
+    rows, columns = np.nonzero(mask)
+    if len(rows) == 0:
+        return float("inf")
+    return float(np.sqrt(((rows - y) ** 2 + (columns - x) ** 2).min()))
+
+
+def is_hit(distance: np.ndarray | float, tolerance: float) -> np.ndarray:
+    """Say which distances are hits: strictly closer than the tolerance, or inside at tolerance 0.
+
+    A distance that is not a number (there was no point) is a miss.
+    """
+    distance = np.asarray(distance)
+    return distance == 0 if tolerance == 0 else distance < tolerance
+
+
+def chance_level(mask: np.ndarray, tolerances: Sequence[float] = TOLERANCES) -> list[float]:
+    """Share of the frame that is a hit, which is what a uniformly random point scores.
+
+    Args:
+        mask: bool ``(height, width)``.
+        tolerances: in pixels of the frame.
+
+    Returns:
+        One share for each tolerance.
+    """
+    rows, columns = np.nonzero(mask)
+    if len(rows) == 0:
+        return [0.0] * len(tolerances)
+    # Nothing beyond the largest tolerance can be a hit, so a margin of that width is enough.
+    margin = int(np.ceil(max(tolerances))) + 1
+    top, left = max(rows.min() - margin, 0), max(columns.min() - margin, 0)
+    crop = mask[top : rows.max() + margin + 1, left : columns.max() + margin + 1]
+    distance = distance_transform_edt(~crop)
+    return [float(is_hit(distance, tolerance).sum()) / mask.size for tolerance in tolerances]
+
+
+class PointingGame(Metric):
+    """Pointing Game accuracy at several tolerances, as a metric that may run under DDP.
+
+    An image without annotation is excluded and counted; a constant map plays (its point is a
+    tie over the whole frame) and is counted; a map that is not finite is a miss and is counted.
+
+    Args:
+        tolerances: in pixels of the frame; 0 means inside the annotation.
+        frame: side of the frame in pixels.
+        protocol: ``"paper"`` or ``"fair"``.
+        seed: of the choice between ties in ``"fair"``.
+        clip: clip each map at its 99th percentile first, as ``"paper"`` does to the maps of
+            gradient methods.
+        smooth: smooth each map in the frame first.
+        **kwargs: for :class:`torchmetrics.Metric`.
+
+    Example:
+        >>> metric = PointingGame(tolerances=(0, 15), frame=100)
+        >>> saliency = torch.zeros(1, 1, 100, 100)
+        >>> saliency[0, 0, 20, 30] = 1.0
+        >>> mask = torch.zeros(1, 100, 100, dtype=torch.bool)
+        >>> mask[0, 15:25, 35:45] = True
+        >>> metric.update(saliency, mask)
+        >>> result = metric.compute()
+        >>> float(result["accuracy_0"]), float(result["accuracy_15"]), int(result["images"])
+        (0.0, 1.0, 1)
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    hits: Tensor
+    chance: Tensor
+    images: Tensor
+    constant: Tensor
+    non_finite: Tensor
+    unannotated: Tensor
+
+    def __init__(
+        self,
+        tolerances: Sequence[int] = TOLERANCES,
+        frame: int = FRAME,
+        protocol: str = "fair",
+        seed: int = 0,
+        *,
+        clip: bool = False,
+        smooth: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        _check_protocol(protocol)
+        self.tolerances = tuple(tolerances)
+        self.frame, self.protocol, self.seed = frame, protocol, seed
+        self.clip, self.smooth = clip, smooth
+        count = torch.zeros(len(self.tolerances), dtype=torch.long)
+        self.add_state("hits", count, dist_reduce_fx="sum")
+        self.add_state("chance", count.double(), dist_reduce_fx="sum")
+        for name in ("images", "constant", "non_finite", "unannotated"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, maps: Tensor, masks: Tensor, image_ids: Sequence[int] | None = None) -> None:
+        """Play a batch.
+
+        Args:
+            maps: ``(N, 1, h, w)``, any float dtype and size.
+            masks: bool ``(N, frame, frame)``, the annotation stretched onto the frame.
+            image_ids: see :func:`find_maxima`; give them, and ties do not depend on batching.
+
+        Raises:
+            ValueError: the masks do not fit the frame or the maps.
+        """
+        if tuple(masks.shape) != (len(maps), self.frame, self.frame):
+            raise ValueError(
+                f"masks must have the shape {(len(maps), self.frame, self.frame)}, not {tuple(masks.shape)}"
+            )
+        if self.clip:
+            maps = clip_at_percentile(maps)
+        maxima = find_maxima(
+            maps,
+            frame=self.frame,
+            protocol=self.protocol,
+            seed=self.seed,
+            image_ids=image_ids,
+            smooth=self.smooth,
+        )
+        for i, mask in enumerate(masks.cpu().numpy().astype(bool)):
+            x, y = maxima.points[i].tolist()
+            if not mask.any():
+                self.unannotated += 1
+                continue
+            distance = distance_to_mask(x, y, mask) if maxima.finite[i] else np.nan
+            self.hits += torch.tensor([bool(is_hit(distance, t)) for t in self.tolerances]).to(self.hits)
+            self.chance += torch.tensor(chance_level(mask, self.tolerances)).to(self.chance)
+            self.images += 1
+            self.constant += int(maxima.constant[i])
+            self.non_finite += int(not maxima.finite[i])
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return ``accuracy_T`` and ``chance_T`` for each tolerance T, and the counts.
+
+        Accuracy and chance level are NaN when no image with an annotation was seen.
+        """
+        result = {}
+        for i, tolerance in enumerate(self.tolerances):
+            result[f"accuracy_{tolerance}"] = self.hits[i] / self.images
+            result[f"chance_{tolerance}"] = self.chance[i] / self.images
+        for name in ("images", "constant", "non_finite", "unannotated"):
+            result[name] = getattr(self, name)
+        return result
+
+
+def _check_protocol(protocol: str) -> None:
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
+
+
+def _scale(maps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Scale [low, high] to [0, 1]; zeros where the two are equal."""
+    spread = high - low
+    return (maps - low) / torch.where(spread == 0, torch.ones_like(spread), spread)

@@ -1,0 +1,152 @@
+"""The report of a run: table in the terminal, as CSV, Markdown and JSON, and the picture of overlays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.config import Config
+from benchmarks.errors import UserError
+from benchmarks.figures import draw_overlays
+from benchmarks.methods import METHODS, select_methods
+from benchmarks.pointing_game import FRAME, PROTOCOLS, TOLERANCES
+from benchmarks.run_directory import read_json, write_json
+from benchmarks.score import open_job, open_store, write_parquet
+from benchmarks.statistics import RESAMPLES, mean_chance, status_counts, summarise
+
+MAIN_TOLERANCE = 15
+
+
+def report(config: Config) -> None:
+    """Write ``summary.csv``, ``summary.md``, ``summary.json``, ``overlays.png`` and print the table.
+
+    Args:
+        config: of a run with scores.
+
+    Raises:
+        UserError: there are no complete scores under this configuration.
+    """
+    job = open_job(config)
+    store = open_store(config, job)
+    scores, chance, failures = store.scores(), store.chance(), store.failures()
+    table = summarise(scores, config.seed, list(METHODS)) if len(scores) else scores
+    images = len(job.positives)
+    if table.empty or int(table["images"].iloc[0]) < images:
+        raise UserError(
+            f"{config.out} holds no complete scores of this configuration: run `python -m benchmarks score` "
+            "with the same options first"
+        )
+    write_parquet(store, config.out / "scores.parquet")
+    store.close()
+    for method in select_methods(config.methods):
+        if method.name not in set(table["method"]):
+            failures.setdefault(method.name, "not scored on all films")
+    content = {
+        "classifier": _classifier(config),
+        "images": images,
+        "films_without_annotation_excluded": len(job.films.records) - images,
+        "frame": FRAME,
+        "truth": config.truth,
+        "chance": {str(tolerance): level for tolerance, level in mean_chance(chance).items()},
+        "methods_that_could_not_run": failures,
+        "maps": {protocol: status_counts(scores, protocol).to_dict(orient="index") for protocol in PROTOCOLS},
+        "rows": table.to_dict(orient="records"),
+    }
+    table.to_csv(config.out / "summary.csv", index=False, float_format="%.6g")
+    write_json(config.out / "summary.json", content)
+    (config.out / "summary.md").write_text(markdown(content, config), encoding="utf-8")
+    print_table(content)
+    drawn = [method for method in select_methods(config.methods) if method.name in set(table["method"])]
+    draw_overlays(job, drawn, scores, config.out / "overlays.png")
+
+
+def ranked(table: pd.DataFrame) -> list[str]:
+    """Methods of one protocol, the best at the main tolerance first."""
+    main = table[table["tolerance"] == MAIN_TOLERANCE]
+    return list(main.sort_values("accuracy", ascending=False, kind="stable")["method"])
+
+
+def cells(content: dict[str, Any], protocol: str) -> list[list[str]]:
+    """The table of one protocol as text, a header first, chance last."""
+    table = pd.DataFrame(content["rows"])
+    table = table[table["protocol"] == protocol].set_index(["method", "tolerance"])
+    maps = content["maps"][protocol]
+    result = [["method", *(_tolerance(t) for t in TOLERANCES), "s / image", "constant", "not finite"]]
+    for method in ranked(table.reset_index()):
+        row = [method]
+        for tolerance in TOLERANCES:
+            entry = table.loc[(method, tolerance)]
+            row.append(f"{100 * entry.accuracy:.1f} [{100 * entry.ci_low:.1f}, {100 * entry.ci_high:.1f}]")
+        row += [f"{entry.seconds_per_image:.3f}", str(maps[method]["constant"]), str(maps[method]["non_finite"])]
+        result.append(row)
+    result.append(["(chance)", *(f"{100 * content['chance'][str(t)]:.1f}" for t in TOLERANCES), "", "", ""])
+    return result
+
+
+def markdown(content: dict[str, Any], config: Config) -> str:
+    """The report as Markdown."""
+    classifier = content["classifier"]
+    lines = [
+        f"# Pointing Game on {content['images']} annotated test films",
+        "",
+        f"Classifier {config.arch} at {config.image_size} x {config.image_size}: test AUC {classifier['auc']:.3f}, "
+        f"accuracy {classifier['accuracy']:.3f}. "
+        f"{content['films_without_annotation_excluded']} test films without annotation are left out.",
+        "",
+        f"Accuracy in percent with its 95 % bootstrap interval ({RESAMPLES} resamples of the films): the maximum of "
+        f"the map for the predicted class lies in an annotated {config.truth}, or closer than the tolerance to it, "
+        f"in a frame of {content['frame']} x {content['frame']} pixels. "
+        "Chance is what a uniformly random point scores. Seconds are the median over batches.",
+        "Chance is what a uniformly random point scores. Seconds are the median over batches.",
+        "",
+    ]
+    notes = {
+        "fair": "maps as they are; ties are resolved by chance at a fixed seed",
+        "paper": "maps of gradient methods are clipped at the 99th percentile; of several maxima the first counts",
+    }
+    for protocol in reversed(PROTOCOLS):
+        head, *body = cells(content, protocol)
+        lines += [f"## Protocol `{protocol}`", "", notes[protocol] + ".", ""]
+        lines += [_row(head), _row(["---", *["---:"] * (len(head) - 1)]), *(_row(row) for row in body), ""]
+    if content["methods_that_could_not_run"]:
+        lines += ["## Methods that could not run", ""]
+        lines += [f"- `{method}`: {reason}" for method, reason in content["methods_that_could_not_run"].items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def print_table(content: dict[str, Any]) -> None:
+    """Print the table to the terminal, narrow enough for 80 columns: the interval at the main tolerance only."""
+    console = Console()
+    main = 1 + TOLERANCES.index(MAIN_TOLERANCE)
+    for protocol in reversed(PROTOCOLS):
+        head, *body = cells(content, protocol)
+        title = f"Pointing Game on {content['images']} films, accuracy in % [95 % interval], protocol {protocol}"
+        table = Table(title=title, title_justify="left")
+        for i, name in enumerate(head[:-2]):
+            table.add_column(name.removeprefix("within "), justify="right" if i else "left", no_wrap=True)
+        for row in body:
+            short = [text if i in (0, main) else text.partition(" [")[0] for i, text in enumerate(row[:-2])]
+            table.add_row(*short, end_section=row is body[-2])
+        console.print(table)
+    for method, counts in content["maps"]["fair"].items():
+        if any(counts.values()):
+            console.print(f"{method}: {counts['constant']} constant maps, {counts['non_finite']} not finite")
+    for method, reason in content["methods_that_could_not_run"].items():
+        console.print(f"{method} could not run: {reason}", markup=False)
+
+
+def _classifier(config: Config) -> dict[str, Any]:
+    measured = read_json(config.classifier_dir / "classifier.json")
+    return {name: measured[name] for name in ("auc", "accuracy", "split")}
+
+
+def _tolerance(tolerance: int) -> str:
+    return f"within {tolerance} px" if tolerance else "inside"
+
+
+def _row(row: list[str]) -> str:
+    return f"| {' | '.join(row)} |"
