@@ -1,0 +1,10 @@
+"""NormGrad saliency maps as Captum-compatible attribution classes."""
+
+from __future__ import annotations
+
+from normgrad_attr.attribution import CombinedNormGrad, NormGrad
+from normgrad_attr.tokens import tokens_to_map
+
+__version__ = "0.1.0"
+
+__all__ = ["CombinedNormGrad", "NormGrad", "tokens_to_map"]

@@ -1,0 +1,430 @@
+"""NormGrad for one or several layers, and its combination over layers, as Captum attribution classes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from normgrad_attr._captum import GradientAttribution, LayerAttribution, log_usage
+from normgrad_attr.aggregate import AGGREGATES, check_aggregate
+from normgrad_attr.capture import Captured, capture
+from normgrad_attr.combine import check_combination, combine_maps, layer_weights
+from normgrad_attr.extract import EXTRACTS, Summands, check_extract, virtual_identity
+from normgrad_attr.layer_extract import layer_summands
+from normgrad_attr.layers import name_of, resolve
+from normgrad_attr.tokens import infer_grid, looks_like_tokens, tokens_to_map
+
+Layer = nn.Module | str
+Maps = Tensor | tuple[Tensor, ...]
+
+
+class NormGrad(LayerAttribution, GradientAttribution):
+    r"""NormGrad: how much each location of a layer contributes to the gradient of a (virtual) layer's weights.
+
+    With activation ``x`` and gradient ``g`` of the target, an identity layer imagined behind the layer has a weight
+    gradient that is a sum over locations; the map is the size of each location's summand. ``extract`` chooses the
+    imagined layer, ``aggregate`` what is taken for size. The default, a 1x1 convolution and the Frobenius norm, is
+    :math:`\|g_u\| \, \|x_u\|`.
+
+    It is used like :class:`captum.attr.LayerGradCam`, and costs one forward and one backward down to the earliest
+    layer, whatever the number of layers.
+
+    Args:
+        forward_func: The model, or a function around it.
+        layer: A module, its dotted name (``"layer4.1"``), or a list of modules and names.
+        device_ids: Order of the devices, only if ``forward_func`` hides a DataParallel model.
+        extract: ``"bias"``, ``"scaling"``, ``"conv1x1"`` (default), ``"conv3x3"``, ``"depthwise_conv3x3"`` (any odd
+            kernel size), or ``"layer"`` for the layer's own weights, no virtual identity.
+        aggregate: ``"norm"`` (default, NormGrad), ``"positive_norm"`` (selective NormGrad), ``"sum"`` (with
+            ``"scaling"``: the linear approximation) or ``"max"``.
+        channel_dim: Dimension of the channels in the layer's output: None or 1 for feature maps, -1 for tokens.
+
+    Raises:
+        ValueError: Unknown extract, aggregate or layer name.
+        TypeError: A layer that is neither module nor name.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from normgrad_attr import NormGrad
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+        >>> model = model.eval()
+        >>> NormGrad(model, "1").attribute(torch.rand(4, 3, 32, 32), target=1).shape
+        torch.Size([4, 1, 30, 30])
+
+    References:
+        Rebuffi, Fong, Ji, Vedaldi: There and Back Again: Revisiting Backpropagation Saliency Methods. CVPR 2020,
+        arXiv:2004.02866. On chest X-rays: Ozer, Oksuz: Explainable Image Quality Analysis of Chest X-Rays. MIDL 2021.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Tensor],
+        layer: Layer | list[Layer] | tuple[Layer, ...],
+        device_ids: list[int] | None = None,
+        *,
+        extract: str = "conv1x1",
+        aggregate: str = "norm",
+        channel_dim: int | None = None,
+    ) -> None:
+        if extract != "layer":
+            check_extract(extract)
+        check_aggregate(aggregate)
+        resolved: nn.Module | list[nn.Module]
+        if isinstance(layer, (list, tuple)):
+            if not layer:
+                raise ValueError("The list of layers is empty; give at least one layer.")
+            resolved = [resolve(forward_func, one) for one in layer]
+        else:
+            resolved = resolve(forward_func, layer)
+        LayerAttribution.__init__(self, forward_func, resolved, device_ids)
+        GradientAttribution.__init__(self, forward_func)
+        self.extract = extract
+        self.aggregate = aggregate
+        self.channel_dim = channel_dim
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Any = None,
+        additional_forward_args: Any = None,
+        attribute_to_layer_input: bool = False,
+        grad_kwargs: dict[str, Any] | None = None,
+    ) -> Maps | list[Maps]:
+        r"""Compute the map of each layer.
+
+        Args:
+            inputs: Input of ``forward_func``, (N, ...), or a tuple of such.
+            target: Which output to explain: an index for all samples, a list or 1-D tensor of one index for each, a
+                tuple or list of tuples for outputs of more dimensions, or None if the output is one number for each
+                sample.
+            additional_forward_args: Further arguments of ``forward_func``.
+            attribute_to_layer_input: Take the layer's input for ``x`` instead of its output.
+            grad_kwargs: Further arguments of :func:`torch.autograd.grad`, such as ``{"create_graph": True}`` for maps
+                that can be differentiated, or ``{"materialize_grads": True}`` to have zeros for a layer without
+                influence.
+
+        Returns:
+            (N, 1, \*spatial) at the layer's resolution; a tuple of them if the layer has several output tensors; a
+            list of either, in the given order, if a list of layers was given. Computed in float32 at least, returned
+            in the dtype of ``inputs``, detached unless ``create_graph`` is set.
+
+        Raises:
+            RuntimeError: A layer that did not run, ran twice or does not influence the target; inference mode.
+            TypeError: A layer or model output that is not made of floating-point tensors.
+            ValueError: Empty batch; scripted model; tokens without ``channel_dim``.
+            AssertionError, IndexError: A target that does not fit the output, as in Captum.
+        """
+        maps = self._maps(
+            [(self.extract, self.aggregate)],
+            inputs,
+            target,
+            additional_forward_args,
+            attribute_to_layer_input,
+            grad_kwargs,
+        )
+        return maps[self.extract, self.aggregate]
+
+    def attribute_grid(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Any = None,
+        additional_forward_args: Any = None,
+        attribute_to_layer_input: bool = False,
+        grad_kwargs: dict[str, Any] | None = None,
+        *,
+        extracts: Sequence[str] = EXTRACTS,
+        aggregates: Sequence[str] = tuple(AGGREGATES),
+    ) -> dict[tuple[str, str], Maps | list[Maps]]:
+        """Compute many cells of the extract x aggregate grid from one pass.
+
+        Args:
+            inputs: As in :meth:`attribute`, like the next four.
+            target: See there.
+            additional_forward_args: See there.
+            attribute_to_layer_input: See there.
+            grad_kwargs: See there.
+            extracts: Extracts to compute, all virtual ones by default.
+            aggregates: Aggregates to compute, all by default.
+
+        Returns:
+            What :meth:`attribute` returns, for each pair ``(extract, aggregate)``.
+
+        Raises:
+            ValueError: Unknown extract or aggregate, and whatever :meth:`attribute` raises.
+
+        Examples:
+            >>> import torch
+            >>> from torch import nn
+            >>> from normgrad_attr import NormGrad
+            >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(2)).eval()
+            >>> maps = NormGrad(model, "0").attribute_grid(torch.rand(1, 3, 8, 8), target=0)
+            >>> len(maps), maps["scaling", "sum"].shape
+            (20, torch.Size([1, 1, 6, 6]))
+        """
+        for extract in extracts:
+            if extract != "layer":
+                check_extract(extract)
+        for aggregate in aggregates:
+            check_aggregate(aggregate)
+        cells = [(extract, aggregate) for extract in extracts for aggregate in aggregates]
+        return self._maps(cells, inputs, target, additional_forward_args, attribute_to_layer_input, grad_kwargs)
+
+    def _maps(
+        self,
+        cells: Sequence[tuple[str, str]],
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Any,
+        additional_forward_args: Any,
+        attribute_to_layer_input: bool,
+        grad_kwargs: dict[str, Any] | None,
+        dtype: torch.dtype | None = None,
+    ) -> dict[tuple[str, str], Maps | list[Maps]]:
+        """Maps of some cells of the grid; in ``dtype``, by default that of the inputs."""
+        own_weights = any(extract == "layer" for extract, _ in cells)
+        if own_weights and attribute_to_layer_input:
+            raise ValueError(
+                "extract='layer' takes the layer's input and its output's gradient as they are; leave "
+                "attribute_to_layer_input at False."
+            )
+        several = isinstance(self.layer, list)
+        layers = self.layer if several else [self.layer]
+        captured = capture(
+            self.forward_func,
+            layers,
+            inputs,
+            target,
+            additional_forward_args,
+            device_ids=self.device_ids,
+            attribute_to_layer_input=attribute_to_layer_input,
+            keep_layer_input=own_weights,
+            grad_kwargs=grad_kwargs,
+        )
+        result: dict[tuple[str, str], Maps | list[Maps]] = {}
+        for extract in dict.fromkeys(extract for extract, _ in cells):
+            summands = [
+                [self._summands(extract, layer, on_device) for on_device in by_device]
+                for layer, by_device in zip(layers, captured, strict=True)
+            ]
+            for aggregate in dict.fromkeys(a for e, a in cells if e == extract):
+                maps = [
+                    _gather([tuple(AGGREGATES[aggregate](s) for s in on_device) for on_device in by_device])
+                    for by_device in summands
+                ]
+                maps = [tuple(m.to(dtype or _dtype(inputs, m)) for m in one) for one in maps]
+                self._warn_if_not_finite(layers, maps)
+                formatted = [one[0] if len(one) == 1 else one for one in maps]
+                result[extract, aggregate] = formatted if several else formatted[0]
+        return result
+
+    def _summands(self, extract: str, layer: nn.Module, captured: Captured) -> list[Summands]:
+        """Summands of each of the layer's tensors, channels in dimension 1."""
+        if extract == "layer":
+            return [layer_summands(layer, captured, name_of(self.forward_func, layer))]
+        pairs = zip(captured.activations, captured.gradients, strict=True)
+        summands = []
+        for x, g in pairs:
+            dim = self._channel_dim_of(layer, x)
+            summands.append(virtual_identity(x.movedim(dim, 1), g.movedim(dim, 1), extract))
+        return summands
+
+    def _channel_dim_of(self, layer: nn.Module, x: Tensor) -> int:
+        if x.dim() < 2:
+            raise ValueError(
+                f"Layer {name_of(self.forward_func, layer)} gives a tensor of shape {tuple(x.shape)}, which has no "
+                "channels; choose a layer with an activation of shape (N, C, ...)."
+            )
+        if self.channel_dim is not None:
+            if not -x.dim() <= self.channel_dim < x.dim() or self.channel_dim % x.dim() == 0:
+                raise ValueError(
+                    f"channel_dim={self.channel_dim} does not fit the activation of shape {tuple(x.shape)} of layer "
+                    f"{name_of(self.forward_func, layer)}; use 1 for feature maps or -1 for tokens."
+                )
+            return self.channel_dim
+        if looks_like_tokens(layer, x):
+            raise ValueError(
+                f"Layer {name_of(self.forward_func, layer)} gives tokens or channels-last features of shape "
+                f"{tuple(x.shape)}, whose channels are in the last dimension; pass channel_dim=-1 (or channel_dim=1 "
+                "if they are not)."
+            )
+        return 1
+
+    def _warn_if_not_finite(self, layers: Sequence[nn.Module], maps: Sequence[tuple[Tensor, ...]]) -> None:
+        for layer, tensors in zip(layers, maps, strict=True):
+            if not all(bool(t.isfinite().all()) for t in tensors):
+                warnings.warn(
+                    f"The map of layer {name_of(self.forward_func, layer)} has values that are not finite; look for "
+                    "NaN or overflow in the model's activations and in the target's gradient.",
+                    stacklevel=5,
+                )
+
+
+class CombinedNormGrad(GradientAttribution):
+    """NormGrad of several layers in one map at the input's resolution.
+
+    All layers' maps come from one forward and one backward. Each is resized linearly to the input's size and scaled
+    to [0, 1] for each sample by itself; then they are multiplied (each to the power of its weight) or added, and the
+    result is scaled to [0, 1] again. Deep layers know what, early ones where: the product keeps what all agree on.
+
+    A layer whose map is constant for a sample is left out of that sample's product, with a warning.
+
+    Args:
+        forward_func: The model, or a function around it.
+        layers: Modules or dotted names, from early to late.
+        device_ids: Order of the devices, only if ``forward_func`` hides a DataParallel model.
+        extract: As in :class:`NormGrad`.
+        aggregate: As in :class:`NormGrad`.
+        combine: ``"product"`` (default) or ``"sum"``.
+        weights: ``"uniform"`` (1/L each), ``"linear"`` (l/L normalised, later layers more), or one number for each
+            layer, used as given; ones give the plain product.
+        channel_dim: As in :class:`NormGrad`. With -1 and tokens (N, T, C), the patch grid is inferred from the input's
+            size, and class and register tokens in front are dropped.
+
+    Raises:
+        ValueError: Unknown extract, aggregate, combination, weights or layer name.
+        TypeError: A layer that is neither module nor name.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from normgrad_attr import CombinedNormGrad
+        >>> features = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.ReLU())
+        >>> model = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2)).eval()
+        >>> method = CombinedNormGrad(model, ["0.1", "0.4"])
+        >>> method.attribute(torch.rand(4, 3, 32, 32), target=1).shape
+        torch.Size([4, 1, 32, 32])
+
+    References:
+        Rebuffi, Fong, Ji, Vedaldi: There and Back Again: Revisiting Backpropagation Saliency Methods. CVPR 2020,
+        arXiv:2004.02866, section 3.4.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Tensor],
+        layers: Sequence[Layer],
+        device_ids: list[int] | None = None,
+        *,
+        extract: str = "conv1x1",
+        aggregate: str = "norm",
+        combine: str = "product",
+        weights: str | Sequence[float] = "uniform",
+        channel_dim: int | None = None,
+    ) -> None:
+        GradientAttribution.__init__(self, forward_func)
+        if isinstance(layers, (str, nn.Module)):
+            layers = [layers]
+        self.normgrad = NormGrad(
+            forward_func, list(layers), device_ids, extract=extract, aggregate=aggregate, channel_dim=channel_dim
+        )
+        check_combination(combine)
+        layer_weights(weights, len(layers))
+        self.combine = combine
+        self.weights = weights
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Any = None,
+        additional_forward_args: Any = None,
+        attribute_to_layer_input: bool = False,
+        output_size: Sequence[int] | None = None,
+        expand_as_inputs: bool = False,
+        grad_kwargs: dict[str, Any] | None = None,
+    ) -> Maps:
+        r"""Compute the combined map.
+
+        Args:
+            inputs: Input of ``forward_func``, (N, C, \*spatial), or a tuple of such.
+            target: As in :meth:`NormGrad.attribute`.
+            additional_forward_args: As in :meth:`NormGrad.attribute`.
+            attribute_to_layer_input: Take the layers' inputs for ``x`` instead of their outputs.
+            output_size: Spatial size of the map, by default the input's.
+            expand_as_inputs: Repeat the map over the input's channels, as :func:`captum.metrics.infidelity` needs.
+            grad_kwargs: Further arguments of :func:`torch.autograd.grad`.
+
+        Returns:
+            (N, 1, \*output_size) in [0, 1], contiguous, in the dtype of ``inputs``; (N, C, \*spatial) with
+            ``expand_as_inputs``. A tuple with one map for each input if ``inputs`` is a tuple. Zeros for a sample
+            whose maps are all constant.
+
+        Raises:
+            ValueError: Maps that cannot be resized to the input, ``expand_as_inputs`` with another ``output_size``,
+                and whatever :meth:`NormGrad.attribute` raises.
+        """
+        tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+        cell = (self.normgrad.extract, self.normgrad.aggregate)
+        # Full precision up to the end: half-precision maps would lose what the scaling brings out.
+        precision = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+        maps = self.normgrad._maps(
+            [cell], inputs, target, additional_forward_args, attribute_to_layer_input, grad_kwargs, precision
+        )[cell]
+        results = tuple(self._fit(maps, t, output_size, expand_as_inputs, i) for i, t in enumerate(tensors))
+        return results if isinstance(inputs, tuple) else results[0]
+
+    def _fit(
+        self, maps: Any, input_: Tensor, output_size: Sequence[int] | None, expand_as_inputs: bool, number: int
+    ) -> Tensor:
+        """The combined map at the size of one input."""
+        size = tuple(input_.shape[2:] if output_size is None else output_size)
+        if not size:
+            raise ValueError(
+                f"Input {number} of shape {tuple(input_.shape)} has no spatial size to give the map; pass output_size, "
+                "or move that input to additional_forward_args."
+            )
+        laid_out = [self._on_grid(m, layer, size, len(input_)) for m, layer in zip(maps, self.layers, strict=True)]
+        combined = combine_maps(laid_out, size, combine=self.combine, weights=self.weights).to(_dtype(input_, maps[0]))
+        if not expand_as_inputs:
+            return combined
+        if tuple(input_.shape[2:]) != size:
+            raise ValueError(
+                f"expand_as_inputs needs maps at the input's size {tuple(input_.shape[2:])}; leave output_size out."
+            )
+        return combined.expand_as(input_).contiguous()
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The layers whose maps are combined."""
+        layers: list[nn.Module] = self.normgrad.layer
+        return layers
+
+    def _on_grid(self, layer_map: Any, layer: nn.Module, size: tuple[int, ...], batch: int) -> Tensor:
+        """A layer's map with as many spatial dimensions as the output."""
+        name = name_of(self.forward_func, layer)
+        if isinstance(layer_map, tuple):
+            raise ValueError(
+                f"Layer {name} has {len(layer_map)} output tensors, so it is not clear which map to combine; choose a "
+                "layer with one, or combine NormGrad's maps with functional.combine_maps."
+            )
+        if len(layer_map) != batch:
+            raise ValueError(
+                f"Layer {name} gives {len(layer_map)} maps for a batch of {batch}; its first dimension is not the "
+                "batch, so choose another layer."
+            )
+        if layer_map.dim() == 3 and len(size) == 2 and self.normgrad.channel_dim is not None:
+            return tokens_to_map(layer_map, infer_grid(layer_map.shape[2], size))
+        if layer_map.dim() - 2 != len(size):
+            raise ValueError(
+                f"Layer {name} gives maps of shape {tuple(layer_map.shape)}, which do not lie on an output of size "
+                f"{size}; choose layers with as many spatial dimensions (tokens: channel_dim=-1)."
+            )
+        return torch.as_tensor(layer_map)
+
+
+def _dtype(inputs: Tensor | tuple[Tensor, ...], computed: Tensor) -> torch.dtype:
+    """Dtype for the maps: that of the first floating-point input, else what they were computed in."""
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    return next((t.dtype for t in tensors if t.dtype.is_floating_point), computed.dtype)
+
+
+def _gather(by_device: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Concatenate the parts of the batch that DataParallel's devices computed, on the first device."""
+    if len(by_device) == 1:
+        return by_device[0]
+    return tuple(torch.cat([part.to(parts[0].device) for part in parts]) for parts in zip(*by_device, strict=True))
