@@ -1,0 +1,174 @@
+"""Command line of the benchmark: ``python -m benchmarks run|data|train|score|report``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.config import PRESETS, Config, make_config
+from benchmarks.errors import UserError
+
+COMMANDS = {
+    "run": "data, train, score and report, one after the other; goes on where a stopped run stood",
+    "data": "write the synthetic set, or check the annotations of --data",
+    "train": "train the classifier and measure it on the test split",
+    "score": "apply the attribution methods to the positive test films and keep one row per film and method",
+    "report": "make the table and the figures from the scores",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The argument parser; settings that are not given are absent from its result."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Train a chest X-ray classifier and find out where its attribution maps point.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, description in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=description, description=description[0].upper() + description[1:] + ".",
+            argument_default=argparse.SUPPRESS,
+        )  # fmt: skip
+        _add_common(command)
+        if name in ("run", "train"):
+            _add_training(command)
+        if name in ("run", "score", "report"):
+            _add_scoring(command)
+        if name == "score":
+            command.add_argument("--checkpoint", type=Path, metavar="RUN", help="score the classifier of this run")
+        if name in ("run", "train", "score"):
+            _add_devices(command)
+    return parser
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--preset", choices=sorted(PRESETS), help="default: synthetic")
+    command.add_argument("--out", type=Path, metavar="DIR", help="run directory; default: runs/PRESET")
+    command.add_argument(
+        "--data", type=Path, metavar="DIR", help="films in Object-CXR layout; default: a synthetic set"
+    )
+    command.add_argument("--data-seed", type=int, metavar="N", help="seed of the synthetic set")
+    command.add_argument("--seed", type=int, metavar="N", help="seed of training and scoring")
+    command.add_argument("--limit", type=int, metavar="N", help="films per split, for a trial")
+    command.add_argument("--quiet", action="store_true", help="no progress bars")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_training(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--arch", metavar="NAME", help="a torchvision classifier, or slim_resnet18")
+    command.add_argument("--weights", metavar="W", help="imagenet, none, or a file with a state dict")
+    command.add_argument("--image-size", type=int, metavar="PX", help="side of the network's input")
+    command.add_argument("--epochs", type=int, metavar="N", help="passes over the training split")
+    command.add_argument("--batch-size", type=int, metavar="N", help="films per training step, over all devices")
+
+
+def _add_scoring(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--methods", type=_names, metavar="A,B", help="methods or sets of methods; default: paper")
+    command.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
+    command.add_argument("--score-batch-size", type=int, metavar="N", help="films per batch while scoring")
+
+
+def _add_devices(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("devices and machines (Lightning's values)")
+    group.add_argument("--accelerator", metavar="A", help="auto, cpu, gpu ...")
+    group.add_argument("--devices", metavar="D", help="number of devices or processes per machine, or auto")
+    group.add_argument("--num-nodes", type=int, metavar="N", help="number of machines")
+    group.add_argument("--strategy", metavar="S", help="auto, ddp ...")
+    group.add_argument("--threads", type=int, metavar="N", help="threads of torch")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
+def configure(command: str, settings: dict[str, Any]) -> Config:
+    """Settings of a command: the preset's for ``run``, ``data`` and ``train``, the run directory's for the others.
+
+    Raises:
+        UserError: Settings that make no sense, or that differ from those of the run directory.
+    """
+    preset = settings.pop("preset", None)
+    if command in ("run", "data", "train"):
+        return make_config(preset or "synthetic", settings)
+
+    from benchmarks.run_directory import open_existing
+
+    out = settings.pop("out", None) or settings.get("checkpoint") or PRESETS[preset or "synthetic"]["out"]
+    return open_existing(out, settings)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The command line without the program's name; ``None`` takes ``sys.argv``.
+
+    Returns:
+        The exit code: 0, 2 after an error of the user or the machine, 130 after Ctrl-C.
+    """
+    settings = vars(build_parser().parse_args(arguments))
+    command, debug = settings.pop("command"), settings.pop("debug", False)
+    try:
+        config = configure(command, settings)
+        if config.threads is not None:
+            import torch
+
+            torch.set_num_threads(config.threads)
+        STEPS[command](config)
+    except (UserError, OSError, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        if isinstance(error, KeyboardInterrupt):
+            print("Stopped; the same command goes on from here.", file=sys.stderr)
+            return 130
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+# Each step imports what it needs itself: `--help` and errors of the command line answer at once, without torch.
+def _data(config: Config) -> None:
+    from benchmarks.prepare import prepare
+
+    prepare(config)
+
+
+def _train(config: Config) -> None:
+    from benchmarks.run_directory import open_run
+    from benchmarks.train import train
+
+    _data(config)
+    open_run(config)
+    train(config)
+
+
+def _score(config: Config) -> None:
+    from benchmarks.score import score
+
+    score(config)
+
+
+def _report(config: Config) -> None:
+    from benchmarks.report import report
+
+    report(config)
+
+
+def _run(config: Config) -> None:
+    for step in (_train, _score, _report):
+        step(config)
+
+
+STEPS: dict[str, Callable[[Config], None]] = {
+    "run": _run,
+    "data": _data,
+    "train": _train,
+    "score": _score,
+    "report": _report,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""The data step: write the synthetic set once, or read a given set through."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.config import Config, flag
+from benchmarks.data.object_cxr import read_split
+from benchmarks.errors import UserError
+from benchmarks.run_directory import SPLITS, read_json, write_json
+
+MANIFEST = "manifest.json"
+
+
+def prepare(config: Config) -> None:
+    """Make sure that the films of a run are there.
+
+    The synthetic set is written below the run directory; its manifest comes last, so that a set without one is known to
+    be half-written and is made anew.
+
+    Raises:
+        UserError: The given set cannot be read, or the folder has a synthetic set of other settings.
+    """
+    if config.data is None and config.checkpoint is None:
+        from benchmarks.data.synthetic import write_synthetic
+
+        _write_once(config, write_synthetic)
+    for split in SPLITS:
+        records = read_split(config.data_root, split, config.limit)
+        with_objects = sum(record.label for record in records)
+        print(f"{split}: {len(records)} films, {with_objects} with objects")
+
+
+def _write_once(config: Config, write: Callable[..., None]) -> None:
+    root = config.data_root
+    manifest: dict[str, Any] = {
+        "film_counts": list(config.split_counts().values()),
+        "film_size": config.film_size,
+        "data_seed": config.data_seed,
+    }
+    if (root / MANIFEST).exists():
+        _refuse_other(root, read_json(root / MANIFEST), manifest)
+        return
+    if root.exists():
+        shutil.rmtree(root)
+    write(root, counts=config.split_counts(), size=config.film_size, seed=config.data_seed)
+    write_json(root / MANIFEST, manifest)
+
+
+def _refuse_other(root: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    for name, value in new.items():
+        if old.get(name) != value:
+            shown = "--limit or film counts" if name == "film_counts" else flag(name)
+            raise UserError(
+                f"{root} was written with {shown} {old.get(name)}, not {value}: choose another --out, or delete it."
+            )

@@ -1,0 +1,148 @@
+"""The run directory: settings, versions, and files that are either whole or absent."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.config import FREE_SETTINGS, Config, check, flag, from_dict
+from benchmarks.data.object_cxr import read_split
+from benchmarks.errors import UserError
+
+SPLITS = ("train", "dev", "test")
+PACKAGES = ("torch", "torchvision", "captum", "numpy", "lightning", "torchmetrics")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file so that a reader, or a run killed at any moment, finds it whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: The file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{path} is not a JSON file: delete the run directory and start again.") from None
+
+
+def annotation_digest(root: Path, limit: int | None) -> str:
+    """Digest of the names and annotations of all splits, which identifies a data set wherever it lies."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for record in read_split(root, split, limit):
+            digest.update(repr((split, record.name, record.shapes)).encode())
+    return digest.hexdigest()
+
+
+def open_run(config: Config) -> None:
+    """Make the run directory, or check that the existing one belongs to the same settings and data.
+
+    Args:
+        config: The settings; the data must be in place.
+
+    Raises:
+        UserError: The directory holds results of other settings, or of other data.
+    """
+    content = config.to_dict()
+    content["annotations"] = annotation_digest(config.data_root, config.limit)
+    path = config.out / "config.json"
+    if path.exists():
+        _refuse_differences(config.out, read_json(path), content)
+    write_json(path, content)
+    write_json(config.out / "environment.json", environment(config))
+
+
+def saved_config(run: Path) -> Config:
+    """The settings of an existing run directory.
+
+    Raises:
+        UserError: The folder is not a run directory.
+    """
+    path = run / "config.json"
+    if not path.exists():
+        raise UserError(f"{run} holds no run: start with `python -m benchmarks train --out {run}`.")
+    content = read_json(path)
+    content.pop("annotations", None)
+    return from_dict(content)
+
+
+def open_existing(out: Path, settings: dict[str, Any]) -> Config:
+    """Settings for scoring and reporting: those that the classifier was trained with.
+
+    With ``checkpoint`` in the settings, the classifier of that run is scored into ``out``, and settings of scoring may
+    differ from the run's; without, they must agree.
+
+    Args:
+        out: Run directory for the results.
+        settings: What was given on the command line, by field name.
+
+    Returns:
+        The complete configuration.
+
+    Raises:
+        UserError: There is no such run, or a setting that changes results differs.
+    """
+    source = settings.get("checkpoint") or out
+    saved = saved_config(source)
+    if source.resolve() == out.resolve():
+        config = dataclasses.replace(saved, **{**settings, "out": out, "checkpoint": saved.checkpoint})
+    else:
+        data = settings.get("data") or dataclasses.replace(saved, out=source).data_root
+        config = dataclasses.replace(saved, **{**settings, "out": out, "data": data})
+        if (source / "classifier.json").exists():
+            write_json(out / "classifier.json", read_json(source / "classifier.json"))
+    check(config)
+    open_run(config)
+    return config
+
+
+def _refuse_differences(run: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    for name in new:
+        if name in FREE_SETTINGS or old.get(name) == new[name]:
+            continue
+        if name == "annotations":
+            raise UserError(f"{run} was made with other films or annotations: choose another --out, or delete {run}.")
+        raise UserError(
+            f"{run} was made with {flag(name)} {old.get(name)}, not {new[name]}: choose another --out, or delete {run}."
+        )
+
+
+def environment(config: Config) -> dict[str, Any]:
+    """Versions and processor facts that a result may depend on; no names or paths of the machine."""
+    from normgrad_attr import __version__
+
+    return {
+        "normgrad_attr": __version__,
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in PACKAGES},
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "accelerator": config.accelerator,
+        "devices": config.devices,
+        "num_nodes": config.num_nodes,
+        "strategy": config.strategy,
+    }

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import __main__ as cli
+from benchmarks.config import Config
+from benchmarks.run_directory import read_json
+
+TINY = ["--limit", "8", "--image-size", "32", "--epochs", "2", "--batch-size", "4", "--quiet"]
+
+
+def write_films(root: Path, **options: object) -> None:
+    """A set in Object-CXR layout: every second film has a bright square."""
+    counts = options.get("counts", {"train": 8, "dev": 4, "test": 4})
+    assert isinstance(counts, dict)
+    for split, count in counts.items():
+        (root / split).mkdir(parents=True)
+        rows = [("image_name", "annotation")]
+        for number in range(count):
+            film = np.full((40, 40), 90 + number, dtype=np.uint8)
+            if number % 2:
+                film[10:20, 10:20] = 250
+            Image.fromarray(film).save(root / split / f"{number}.png")
+            rows.append((f"{number}.png", "0 10 10 20 20" if number % 2 else ""))
+        with (root / f"{split}.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("set") / "films"
+    write_films(root)
+    return root
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["data"], ["train"], ["score"], ["report"]])
+def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*command, "--help"])
+
+    assert stop.value.code == 0
+    assert "usage: python -m benchmarks" in capsys.readouterr().out
+
+
+def test_user_error_is_one_line_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--preset", "object-cxr"]) == 2
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: The preset object-cxr needs --data DIR")
+    assert captured.err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(cli.UserError):
+        cli.main(["run", "--preset", "object-cxr", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (KeyboardInterrupt(), 130, "Stopped"),
+        (OSError(28, "No space left on device", "runs/x"), 2, "No space left on device: 'runs/x'"),
+    ],
+)
+def test_interruption_and_full_disk(
+    error: BaseException, code: int, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: Config) -> None:
+        raise error
+
+    monkeypatch.setitem(cli.STEPS, "data", fail)
+
+    assert cli.main(["data"]) == code
+    assert text in capsys.readouterr().err
+
+
+def test_data_reads_a_given_set_through(films: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "--data", str(films)]) == 0
+    assert "train: 8 films, 4 with objects" in capsys.readouterr().out
+
+
+def test_data_of_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "--data", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Puts a cheap writer in the place of the synthetic set; returns the list of its calls."""
+    calls: list[Path] = []
+
+    def write(root: Path, *, counts: dict[str, int], size: int, seed: int) -> None:
+        calls.append(root)
+        write_films(root, counts=counts)
+
+    monkeypatch.setattr("benchmarks.data.synthetic.write_synthetic", write)
+    return calls
+
+
+def test_synthetic_set_is_written_once(tmp_path: Path, writer: list[Path]) -> None:
+    command = ["data", "--out", str(tmp_path / "run"), "--limit", "4"]
+
+    assert cli.main(command) == cli.main(command) == 0
+    assert writer == [tmp_path / "run" / "data"]
+
+
+def test_half_written_synthetic_set_is_made_anew(tmp_path: Path, writer: list[Path]) -> None:
+    command = ["data", "--out", str(tmp_path / "run"), "--limit", "4"]
+    assert cli.main(command) == 0
+    (tmp_path / "run" / "data" / "manifest.json").unlink()
+    (tmp_path / "run" / "data" / "train" / "1.png").unlink()
+
+    assert cli.main(command) == 0
+    assert len(writer) == 2
+    assert (tmp_path / "run" / "data" / "train" / "1.png").exists()
+
+
+def test_synthetic_set_of_another_seed_is_refused(
+    tmp_path: Path, writer: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["data", "--out", str(tmp_path / "run"), "--limit", "4"]
+    assert cli.main(command) == 0
+
+    assert cli.main([*command, "--data-seed", "1"]) == 2
+    assert "--data-seed 0, not 1" in capsys.readouterr().err
+
+
+def test_train_writes_a_run_directory_without_names_of_the_machine(films: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+
+    assert cli.main(["train", "--data", str(films), "--out", str(out), *TINY]) == 0
+
+    assert read_json(out / "classifier.json")["split"] == "test"
+    assert read_json(out / "config.json")["epochs"] == 2
+    environment = (out / "environment.json").read_text()
+    assert '"torch"' in environment
+    assert os.uname().nodename not in environment
+    assert str(tmp_path) not in environment
+
+
+@pytest.fixture(scope="module")
+def trained(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "run"
+    assert cli.main(["train", "--data", str(films), "--out", str(out), *TINY]) == 0
+    return out
+
+
+def test_train_with_other_settings_names_the_setting(
+    films: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--data", str(films), "--out", str(trained), *TINY]
+
+    assert cli.main([*command, "--epochs", "3"]) == 2
+    assert "--epochs 2, not 3" in capsys.readouterr().err
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """The settings that scoring was called with."""
+    calls: list[Config] = []
+    monkeypatch.setitem(cli.STEPS, "score", calls.append)
+    return calls
+
+
+def test_score_takes_the_settings_of_the_run(trained: Path, films: Path, scored: list[Config]) -> None:
+    assert cli.main(["score", "--out", str(trained), "--methods", "center,random"]) == 0
+
+    (config,) = scored
+    assert (config.image_size, config.limit, config.data_root) == (32, 8, films)
+    assert config.methods == ("center", "random")
+    assert config.classifier_dir == trained
+
+
+def test_score_of_another_run_may_change_the_truth(trained: Path, tmp_path: Path, scored: list[Config]) -> None:
+    out = tmp_path / "other"
+
+    assert cli.main(["score", "--checkpoint", str(trained), "--out", str(out), "--truth", "shape"]) == 0
+
+    (config,) = scored
+    assert (config.classifier_dir, config.out, config.truth) == (trained, out, "shape")
+    assert read_json(out / "classifier.json") == read_json(trained / "classifier.json")
+
+
+def test_score_refuses_other_settings(trained: Path, scored: list[Config], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["score", "--out", str(trained), "--truth", "shape"]) == 2
+    assert "--truth box, not shape" in capsys.readouterr().err
+    assert not scored
+
+
+def test_score_without_a_run(tmp_path: Path, scored: list[Config], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["score", "--out", str(tmp_path / "empty")]) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_killed_training_goes_on(films: Path, tmp_path: Path) -> None:
+    def command(out: str, epochs: int = 6) -> list[str]:
+        words = ["train", "--data", str(films), "--out", str(tmp_path / out), *TINY, "--epochs", str(epochs)]
+        return [sys.executable, "-m", "benchmarks", *words]
+
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(command("killed"), cwd=root, stdout=subprocess.DEVNULL)
+    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 60
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "classifier.json").exists()
+
+    for out in ("killed", "whole"):
+        assert cli.main(command(out)[3:]) == 0
+
+    killed, whole = (read_json(tmp_path / out / "classifier.json") for out in ("killed", "whole"))
+    assert [entry["train_loss"] for entry in killed["history"]] == [entry["train_loss"] for entry in whole["history"]]
+    assert killed["auc"] == whole["auc"]
