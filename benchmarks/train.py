@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
-from benchmarks.progress import TrainingBar
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -21,6 +20,7 @@ from benchmarks.classifier import Classifier, build_network
 from benchmarks.config import Config
 from benchmarks.data.object_cxr import FilmDataset, read_split
 from benchmarks.errors import UserError
+from benchmarks.progress import TrainingBar
 from benchmarks.run_directory import saved_config, write_json
 
 

@@ -48,7 +48,7 @@ def tiny(films: Path, out: Path, **settings: object) -> Config:
     return config
 
 
-class Interruption(Exception):
+class InterruptionError(Exception):
     """Stands for a kill."""
 
 
@@ -62,7 +62,7 @@ class StopAfter(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if trainer.current_epoch == self.epochs and batch_idx == 1:
-            raise Interruption
+            raise InterruptionError
 
 
 def without_times(path: Path) -> dict[str, object]:
@@ -76,7 +76,7 @@ def test_stopped_training_goes_on_to_the_same_numbers(films: Path, tmp_path: Pat
     whole, broken = tiny(films, tmp_path / "whole"), tiny(films, tmp_path / "broken")
     train(whole)
     for epochs in (1, 2):
-        with pytest.raises(Interruption):
+        with pytest.raises(InterruptionError):
             train(broken, [StopAfter(epochs)])
     assert not (broken.out / "classifier.json").exists()
     train(broken)
