@@ -18,7 +18,7 @@ from benchmarks.pointing_game import FRAME, is_hit
 from benchmarks.score import Job, annotation_mask
 
 HIT, MISS, ANNOTATION = "#19d419", "#ff3030", "#3cc8ff"
-MOST_COLUMNS = 13
+MOST_COLUMNS = 12
 
 
 def draw_overlays(
@@ -38,14 +38,14 @@ def draw_overlays(
 
     Args:
         job: network and films.
-        methods: one column each, the first :data:`MOST_COLUMNS` of them.
+        methods: one column each, without baselines, the first :data:`MOST_COLUMNS` of them.
         scores: rows of ``scores.parquet``.
         path: PNG to write.
         rows: number of films.
         protocol: whose points are marked.
         tolerance: in pixels of the frame.
     """
-    methods = methods[:MOST_COLUMNS]
+    methods = [method for method in methods if method.family != "baseline"][:MOST_COLUMNS]
     chosen = np.unique(np.linspace(0, len(job.positives) - 1, rows).round().astype(int))
     positions = [job.positives[i] for i in chosen]
     records = [job.films.records[position] for position in positions]
@@ -92,7 +92,9 @@ def _show_map(axis: Axes, saliency: np.ndarray) -> None:
     """Lay a map over the film, the more opaque the larger; clipped at its 99.5th percentile for the eye only."""
     saliency = np.nan_to_num(saliency, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = saliency.min(), np.quantile(saliency, 0.995)
-    unit = np.clip((saliency - low) / max(high - low, 1e-30), 0, 1)
+    if high - low <= 1e-6 * abs(high):  # a constant map, up to the rounding of the interpolation
+        return
+    unit = np.clip((saliency - low) / (high - low), 0, 1)
     colours = matplotlib.colormaps["inferno"](unit)
     colours[..., 3] = 0.8 * np.sqrt(unit)
     axis.imshow(colours, extent=(-0.5, FRAME - 0.5, FRAME - 0.5, -0.5), interpolation="bilinear")

@@ -34,6 +34,7 @@ from torchmetrics import Metric
 FRAME = 600
 TOLERANCES = (0, 15, 25)
 PROTOCOLS = ("paper", "fair")
+_ROUNDING = 1e-12  # of an interpolation in float64 of maps scaled to [0, 1]
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,6 @@ def find_maxima(
     maps = torch.where(finite.view(-1, 1, 1, 1), maps, torch.zeros_like(maps))
     low, high = maps.flatten(1).aminmax(dim=1)
     constant = finite & (low == high)
-    # The maximum becomes exactly 1.0: a plateau at 1.0 stays exactly flat in the interpolation
-    # (its weights add up to one), so that rounding does not choose between ties.
     maps = _scale(maps, low.view(-1, 1, 1, 1), high.view(-1, 1, 1, 1))
     maps = F.interpolate(maps, size=(frame, frame), mode="bilinear", align_corners=False)
     if smooth:
@@ -144,7 +143,8 @@ def find_maxima(
     points = np.full((len(maps), 2), -1, dtype=np.int64)
     for i, (plane, image_id) in enumerate(zip(maps[:, 0].numpy(), ids, strict=True)):
         if finite[i]:
-            ties = np.arange(plane.size) if constant[i] else np.flatnonzero(plane == plane.max())
+            # Equal values come out of the interpolation with different rounding, which must not choose.
+            ties = np.arange(plane.size) if constant[i] else np.flatnonzero(plane >= plane.max() - _ROUNDING)
             chosen = 0
             if protocol == "fair" and len(ties) > 1:
                 chosen = int(np.random.default_rng((seed, image_id)).integers(len(ties)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -74,7 +75,7 @@ def cells(content: dict[str, Any], protocol: str) -> list[list[str]]:
     table = pd.DataFrame(content["rows"])
     table = table[table["protocol"] == protocol].set_index(["method", "tolerance"])
     maps = content["maps"][protocol]
-    result = [["method", *(_tolerance(t) for t in TOLERANCES), "s / image", "constant", "not finite"]]
+    result = [["method", *(_tolerance(t) for t in TOLERANCES), "s/image", "constant", "not finite"]]
     for method in ranked(table.reset_index()):
         row = [method]
         for tolerance in TOLERANCES:
@@ -100,7 +101,6 @@ def markdown(content: dict[str, Any], config: Config) -> str:
         f"the map for the predicted class lies in an annotated {config.truth}, or closer than the tolerance to it, "
         f"in a frame of {content['frame']} x {content['frame']} pixels. "
         "Chance is what a uniformly random point scores. Seconds are the median over batches.",
-        "Chance is what a uniformly random point scores. Seconds are the median over batches.",
         "",
     ]
     notes = {
@@ -125,7 +125,7 @@ def print_table(content: dict[str, Any]) -> None:
     for protocol in reversed(PROTOCOLS):
         head, *body = cells(content, protocol)
         title = f"Pointing Game on {content['images']} films, accuracy in % [95 % interval], protocol {protocol}"
-        table = Table(title=title, title_justify="left")
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
         for i, name in enumerate(head[:-2]):
             table.add_column(name.removeprefix("within "), justify="right" if i else "left", no_wrap=True)
         for row in body:
