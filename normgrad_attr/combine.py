@@ -98,13 +98,13 @@ def combine_maps(
     if not maps:
         raise ValueError("There are no maps to combine; give at least one layer.")
     powers = layer_weights(weights, len(maps))
+    scaled = [minmax(resize(accumulation_dtype(m), output_size)) for m in maps]
     # A constant map is told before resizing, which may round it.
     flats = [m.detach().flatten(1) for m in maps]
     constant = torch.stack([f.amin(1) == f.amax(1) for f in flats])
     nonfinite = torch.stack([~f.isfinite().all(1) for f in flats])
     _warn(nonfinite, "has values that are not finite", "its combined map is not a number; look at the model's output")
     _warn(constant, "is constant", "it says nothing of where and is left out")
-    scaled = [minmax(resize(accumulation_dtype(m), output_size)) for m in maps]
     if combine == "sum":
         total = torch.zeros_like(scaled[0])
         for m, w in zip(scaled, powers, strict=True):
@@ -136,6 +136,6 @@ def _warn(flags: Tensor, what: str, consequence: str) -> None:
     for layer, samples in enumerate(flags.sum(1).tolist()):
         if samples:
             warnings.warn(
-                f"The map of layer {layer} {what} for {samples} of {flags.shape[1]} samples: {consequence}.",
+                f"The map of layer {layer} (counted from 0) {what} for {samples} of {flags.shape[1]} samples: {consequence}.",
                 stacklevel=3,
             )

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests share the oracle beside them
+
+settings.register_profile("normgrad_attr", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("normgrad_attr")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)

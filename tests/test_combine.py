@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from normgrad_attr.combine import combine_maps, layer_weights, minmax, resize
+
+
+def test_layer_weights():
+    assert layer_weights("uniform", 4) == [0.25] * 4
+    assert layer_weights("linear", 4) == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert layer_weights([0.5, 2], 2) == [0.5, 2.0]
+
+
+def test_minmax_is_per_sample_and_keeps_constants_and_nans_apart():
+    maps = torch.tensor([[[[1.0, 3.0]]], [[[5.0, 5.0]]], [[[float("nan"), 1.0]]]])
+    scaled = minmax(maps)
+    assert scaled[0].flatten().tolist() == [0, 1]
+    assert scaled[1].flatten().tolist() == [0, 0]
+    assert scaled[2].isnan().all()
+
+
+def literal(maps: list[np.ndarray], weights: list[float], combine: str) -> np.ndarray:
+    """Loop over samples and layers in numpy; maps already at the output's size."""
+    results = []
+    for sample in range(len(maps[0])):
+        total = np.ones_like(maps[0][0]) if combine == "product" else np.zeros_like(maps[0][0])
+        for layer_map, w in zip(maps, weights, strict=True):
+            m = layer_map[sample]
+            m = (m - m.min()) / (m.max() - m.min())
+            total = total * m**w if combine == "product" else total + w * m
+        results.append((total - total.min()) / (total.max() - total.min()))
+    return np.stack(results)
+
+
+@pytest.mark.parametrize("combine", ["product", "sum"])
+@pytest.mark.parametrize("weights", ["uniform", "linear", [1.0, 1.0, 1.0], [0.0, 0.3, 2.0]])
+def test_combination_against_loops(combine, weights):
+    maps = [torch.rand(4, 1, 5, 6, dtype=torch.float64) for _ in range(3)]
+    expected = literal([m.numpy() for m in maps], layer_weights(weights, 3), combine)
+    actual = combine_maps(maps, (5, 6), combine=combine, weights=weights)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_resizing_is_bilinear_without_aligned_corners():
+    actual = resize(torch.tensor([[[[0.0, 1.0]]]]), (1, 4))
+    assert actual.flatten().tolist() == pytest.approx([0, 0.25, 0.75, 1])
+
+
+def test_constant_layer_is_left_out_of_that_samples_product():
+    informative = torch.rand(2, 1, 4, 4)
+    sometimes = torch.rand(2, 1, 2, 2)
+    sometimes[1] = 0.3
+    with pytest.warns(UserWarning, match=r"layer 1 \(counted from 0\) is constant for 1 of 2 samples"):
+        actual = combine_maps([informative, sometimes], (4, 4), weights=[1, 1])
+    torch.testing.assert_close(actual[1], minmax(informative)[1])
+    torch.testing.assert_close(actual[0], combine_maps([informative[:1], sometimes[:1]], (4, 4), weights=[1, 1])[0])
+
+
+def test_all_constant_gives_zeros_not_nan():
+    with pytest.warns(UserWarning, match="constant"):
+        actual = combine_maps([torch.ones(1, 1, 2, 2)], (4, 4))
+    assert actual.eq(0).all()
+
+
+def test_nan_is_reported_and_stays_in_its_sample():
+    maps = torch.rand(2, 1, 3, 3)
+    maps[0, 0, 0, 0] = float("nan")
+    with pytest.warns(UserWarning, match="not finite"):
+        actual = combine_maps([maps], (3, 3))
+    assert actual[0].isnan().all()
+    assert actual[1].isfinite().all()
+
+
+def test_combined_maps_have_finite_derivatives():
+    maps = [torch.rand(2, 1, 3, 3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    combine_maps(maps, (6, 6)).pow(2).sum().backward()
+    assert all(m.grad is not None and m.grad.isfinite().all() for m in maps)
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (2, 1, 5), (2, 1, 2, 2, 2)])
+def test_maps_that_do_not_fit_the_output(shape):
+    with pytest.raises(ValueError, match="cannot be resized"):
+        combine_maps([torch.rand(shape)], (4, 4))
+
+
+def test_nothing_to_combine():
+    with pytest.raises(ValueError, match="at least one layer"):
+        combine_maps([], (4, 4))

@@ -1,0 +1,144 @@
+"""All cells of the extract x aggregate grid against the literal oracle."""
+
+from __future__ import annotations
+
+import oracle
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from normgrad_attr.aggregate import AGGREGATES
+from normgrad_attr.extract import EXTRACTS, virtual_identity
+from normgrad_attr.functional import normgrad_map
+
+CELLS = [(e, a) for e in (*EXTRACTS, "conv5x5", "depthwise_conv5x5", "depthwise_conv1x1") for a in AGGREGATES]
+
+
+@st.composite
+def activations(draw: st.DrawFn, dims: tuple[int, ...] = (1, 2, 3)) -> torch.Tensor:
+    """Small float64 activations; some channels are dead or one-signed, as behind a ReLU."""
+    number = draw(st.sampled_from(dims))
+    spatial = [draw(st.integers(1, {1: 7, 2: 4, 3: 3}[number])) for _ in range(number)]
+    shape = (draw(st.integers(1, 3)), draw(st.integers(1, 4)), *spatial)
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
+    x = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return draw(st.sampled_from([x, x.relu(), -x.abs(), x * (x[:, :1] > 0)]))
+
+
+def gradient(x: torch.Tensor, head: oracle.Head) -> torch.Tensor:
+    leaf = x.detach().clone().requires_grad_()
+    return torch.autograd.grad(head(leaf).sum(), leaf)[0]
+
+
+def assert_same(actual: torch.Tensor, expected: torch.Tensor, relative: float) -> None:
+    # Sums cancel, so errors count relative to the largest value of the map.
+    scale = expected.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+    assert actual.shape == expected.shape
+    assert ((actual.double() - expected.double()).abs().max() / scale).item() <= relative
+
+
+@pytest.mark.parametrize(("extract", "aggregate"), CELLS)
+@settings(max_examples=20)
+@given(x=activations(), seed=st.integers(0, 10_000))
+def test_closed_form_equals_oracle_in_float64(extract, aggregate, x, seed):
+    head = oracle.random_head(x.shape, seed)
+    actual = normgrad_map(x, gradient(x, head), extract=extract, aggregate=aggregate)
+    assert actual.dtype == torch.float64
+    assert_same(actual, oracle.normgrad(x, head, extract, aggregate), 1e-10)
+
+
+@pytest.mark.parametrize(("extract", "aggregate"), CELLS)
+@settings(max_examples=20)
+@given(x=activations(), seed=st.integers(0, 10_000))
+def test_closed_form_equals_oracle_in_float32(extract, aggregate, x, seed):
+    head = oracle.random_head(x.shape, seed)
+    x = x.float().double()  # the same numbers in both precisions
+    g = gradient(x, head).float()
+    entries = oracle.weight_gradients(x, lambda y: (y * g.double()).flatten(1).sum(1), extract)
+    expected = oracle.aggregate(entries, aggregate).reshape(x.shape[0], 1, *x.shape[2:])
+    scale = oracle.aggregate(entries.abs(), "sum" if aggregate == "sum" else "norm").max().clamp(min=1e-30)
+    actual = normgrad_map(x.float(), g, extract=extract, aggregate=aggregate)
+    assert actual.dtype == torch.float32
+    assert ((actual.double() - expected).abs().max() / scale).item() <= 1e-5
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("extract", ["bias", "scaling", "conv1x1"])
+def test_no_spatial_dimensions(extract, aggregate):
+    x = torch.randn(3, 6, dtype=torch.float64)
+    head = oracle.random_head(x.shape, 1)
+    actual = normgrad_map(x, gradient(x, head), extract=extract, aggregate=aggregate)
+    assert actual.shape == (3, 1)
+    assert_same(actual, oracle.normgrad(x[..., None], lambda y: head(y[..., 0]), extract, aggregate)[..., 0], 1e-10)
+
+
+@pytest.mark.parametrize(("extract", "aggregate"), CELLS)
+def test_strides_do_not_matter(extract, aggregate):
+    x, g = torch.randn(2, 2, 6, 5, 4, dtype=torch.float64)
+    expected = normgrad_map(x, g, extract=extract, aggregate=aggregate)
+    transposed = [t.transpose(2, 3).contiguous().transpose(2, 3) for t in (x, g)]
+    channels_last = [t.contiguous(memory_format=torch.channels_last) for t in (x, g)]
+    strided = [torch.stack([t, t], -1)[..., 0] for t in (x, g)]
+    for tensors in (transposed, channels_last, strided):
+        torch.testing.assert_close(normgrad_map(*tensors, extract=extract, aggregate=aggregate), expected)
+
+
+@pytest.mark.parametrize("extract", EXTRACTS)
+def test_half_precision_accumulates_in_float32(extract):
+    # Squares of these gradients underflow float16, and their sum over channels overflows it.
+    x = torch.full((1, 512, 4, 4), 300.0, dtype=torch.float16)
+    g = torch.full_like(x, 1e-5)
+    expected = normgrad_map(x.double(), g.double(), extract=extract)
+    actual = normgrad_map(x, g, extract=extract)
+    assert actual.dtype == torch.float16
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-3, atol=0)
+
+
+def test_channels_in_the_last_dimension():
+    x, g = torch.randn(2, 2, 5, 7)
+    actual = normgrad_map(x, g, channel_dim=-1)
+    assert actual.shape == (2, 1, 5)
+    torch.testing.assert_close(actual, normgrad_map(x.transpose(1, 2), g.transpose(1, 2)))
+
+
+@pytest.mark.parametrize(("extract", "aggregate"), CELLS)
+def test_maps_can_be_differentiated(extract, aggregate):
+    # Dead locations included: their norm is zero, where a square root has no finite derivative.
+    x, g = torch.randn(2, 1, 3, 3, 3, dtype=torch.float64)
+    g[..., 1, 1] = 0
+    x[..., 1, 1] = 0
+    x.requires_grad_()
+    g.requires_grad_()
+    total = normgrad_map(x, g, extract=extract, aggregate=aggregate).sum()
+    for derivative in torch.autograd.grad(total, (x, g), allow_unused=True):
+        assert derivative is None or derivative.isfinite().all()
+
+
+def test_memory_does_not_grow_with_the_summands():
+    x = torch.randn(1, 64, 8, 8)
+    summands = virtual_identity(x, x, "conv3x3")
+    assert summands.gradient.data_ptr() == x.data_ptr()
+    assert summands.activation is not None
+    assert summands.activation.data_ptr() == x.data_ptr()
+
+
+@pytest.mark.parametrize("name", ["conv2x2", "conv3x5", "conv3", "layers", "depthwise", "", "conv0x0", 3, None])
+def test_unknown_extract(name):
+    with pytest.raises(ValueError, match="Unknown extract"):
+        normgrad_map(torch.rand(1, 2, 3, 3), torch.rand(1, 2, 3, 3), extract=name)
+
+
+def test_unknown_aggregate():
+    with pytest.raises(ValueError, match="'positive_norm'"):
+        normgrad_map(torch.rand(1, 2, 3, 3), torch.rand(1, 2, 3, 3), aggregate="mean")
+
+
+def test_window_needs_space():
+    with pytest.raises(ValueError, match="spatial"):
+        normgrad_map(torch.rand(1, 2), torch.rand(1, 2), extract="conv3x3")
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="same shape"):
+        normgrad_map(torch.rand(1, 2, 3), torch.rand(1, 2, 4))
