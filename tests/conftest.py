@@ -9,6 +9,7 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests share the oracle beside them
 
+torch.set_num_threads(1)  # tiny tensors, and the tests may run in parallel processes
 settings.register_profile("normgrad_attr", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("normgrad_attr")
 
