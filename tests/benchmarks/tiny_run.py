@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from benchmarks.classifier import build_network
 from benchmarks.config import Config
+from benchmarks.run_directory import open_run
 
 SIZE = 64
 POSITIVES = 5
@@ -32,7 +34,10 @@ def make_run(folder: Path, **settings: object) -> Config:
             annotation = f"0 {left} {top} {left + 20} {top + 15}"
         Image.fromarray(film).save(films / f"{number:05d}.png")
         rows.append(f"{number:05d}.png,{annotation}")
-    (folder / "data" / "test.csv").write_text("\n".join(rows) + "\n")
+    for split in ("train", "dev", "test"):
+        (folder / "data" / f"{split}.csv").write_text("\n".join(rows) + "\n")
+        if split != "test":
+            shutil.copytree(films, folder / "data" / split)
     config = Config(
         preset="synthetic",
         out=folder / "run",
@@ -51,5 +56,5 @@ def make_run(folder: Path, **settings: object) -> Config:
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
     torch.save({"state_dict": state}, config.out / "checkpoints" / "best.ckpt")
     (config.out / "classifier.json").write_text(json.dumps({"auc": 0.5, "accuracy": 0.5, "split": "test"}))
-    (config.out / "config.json").write_text(json.dumps(config.to_dict()))
+    open_run(config)
     return config
