@@ -300,13 +300,13 @@ def _draw_opacity(total: Array, rng: np.random.Generator, lungs: Mask) -> None:
 def _expose(rng: np.random.Generator, total: Array, frame: Frame) -> tuple[Array, Mask]:
     """The film that this attenuation leaves: beam, scatter, grain, film curve, collimator."""
     width, height = frame.width, frame.height
-    grey = to_grey(total * rng.uniform(0.85, 1.1) + rng.normal(0, 0.03))
+    grey = to_grey(total * rng.uniform(0.7, 1.0))
     veil = np.asarray(Image.fromarray(grey).reduce(8))
     veil = frame.enlarge(ndimage.gaussian_filter(veil, width / 8 * 0.06))
     # Processing sharpens against the surroundings, as digital systems do.
     grey = grey + rng.uniform(0.0, 0.3) * (grey - veil)
-    grey = grey + rng.uniform(0.4, 1.1) * 0.012 * grain(rng, width, height)
-    grey = np.clip(grey, 0, 1) ** rng.uniform(0.85, 1.35)
+    grey = grey + rng.uniform(0.4, 0.85) * 0.012 * grain(rng, width, height)
+    grey = np.clip(grey, 0, 1) ** rng.uniform(0.85, 1.5)
     low, high = rng.uniform(0, 0.08), rng.uniform(0.88, 1.04)
     if rng.random() < 0.12:  # a flat film
         low, high = rng.uniform(0.1, 0.25), rng.uniform(0.65, 0.8)

@@ -78,7 +78,7 @@ def clasp(rng: np.random.Generator, unit: float) -> Sketch:
 
 def necklace(rng: np.random.Generator, unit: float) -> Sketch:
     """Chain hanging from the neck, with or without a pendant; the origin is its lowest point."""
-    half, depth = rng.uniform(0.07, 0.13) * unit, rng.uniform(0.1, 0.24) * unit
+    half, depth = rng.uniform(0.08, 0.17) * unit, rng.uniform(0.1, 0.3) * unit
     mu, gauge = rng.uniform(0.35, 1.0), rng.uniform(0.0035, 0.007) * unit
     t = np.linspace(-1, 1, 400)
     chain = np.stack([half * t * (0.75 + 0.25 * t**2), -depth * np.abs(t) ** rng.uniform(1.3, 2.2)], axis=1)
@@ -194,17 +194,17 @@ class Kind:
 
 
 OBJECTS = {
-    "button": Kind(button, 0.22, "placket", 5, 3.0),
-    "snap": Kind(snap, 0.14, "field", 2, 3.0),
-    "hooks": Kind(hooks, 0.09, "back", 1, 0.2),
+    "button": Kind(button, 0.24, "placket", 5, 3.0),
+    "snap": Kind(snap, 0.12, "field", 2, 3.0),
+    "hooks": Kind(hooks, 0.08, "back", 1, 0.2),
     "clasp": Kind(clasp, 0.15, "straps", 2, 0.4),
-    "necklace": Kind(necklace, 0.10, "neck", 1, 0.06),
-    "underwire": Kind(underwire, 0.10, "bust", 2, 0.05),
-    "zipper": Kind(zipper, 0.06, "placket", 1, 0.06),
+    "necklace": Kind(necklace, 0.13, "neck", 1, 0.06),
+    "underwire": Kind(underwire, 0.16, "bust", 2, 0.05),
+    "zipper": Kind(zipper, 0.05, "placket", 1, 0.06),
     "coin": Kind(coin, 0.04, "field", 2, 3.0),
-    "pin": Kind(pin, 0.09, "field", 1, 1.5),
-    "letters": Kind(letters, 0.09, "field", 1, 0.08),
-    "beads": Kind(beads, 0.06, "field", 1, 3.0),
+    "pin": Kind(pin, 0.08, "field", 1, 1.5),
+    "letters": Kind(letters, 0.10, "field", 1, 0.08),
+    "beads": Kind(beads, 0.07, "field", 1, 3.0),
 }
 """The annotated kinds."""
 

@@ -12,13 +12,13 @@ from benchmarks.data.strokes import Array, bounds, draw, to_attenuation, to_grey
 
 Mask = npt.NDArray[np.bool_]
 
-EPISODES = (0.8, 0.16, 0.04)
+EPISODES = (0.66, 0.25, 0.09)
 """Chances of one, two and three kinds of objects on a positive film."""
 
-TOGETHER = 0.2
+TOGETHER = 0.22
 """Chance that things worn together get one annotation about all of them."""
 
-MARGIN = (0.026, 0.6)
+MARGIN = (0.025, 0.7)
 """Margin of an annotation on each side: median in units of the film's width, and spread of its logarithm."""
 
 
@@ -48,7 +48,7 @@ def draw_objects(rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Ma
         blur = rng.uniform(0.0012, 0.0022) * grey.shape[1]
         for sketch in placed:
             draw(attenuation, faded(sketch, contrast), blur=blur)
-        if rng.random() < TOGETHER * (2.5 if kind.place == "bust" else 1):
+        if rng.random() < TOGETHER * (3.5 if kind.place == "bust" else 1):
             placed = [[stroke for sketch in placed for stroke in sketch]]
         shapes += [_annotate(rng, sketch, grey.shape[1]) for sketch in placed]
         wanted -= 1
@@ -69,7 +69,7 @@ def _episode(rng: np.random.Generator, kind: Kind, lungs: Mask, exposed: Mask) -
     top, bottom = rows.min() * 4, rows.max() * 4
     left, right = columns.min() * 4, columns.max() * 4
     middle, tall, wide = (left + right) / 2 + rng.normal(0, 0.01) * width, bottom - top, right - left
-    count = 1 + int(rng.binomial(kind.group - 1, 0.45)) if kind.group > 2 else int(rng.integers(1, kind.group + 1))
+    count = 1 + int(rng.binomial(kind.group - 1, 0.5)) if kind.group > 2 else int(rng.integers(1, kind.group + 1))
     spots: list[tuple[float, float]] = []
     if kind.place == "placket":
         x, y, step = (

@@ -96,7 +96,7 @@ def draw(target: Array, strokes: Sequence[Stroke], *, blur: float = 0.7, supersa
         drawn = max(round(wanted), 1)
         pen.line(vertices, fill=stroke.attenuation * min(wanted / drawn, 1), width=drawn)
     layer = np.asarray(patch.reduce(supersample))
-    target[top:bottom, left:right] += ndimage.gaussian_filter(layer, blur, truncate=3)
+    target[top:bottom, left:right] += ndimage.gaussian_filter(layer, blur, truncate=2.5)
     return target
 
 

@@ -22,19 +22,23 @@ def fractal(rng: np.random.Generator, width: int, height: int, *, coarsest: int,
     Returns:
         float32 (height, width).
     """
-    field = np.zeros((height, width), dtype=np.float32)
-    cells, amplitude = coarsest, 1.0
-    while cells * 2 < width:
-        shape = (max(cells * height // width, 2) + 2, cells + 2)
-        octave = Image.fromarray(rng.standard_normal(shape, dtype=np.float32))
-        field += amplitude * np.asarray(octave.resize((width, height), Image.Resampling.BICUBIC))
-        cells, amplitude = cells * 2, amplitude * roughness
-    return field / max(float(field.std()), 1e-6)
+    octaves = [coarsest]
+    while octaves[-1] * 4 < width:
+        octaves.append(octaves[-1] * 2)
+    field = Image.new("F", (1, 1))
+    for power, cells in enumerate([*octaves, width]):
+        shape = (height, width) if cells == width else (max(cells * height // width, 2), cells)
+        finer = np.asarray(field.resize(shape[::-1], Image.Resampling.BICUBIC))
+        if cells < width:  # what is finer than two pixels is grain, not tissue
+            finer = finer + roughness**power * rng.standard_normal(shape, dtype=np.float32)
+        field = Image.fromarray(finer)
+    cloud = np.asarray(field)
+    return cloud / max(float(cloud.std()), 1e-6)
 
 
 def grain(rng: np.random.Generator, width: int, height: int) -> Array:
     """Quantum noise as a detector shows it: slightly correlated, standard deviation 1."""
     noise = ndimage.gaussian_filter(
-        rng.standard_normal((height, width), dtype=np.float32), rng.uniform(0.4, 0.9), truncate=2
+        rng.standard_normal((height, width), dtype=np.float32), rng.uniform(0.4, 0.8), truncate=2
     )
     return noise / max(float(noise.std()), 1e-6)

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.data.anatomy import Frame
 from benchmarks.data.annotations import rasterize
-from benchmarks.data.distractors import RATES
+from benchmarks.data.distractors import RATES, draw_distractors
 from benchmarks.data.object_cxr import load_film, read_split
 from benchmarks.data.objects import OBJECTS
 from benchmarks.data.placing import draw_objects
@@ -78,12 +79,22 @@ def test_nothing_but_the_objects_tells_the_classes_apart() -> None:
         assert not (changed & ~mask).any(), "an object reaches out of its annotation"
 
 
-def test_distractors_fall_on_both_classes_at_their_rates() -> None:
-    drawn = [draw_film(4, number, number % 2 == 0, 48)[2] for number in range(300)]
+def test_distractors_fall_at_their_rates() -> None:
+    """That the class plays no part in them is shown by the test above."""
+    blank, frame = np.full((32, 32), 0.4, dtype=np.float32), Frame(32, 32)
+    films = [draw_distractors(np.random.default_rng([4, number]), blank, frame) for number in range(600)]
     for name, rate in RATES.items():
-        for devices in (drawn[::2], drawn[1::2]):
-            found = np.mean([name in film for film in devices])
-            assert abs(found - rate) < 4 * np.sqrt(rate * (1 - rate) / len(devices))
+        found = np.mean([name in drawn for _, drawn in films])
+        assert abs(found - rate) < 4 * np.sqrt(rate * (1 - rate) / len(films))
+    assert all((film != blank).any() for film, drawn in films if drawn)
+
+
+def test_a_film_that_has_its_own_marker_gets_none() -> None:
+    blank, frame = np.full((64, 64), 0.4, dtype=np.float32), Frame(64, 64)
+    for number in range(20):
+        film, drawn = draw_distractors(np.random.default_rng(number), blank, frame, marker=False)
+        if drawn == ("marker",):
+            np.testing.assert_allclose(film, blank, atol=1e-5)
 
 
 def test_sizes_counts_and_shapes_are_like_the_real_annotations() -> None:
