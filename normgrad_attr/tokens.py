@@ -15,13 +15,20 @@ def looks_like_tokens(layer: nn.Module, activation: Tensor) -> bool:
     """Whether the layer's activation clearly has its channels in the last dimension, not in dimension 1.
 
     True if the layer, or the modules inside it, are of the kind that works on the last dimension (linear, layer norm)
-    and none is of the kind that works on dimension 1 (convolution, batch norm) with as many channels as there.
+    and none is of the kind that works on dimension 1 (convolution, batch norm) with as many channels as there. Of a
+    sequence only the last module with weights counts, for it makes the output.
+
+    Args:
+        layer: The layer. One without weights, such as a dropout, says nothing: False.
+        activation: Its output (or input).
     """
     if activation.dim() < 3:
         return False
+    while isinstance(layer, nn.Sequential) and len(layer) and next(layer[-1].parameters(), None) is not None:
+        layer = layer[-1]
     last, first = activation.shape[-1], activation.shape[1]
     modules = list(layer.modules())
-    if any(isinstance(m, _CHANNELS_FIRST) and first in _widths(m) for m in modules):
+    if any(first in _widths(m) for m in modules if isinstance(m, _CHANNELS_FIRST) or _overrides_forward(m)):
         return False
     return any(isinstance(m, _CHANNELS_LAST) and last in _widths(m) for m in modules)
 
@@ -91,6 +98,12 @@ def infer_grid(tokens: int, spatial: tuple[int, ...]) -> tuple[int, ...]:
         f"Cannot tell how {tokens} tokens lie on an input of size {tuple(spatial)}; use NormGrad and tokens_to_map "
         "with the grid given, then normgrad_attr.functional.combine_maps."
     )
+
+
+def _overrides_forward(module: nn.Module) -> bool:
+    """Whether a linear layer or norm is a variant that may work on dimension 1, such as ConvNeXt's LayerNorm2d."""
+    base = next((t for t in _CHANNELS_LAST if isinstance(module, t)), None)
+    return base is not None and type(module).forward is not base.forward
 
 
 def _widths(module: nn.Module) -> tuple[int, ...]:
