@@ -1,7 +1,6 @@
 """A frontal chest film without anything foreign on it: build, breath, exposure, grain.
 
-The body is built up in attenuation, in a canonical frame: x = 0 is the midline, positive to the right of the film
-(the patient's left), y runs from 0 at the top to 1 at the bottom, and one unit is one side of the film.
+The body is built up in attenuation, in the canonical coordinates of ``Frame``.
 """
 
 from __future__ import annotations
@@ -9,49 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image
 from scipy import ndimage
 
+from benchmarks.data.exposure import expose
+from benchmarks.data.frame import Frame, Mask
 from benchmarks.data.skeleton import draw_ribs, draw_shoulders, draw_spine
-from benchmarks.data.strokes import Array, Points, Stroke, draw, ellipse, smooth, to_grey
-from benchmarks.data.texture import fractal, grain
+from benchmarks.data.strokes import Array, Points, Stroke, draw, ellipse, smooth
+from benchmarks.data.texture import fractal
 from benchmarks.data.vessels import draw_vessels
-
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Placement of the canonical body on a film of some size."""
-
-    width: int
-    height: int
-    scale: tuple[float, float] = (1, 1)
-    shift: tuple[float, float] = (0, 0)
-    angle: float = 0
-
-    def place(self, points: Points | list[tuple[float, float]]) -> Points:
-        """Pixels (n, 2) of canonical points (n, 2)."""
-        x, y = np.asarray(points, dtype=np.float64).T
-        x, y = x * self.scale[0], (y - 0.5) * self.scale[1]
-        c, s = np.cos(self.angle), np.sin(self.angle)
-        return np.stack(
-            [(0.5 + self.shift[0] + c * x - s * y) * self.width, (0.5 + self.shift[1] + s * x + c * y) * self.height],
-            axis=1,
-        )
-
-    def mask(self, outlines: list[Points], reduce: int = 1) -> Mask:
-        """Pixels inside some canonical outlines, on a grid that is coarser by ``reduce``."""
-        image = Image.new("1", (self.width // reduce, self.height // reduce))
-        for outline in outlines:
-            ImageDraw.Draw(image).polygon([tuple(p) for p in (self.place(outline) / reduce).tolist()], fill=1)
-        return np.array(image)
-
-    def enlarge(self, coarse: Array) -> Array:
-        """A coarse image at the size of the film."""
-        image = Image.fromarray(np.asarray(coarse, dtype=np.float32))
-        return np.asarray(image.resize((self.width, self.height), Image.Resampling.BICUBIC))
 
 
 @dataclass(frozen=True)
@@ -104,14 +69,15 @@ def draw_anatomy(rng: np.random.Generator, width: int, height: int) -> Film:
     if rng.random() < 0.3:
         _draw_opacity(total, rng, lungs)
     total *= 1 + 0.05 * fractal(rng, width, height, coarsest=5, roughness=0.62)
-    grey, exposed = _expose(rng, np.maximum(total, 0), frame)
+    grey, exposed = expose(rng, np.maximum(total, 0), frame)
     return Film(grey, lungs & exposed, exposed, frame)
 
 
 def _thickness(mask: Mask, reach: float) -> Array:
     """0 at the edge of a mask to 1 at ``reach`` pixels inside, steep at the edge as a round body's path length."""
     inside = np.minimum(ndimage.distance_transform_edt(mask) / reach, 1)
-    return np.sqrt(inside * (2 - inside)).astype(np.float32)
+    thickness: Array = np.sqrt(inside * (2 - inside)).astype(np.float32)
+    return thickness
 
 
 def _body(rng: np.random.Generator, frame: Frame, shoulder: float, stout: float) -> Array:
@@ -295,33 +261,3 @@ def _draw_opacity(total: Array, rng: np.random.Generator, lungs: Mask) -> None:
             r2 = (np.arange(height)[:, None] - y) ** 2 + (np.arange(width)[None, :] - x) ** 2
             cloud = np.exp(-r2 / (2 * spread**2)).astype(np.float32) * lungs
             total += rng.uniform(0.1, 0.4) * cloud * (1 + 0.5 * fractal(rng, width, height, coarsest=24, roughness=0.7))
-
-
-def _expose(rng: np.random.Generator, total: Array, frame: Frame) -> tuple[Array, Mask]:
-    """The film that this attenuation leaves: beam, scatter, grain, film curve, collimator."""
-    width, height = frame.width, frame.height
-    grey = to_grey(total * rng.uniform(0.7, 1.0))
-    veil = np.asarray(Image.fromarray(grey).reduce(8))
-    veil = frame.enlarge(ndimage.gaussian_filter(veil, width / 8 * 0.06))
-    # Processing sharpens against the surroundings, as digital systems do.
-    grey = grey + rng.uniform(0.0, 0.3) * (grey - veil)
-    grey = grey + rng.uniform(0.4, 0.85) * 0.012 * grain(rng, width, height)
-    grey = np.clip(grey, 0, 1) ** rng.uniform(0.85, 1.5)
-    low, high = rng.uniform(0, 0.08), rng.uniform(0.88, 1.04)
-    if rng.random() < 0.12:  # a flat film
-        low, high = rng.uniform(0.1, 0.25), rng.uniform(0.65, 0.8)
-    grey = low + (high - low) * grey
-    exposed = np.ones((height, width), dtype=bool)
-    if rng.random() < 0.35:
-        # Collimated edges: usually one or two, often a little askew.
-        rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-        tilt = rng.normal(0, 0.012)
-        for axis, far in ((columns, False), (columns, True), (rows, False), (rows, True)):
-            if rng.random() < 0.45:
-                edge = abs(rng.normal(0, 0.025)) + 0.005
-                other, side, long = (rows, width, height) if axis is columns else (columns, height, width)
-                line = axis + tilt * (other - long / 2) * (1 if axis is columns else -1)
-                exposed &= (line < side * (1 - edge)) if far else (line > side * edge)
-        soft_edge = ndimage.gaussian_filter(exposed.astype(np.float32), 0.8, truncate=3)
-        grey = grey * soft_edge + rng.uniform(0, 0.04) * (1 - soft_edge)
-    return np.clip(grey, 0, 1).astype(np.float32), exposed

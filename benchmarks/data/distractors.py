@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.data.anatomy import Frame
+from benchmarks.data.frame import Frame
 from benchmarks.data.strokes import Array, Points, Stroke, draw, ellipse, ribbon, smooth, to_attenuation, to_grey
 
 RATES = {"marker": 0.85, "leads": 0.1, "pacemaker": 0.05, "line": 0.1, "tube": 0.05, "wires": 0.05}

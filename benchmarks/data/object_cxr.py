@@ -26,6 +26,7 @@ from rich.progress import track
 from torch.utils.data import Dataset
 
 from benchmarks.data.annotations import Shape, parse_annotation
+from benchmarks.data.films import decode
 from benchmarks.errors import UserError
 
 T = TypeVar("T")
@@ -144,44 +145,6 @@ def _balanced(records: list[Record], limit: int) -> list[Record]:
     return chosen
 
 
-def load_film(path: Path | str, *, at_least: int | None = None) -> npt.NDArray[np.uint8]:
-    """Decode a film to 8-bit grey.
-
-    Deeper films (16-bit PNG) are stretched from their own range, since many fill only 10 or 12 bits.
-
-    Args:
-        path: Grey or colour JPEG or PNG of any depth.
-        at_least: Let a JPEG be decoded at a half, quarter or eighth of its size as long as both sides keep
-            this many pixels; several times faster on full-size films.
-
-    Returns:
-        uint8 array (height, width).
-
-    Raises:
-        UserError: The file is missing, truncated or no image.
-    """
-    return _decode(Path(path), at_least)[0]
-
-
-def _decode(path: Path, at_least: int | None) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
-    """The film and the (width, height) that its annotation refers to."""
-    try:
-        with Image.open(path) as image:
-            size = image.size
-            if at_least is not None:
-                image.draft("L", (at_least, at_least))
-            if image.mode.startswith(("I", "F")):
-                deep = np.asarray(image, dtype=np.float64)
-                low, high = deep.min(), deep.max()
-                return np.round((deep - low) * (255 / max(high - low, 1e-12))).astype(np.uint8), size
-            return np.asarray(image.convert("L")), size
-    except FileNotFoundError:
-        raise UserError(f"The film {path} is missing.") from None
-    # PIL reports broken files by all of these, depending on the format and on where they break.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(f"The film {path} cannot be decoded ({error}); is it truncated?") from None
-
-
 class FilmDataset(Dataset[tuple[torch.Tensor, int, int]]):
     """Films of some records at one working size, decoded once.
 
@@ -257,15 +220,15 @@ def _build_cache(records: Sequence[Record], size: int, films_path: Path, sizes_p
     films = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(records), size, size))
     sizes = np.zeros((len(records), 2), dtype=np.int64)
 
-    def decode(index: int) -> None:
+    def fill(index: int) -> None:
         record = records[index]
-        film, sizes[index] = _located(record, lambda: _decode(record.path, 2 * size))
+        film, sizes[index] = _located(record, lambda: decode(record.path, 2 * size))
         films[index] = np.asarray(Image.fromarray(film).resize((size, size), Image.Resampling.LANCZOS))
 
     try:
         # Threads are enough: PIL decodes and resizes without holding the interpreter's lock.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = [pool.submit(decode, index) for index in range(len(records))]
+            jobs = [pool.submit(fill, index) for index in range(len(records))]
             try:
                 for job in track(jobs, "Decoding films", console=Console(stderr=True), transient=True):
                     job.result()

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
+from benchmarks.data.frame import Frame
 from benchmarks.data.strokes import Array, Points, Stroke, draw, ellipse, ribbon, smooth
-
-
-class Placement(Protocol):
-    """Where the canonical body lies on a film."""
-
-    width: int
-    height: int
-
-    def place(self, points: Points | list[tuple[float, float]]) -> Points:
-        """Pixels of canonical points."""
-
 
 WALL = ((0.13, 0.16, 0.21, 0.27, 0.42, 0.58, 0.74, 0.9), (0.13, 0.19, 0.245, 0.295, 0.35, 0.382, 0.395, 0.395))
 """Inner chest wall: y, and its distance from the midline."""
 
 
-def draw_ribs(total: Array, rng: np.random.Generator, frame: Placement, wide: float, strength: float) -> None:
+def draw_ribs(total: Array, rng: np.random.Generator, frame: Frame, wide: float, strength: float) -> None:
     """Ten pairs of ribs: behind, falling outwards from the spine; in front, falling inwards, and fainter."""
     top, spacing = rng.normal(0.105, 0.008), rng.normal(0.069, 0.003)
     fall, rise = rng.normal(0.10, 0.02), rng.normal(0.15, 0.02)
@@ -60,7 +48,7 @@ def _rib(curve: Points, width: float, attenuation: float) -> list[Stroke]:
     ]
 
 
-def draw_shoulders(total: Array, rng: np.random.Generator, frame: Placement, shoulder: float, strength: float) -> None:
+def draw_shoulders(total: Array, rng: np.random.Generator, frame: Frame, shoulder: float, strength: float) -> None:
     """Clavicles, scapulae and humeri; ``shoulder`` is the height of the shoulders' outline."""
     lift = shoulder - 0.16
     unit = frame.width
@@ -118,7 +106,7 @@ def draw_shoulders(total: Array, rng: np.random.Generator, frame: Placement, sho
         draw(total, arm, blur=0.003 * unit, supersample=2)
 
 
-def draw_spine(total: Array, rng: np.random.Generator, frame: Placement) -> None:
+def draw_spine(total: Array, rng: np.random.Generator, frame: Frame) -> None:
     """Vertebrae through the mediastinum, and the dark airway down to the carina."""
     unit = frame.width
     bend = rng.normal(0, 0.008)

@@ -48,12 +48,14 @@ class Stroke:
 
 def to_attenuation(grey: Array) -> Array:
     """Attenuation that a film of grey 0 (black) to 1 (white) shows."""
-    return -np.log1p(-_SATURATION * grey)
+    attenuation: Array = -np.log1p(-_SATURATION * grey)
+    return attenuation
 
 
 def to_grey(attenuation: Array) -> Array:
     """Inverse of ``to_attenuation``."""
-    return np.clip(-np.expm1(-attenuation) / _SATURATION, 0, 1)
+    grey: Array = np.clip(-np.expm1(-attenuation) / _SATURATION, 0, 1)
+    return grey
 
 
 def bounds(strokes: Sequence[Stroke]) -> tuple[float, float, float, float]:
@@ -120,12 +122,13 @@ def _hermite(knots: Points, t: Points, at: Points) -> Points:
     slopes = np.gradient(knots, axis=0)
     i = np.clip(at.astype(int), 0, len(knots) - 2)
     s = (at - t[i])[:, None]
-    return (
+    curve: Points = (
         knots[i] * (1 + 2 * s) * (1 - s) ** 2
         + slopes[i] * s * (1 - s) ** 2
         + knots[i + 1] * s**2 * (3 - 2 * s)
         + slopes[i + 1] * s**2 * (s - 1)
     )
+    return curve
 
 
 def ribbon(curve: Points, width: float | Points) -> Points:

@@ -71,23 +71,23 @@ def write_synthetic(
         processes: Worker processes; all cores by default.
     """
     first = 1
-    for split, count in counts.items():
-        folder = root / split
-        folder.mkdir(parents=True, exist_ok=True)
-        numbers = range(first, first + count)
-        # Which films are positive comes from the seed and the split's place alone.
-        order = np.random.default_rng([seed, first]).permutation(count)
-        jobs = [(number, bool(rank < count // 2)) for number, rank in zip(numbers, order, strict=True)]
-        write = partial(_write_film, folder, seed, size)
-        # Spawned, not forked: the parent may hold threads of torch.
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    # Spawned, not forked: the parent may hold threads of torch.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for split, count in counts.items():
+            folder = root / split
+            folder.mkdir(parents=True, exist_ok=True)
+            numbers = range(first, first + count)
+            # Which films are positive comes from the seed and the split's place alone.
+            order = np.random.default_rng([seed, first]).permutation(count)
+            jobs = [(number, bool(rank < count // 2)) for number, rank in zip(numbers, order, strict=True)]
+            write = partial(_write_film, folder, seed, size)
             films = pool.map(write, jobs, chunksize=16)
             cells = list(track(films, f"Drawing {split}", total=count, console=Console(stderr=True), transient=True))
-        with (root / f"{split}.csv").open("w", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["image_name", "annotation"])
-            writer.writerows((f"{number:05}.jpg", cell) for number, cell in zip(numbers, cells, strict=True))
-        first += count
+            with (root / f"{split}.csv").open("w", newline="") as stream:
+                writer = csv.writer(stream, lineterminator="\n")
+                writer.writerow(["image_name", "annotation"])
+                writer.writerows((f"{number:05}.jpg", cell) for number, cell in zip(numbers, cells, strict=True))
+            first += count
 
 
 def _write_film(folder: Path, seed: int, size: int, job: tuple[int, bool]) -> str:

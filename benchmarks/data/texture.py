@@ -32,7 +32,7 @@ def fractal(rng: np.random.Generator, width: int, height: int, *, coarsest: int,
         if cells < width:  # what is finer than two pixels is grain, not tissue
             finer = finer + roughness**power * rng.standard_normal(shape, dtype=np.float32)
         field = Image.fromarray(finer)
-    cloud = np.asarray(field)
+    cloud = np.asarray(field, dtype=np.float32)
     return cloud / max(float(cloud.std()), 1e-6)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.data.skeleton import Placement
+from benchmarks.data.frame import Frame
 from benchmarks.data.strokes import Array, Points, Stroke, draw, ellipse
 
 STEPS = 7
@@ -19,7 +19,7 @@ BRANCHES = 3
 
 
 def draw_vessels(
-    total: Array, rng: np.random.Generator, frame: Placement, lungs: npt.NDArray[np.bool_], strength: float
+    total: Array, rng: np.random.Generator, frame: Frame, lungs: npt.NDArray[np.bool_], strength: float
 ) -> None:
     """Add both hila and their trees to an attenuation image, within the lungs."""
     layer = np.zeros_like(total)
@@ -60,7 +60,7 @@ def draw_vessels(
     total += strength * layer * lungs
 
 
-def _draw_level(layer: Array, frame: Placement, path: Points, width: Points) -> None:
+def _draw_level(layer: Array, frame: Frame, path: Points, width: Points) -> None:
     """Vessels (n, STEPS + 1, 2) of piecewise width (n, STEPS), in canonical units."""
     pixels = frame.place(path.reshape(-1, 2)).reshape(path.shape)
     attenuation = np.minimum(20 * width, 0.22).tolist()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.data.object_cxr import FilmDataset, load_film, read_split
+from benchmarks.data.films import load_film
+from benchmarks.data.object_cxr import FilmDataset, read_split
 from benchmarks.errors import UserError
 
 GRADIENT = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8)

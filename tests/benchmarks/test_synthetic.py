@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.data.anatomy import Frame
 from benchmarks.data.annotations import rasterize
 from benchmarks.data.distractors import RATES, draw_distractors
-from benchmarks.data.object_cxr import load_film, read_split
+from benchmarks.data.films import load_film
+from benchmarks.data.frame import Frame
+from benchmarks.data.object_cxr import read_split
 from benchmarks.data.objects import OBJECTS
 from benchmarks.data.placing import draw_objects
 from benchmarks.data.strokes import Stroke, bounds, draw, ellipse, to_attenuation, to_grey
