@@ -1,4 +1,4 @@
-"""Command line of the benchmark: ``python -m benchmarks run|data|train|score|report``."""
+"""Command line of the benchmark: ``python -m benchmarks run|data|train|score|report|compare``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,16 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("--checkpoint", type=Path, metavar="RUN", help="score the classifier of this run")
         if name in ("run", "train", "score"):
             _add_devices(command)
+    _add_compare(commands)
     return parser
+
+
+def _add_compare(commands: Any) -> None:
+    description = "put finished runs side by side, and say whether they rank the methods alike"
+    command = commands.add_parser("compare", help=description, description=description.capitalize() + ".")
+    command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run directories with reports")
+    command.add_argument("--out", type=Path, metavar="DIR", help="write comparison.md and comparison.csv there")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _add_common(command: argparse.ArgumentParser) -> None:
@@ -112,6 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = vars(build_parser().parse_args(arguments))
     command, debug = settings.pop("command"), settings.pop("debug", False)
     try:
+        if command in TOOLS:
+            TOOLS[command](**settings)
+            return 0
         config = configure(command, settings)
         if config.threads is not None:
             import torch
@@ -161,6 +173,15 @@ def _run(config: Config) -> None:
     for step in (_train, _score, _report):
         step(config)
 
+
+def _compare(folders: list[Path], out: Path | None) -> None:
+    from benchmarks.compare import compare
+
+    compare(folders, out)
+
+
+# Commands on finished runs, with arguments of their own.
+TOOLS: dict[str, Callable[..., None]] = {"compare": _compare}
 
 STEPS: dict[str, Callable[[Config], None]] = {
     "run": _run,

@@ -1,0 +1,271 @@
+"""Runs side by side: accuracies of their common methods, and whether the runs rank them alike."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import rankdata, spearmanr
+
+from benchmarks.errors import UserError
+from benchmarks.run_directory import read_json
+from benchmarks.statistics import RESAMPLES, hit_matrix, resampled_means
+
+MAIN_TOLERANCE = 15
+KEYS = ["protocol", "tolerance", "method"]
+BASELINES = frozenset({"center", "random", "edge", "brightest"})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        label: short and unique among the compared runs.
+        folder: the run directory.
+        table: ``summary.csv``.
+        facts: ``summary.json``.
+        settings: ``config.json``.
+    """
+
+    label: str
+    folder: Path
+    table: pd.DataFrame
+    facts: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def compare(folders: list[Path], out: Path | None = None) -> None:
+    """Print runs side by side, and write the same as Markdown and CSV.
+
+    Args:
+        folders: run directories with reports, two or more.
+        out: folder for ``comparison.md``, ``comparison.csv`` and ``correlation.csv``; nothing is written without.
+
+    Raises:
+        UserError: fewer than two runs, a run without a report, or runs with no common method.
+    """
+    runs = load_runs(folders)
+    table, agreement = side_by_side(runs), correlations(runs)
+    _print(runs, table, agreement)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        table.to_csv(out / "comparison.csv", index=False, float_format="%.6g")
+        agreement.to_csv(out / "correlation.csv", index=False, float_format="%.6g")
+        (out / "comparison.md").write_text(markdown(runs, table, agreement), encoding="utf-8")
+
+
+def load_runs(folders: list[Path]) -> list[Run]:
+    """Read what the reports of runs wrote.
+
+    Raises:
+        UserError: see :func:`compare`.
+    """
+    if len({folder.resolve() for folder in folders}) < 2:
+        raise UserError("compare needs at least two different run directories.")
+    for folder in folders:
+        if not (folder / "summary.csv").is_file() or not (folder / "summary.json").is_file():
+            raise UserError(f"{folder} holds no report: run `python -m benchmarks report --out {folder}` first.")
+    runs = [
+        Run(
+            label,
+            folder,
+            pd.read_csv(folder / "summary.csv"),
+            read_json(folder / "summary.json"),
+            read_json(folder / "config.json"),
+        )
+        for label, folder in zip(_labels(folders), folders, strict=True)
+    ]
+    if not set.intersection(*(set(run.table["method"]) for run in runs)):
+        raise UserError(f"{' and '.join(map(str, folders))} have no method in common: score the same --methods.")
+    return runs
+
+
+def side_by_side(runs: list[Run]) -> pd.DataFrame:
+    """Accuracies of the methods that all runs share.
+
+    Returns:
+        One row for each protocol, tolerance and method with the columns ``protocol``, ``tolerance``, ``method`` and for
+        each run ``LABEL``, ``LABEL ci_low``, ``LABEL ci_high``; best mean accuracy first.
+    """
+    columns = ["accuracy", "ci_low", "ci_high"]
+    parts = [
+        run.table.set_index(KEYS)[columns].rename(
+            columns=lambda c, run=run: run.label if c == "accuracy" else f"{run.label} {c}"
+        )
+        for run in runs
+    ]
+    table = pd.concat(parts, axis=1, join="inner").reset_index()
+    table["mean"] = table[[run.label for run in runs]].mean(axis=1)
+    table = table.sort_values(["protocol", "tolerance", "mean"], ascending=[True, True, False], kind="stable")
+    return table.drop(columns="mean").reset_index(drop=True)
+
+
+def correlations(runs: list[Run]) -> pd.DataFrame:
+    """Spearman's correlation of the accuracies of each pair of runs, over their common methods.
+
+    The interval comes from drawing the films of both runs anew, each run by itself: how far the
+    correlation depends on which films were in the test splits.
+
+    Returns:
+        One row for each pair, protocol, tolerance and choice of methods with the columns ``run_a``,
+        ``run_b``, ``protocol``, ``tolerance``, ``methods`` (``"all"`` or ``"no baselines"``), ``n``, ``rho``,
+        ``ci_low``, ``ci_high``; NaN where there are fewer than three methods, all are equal, or the
+        scores of a run are not there.
+    """
+    rows = []
+    resampled = {run.label: _Resampled(run, seed) for seed, run in enumerate(runs)}
+    for a, b in itertools.combinations(runs, 2):
+        joined = a.table.merge(b.table, on=KEYS, suffixes=("_a", "_b"))
+        for (protocol, tolerance), group in joined.groupby(["protocol", "tolerance"]):
+            draws = [resampled[run.label].accuracies(protocol, tolerance) for run in (a, b)]
+            for choice in ("all", "no baselines"):
+                chosen = group if choice == "all" else group[~group["method"].isin(BASELINES)]
+                rho = spearman(chosen["accuracy_a"].to_numpy(float), chosen["accuracy_b"].to_numpy(float))
+                low, high = _interval([frame.reindex(columns=chosen["method"]) for frame in draws])
+                rows.append((a.label, b.label, protocol, tolerance, choice, len(chosen), rho, low, high))
+    columns = ["run_a", "run_b", "protocol", "tolerance", "methods", "n", "rho", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's correlation; NaN with fewer than three pairs or without any spread."""
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(spearmanr(a, b).statistic)
+
+
+class _Resampled:
+    """Accuracies of a run on resampled films, made once for each protocol and tolerance."""
+
+    def __init__(self, run: Run, seed: int) -> None:
+        path = run.folder / "scores.parquet"
+        self._scores = pd.read_parquet(path) if path.is_file() else None
+        self._seed = seed
+        self._known: dict[tuple[str, int], pd.DataFrame] = {}
+
+    def accuracies(self, protocol: str, tolerance: int) -> pd.DataFrame:
+        """Resamples x methods; empty without scores."""
+        if self._scores is None:
+            return pd.DataFrame()
+        if (protocol, tolerance) not in self._known:
+            hits = hit_matrix(self._scores, protocol, tolerance)
+            means = resampled_means(hits.to_numpy(), self._seed, RESAMPLES)
+            self._known[protocol, tolerance] = pd.DataFrame(means, columns=hits.columns)
+        return self._known[protocol, tolerance]
+
+
+def _interval(draws: list[pd.DataFrame]) -> tuple[float, float]:
+    """95 % percentile interval of the correlation; NaN without scores or with fewer than three methods."""
+    if any(frame.shape[1] < 3 or frame.empty or frame.isna().any(axis=None) for frame in draws):
+        return float("nan"), float("nan")
+    # Spearman's correlation is Pearson's of the ranks.
+    ranks = [rankdata(frame.to_numpy(), axis=1) for frame in draws]
+    a, b = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
+    spread = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    defined = spread > 0
+    if not defined.any():
+        return float("nan"), float("nan")
+    low, high = np.quantile((a * b).sum(axis=1)[defined] / spread[defined], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def markdown(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> str:
+    """The comparison as Markdown."""
+    lines = ["# Runs side by side", "", *_markdown_table(_facts(runs)), ""]
+    for (protocol, tolerance), group in table.groupby(["protocol", "tolerance"]):
+        lines += [f"## Protocol `{protocol}`, {_tolerance(int(tolerance))}", ""]
+        lines += ["Accuracy in percent [95 % bootstrap interval over films].", ""]
+        lines += [*_markdown_table(_accuracies(runs, group)), ""]
+    lines += ["## Do the runs rank the methods alike?", "", AGREEMENT_NOTE, ""]
+    return "\n".join([*lines, *_markdown_table(_agreement(agreement)), ""])
+
+
+AGREEMENT_NOTE = (
+    "Spearman's correlation of the accuracies of the common methods (1: the same order; 0: unrelated); the interval is "
+    "from 2000 resamples of the films of both runs."
+)
+
+
+def _facts(runs: list[Run]) -> list[list[str]]:
+    rows = [["", *(run.label for run in runs)]]
+    rows.append(["classifier", *(f"{run.settings['arch']} at {run.settings['image_size']} px" for run in runs)])
+    rows.append(["test AUC", *(f"{run.facts['classifier']['auc']:.3f}" for run in runs)])
+    rows.append(["annotated films", *(str(run.facts["images"]) for run in runs)])
+    rows.append(["ground truth", *(str(run.facts["truth"]) for run in runs)])
+    for tolerance in runs[0].facts["chance"]:
+        shares = [run.facts["chance"].get(tolerance) for run in runs]
+        name = f"chance {_tolerance(int(tolerance))}"
+        rows.append([name, *("" if share is None else f"{100 * share:.1f}" for share in shares)])
+    return rows
+
+
+def _accuracies(runs: list[Run], group: pd.DataFrame) -> list[list[str]]:
+    rows = [["method", *(run.label for run in runs)]]
+    for _, entry in group.iterrows():
+        texts = [
+            f"{100 * entry[run.label]:.1f} [{100 * entry[f'{run.label} ci_low']:.1f}, "
+            f"{100 * entry[f'{run.label} ci_high']:.1f}]"
+            for run in runs
+        ]
+        rows.append([str(entry["method"]), *texts])
+    return rows
+
+
+def _agreement(agreement: pd.DataFrame) -> list[list[str]]:
+    rows = [["runs", "protocol", "tolerance", "methods", "n", "Spearman's rho"]]
+    for entry in agreement.itertuples():
+        rho = "undefined" if np.isnan(entry.rho) else f"{entry.rho:.2f}"
+        interval = "" if np.isnan(entry.ci_low) else f" [{entry.ci_low:.2f}, {entry.ci_high:.2f}]"
+        pair = f"{entry.run_a}, {entry.run_b}"
+        rows.append([pair, entry.protocol, _tolerance(entry.tolerance), entry.methods, str(entry.n), rho + interval])
+    return rows
+
+
+def _print(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> None:
+    console = Console()
+    console.print(_rich_table("Runs", _facts(runs)))
+    for (protocol, tolerance), group in table.groupby(["protocol", "tolerance"]):
+        if tolerance == MAIN_TOLERANCE:
+            title = f"Accuracy in % [95 % interval], {_tolerance(MAIN_TOLERANCE)}, protocol {protocol}"
+            rows = _accuracies(runs, group)
+            if len(runs) > 2:  # 80 columns have no room for more intervals
+                rows = [[text.partition(" [")[0] for text in row] for row in rows]
+            console.print(_rich_table(title.replace(" [95 % interval]", "") if len(runs) > 2 else title, rows))
+    console.print(_rich_table("Do the runs rank the methods alike?", _agreement(agreement)))
+
+
+def _rich_table(title: str, rows: list[list[str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for i, name in enumerate(rows[0]):
+        table.add_column(name, justify="right" if i else "left", no_wrap=not i)
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+def _markdown_table(rows: list[list[str]]) -> list[str]:
+    head, *body = rows
+    ruler = ["---", *["---:"] * (len(head) - 1)]
+    return [f"| {' | '.join(row)} |" for row in (head, ruler, *body)]
+
+
+def _tolerance(tolerance: int) -> str:
+    return f"within {tolerance} px" if tolerance else "inside"
+
+
+def _labels(folders: list[Path]) -> list[str]:
+    """The shortest ends of the paths that tell the runs apart."""
+    paths = [folder.resolve() for folder in folders]
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        labels = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(labels)) == len(labels):
+            return labels
+    raise UserError("compare was given the same run directory twice.")
