@@ -37,11 +37,11 @@ class Frame:
             axis=1,
         )
 
-    def mask(self, outlines: list[Points], reduce: int = 1) -> Mask:
-        """Pixels inside some canonical outlines, on a grid that is coarser by ``reduce``."""
-        image = Image.new("1", (self.width // reduce, self.height // reduce))
+    def mask(self, outlines: list[Points]) -> Mask:
+        """Pixels inside some canonical outlines."""
+        image = Image.new("1", (self.width, self.height))
         for outline in outlines:
-            ImageDraw.Draw(image).polygon([tuple(p) for p in (self.place(outline) / reduce).tolist()], fill=1)
+            ImageDraw.Draw(image).polygon([tuple(p) for p in self.place(outline).tolist()], fill=1)
         return np.array(image)
 
     def enlarge(self, coarse: Array) -> Array:

@@ -15,8 +15,8 @@ Mask = npt.NDArray[np.bool_]
 EPISODES = (0.66, 0.25, 0.09)
 """Chances of one, two and three kinds of objects on a positive film."""
 
-TOGETHER = 0.22
-"""Chance that things worn together get one annotation about all of them."""
+TOGETHER = {"placket": 0.3, "bust": 0.75}
+"""Chance that things worn in one place get one annotation about all of them."""
 
 MARGIN = (0.025, 0.7)
 """Margin of an annotation on each side: median in units of the film's width, and spread of its logarithm."""
@@ -48,7 +48,7 @@ def draw_objects(rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Ma
         blur = rng.uniform(0.0012, 0.0022) * grey.shape[1]
         for sketch in placed:
             draw(attenuation, faded(sketch, contrast), blur=blur)
-        if rng.random() < TOGETHER * (3.5 if kind.place == "bust" else 1):
+        if rng.random() < TOGETHER.get(kind.place, 0):
             placed = [[stroke for sketch in placed for stroke in sketch]]
         shapes += [_annotate(rng, sketch, grey.shape[1]) for sketch in placed]
         wanted -= 1

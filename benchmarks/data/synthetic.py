@@ -23,8 +23,8 @@ from benchmarks.data.strokes import Array
 COUNTS = {"train": 1200, "dev": 300, "test": 400}
 """Films of the default set, half of each split with objects."""
 
-SIZE = 448
-"""Width of its films in pixels."""
+SIZE = 384
+"""Longer side of its films in pixels."""
 
 QUALITY = 92
 """JPEG quality, as films come from archives."""
@@ -42,13 +42,14 @@ def draw_film(
         seed: Seed of the set.
         number: Number of the film.
         positive: Whether foreign objects lie on it.
-        size: Width in pixels; the height differs from film to film.
+        size: Longer side in pixels; the shape differs from film to film.
 
     Returns:
         Grey (height, width) from 0 to 1, the annotations, and the names of the distractors.
     """
     patient, devices, foreign = (np.random.default_rng([seed, number, part]) for part in range(3))
-    film = draw_anatomy(patient, size, round(size * patient.uniform(0.88, 1.2)))
+    aspect = patient.uniform(0.82, 1.14)
+    film = draw_anatomy(patient, round(size * min(aspect, 1)), round(size / max(aspect, 1)))
     grey, drawn = draw_distractors(devices, film.grey, film.frame)
     if not positive:
         return grey, (), drawn
@@ -66,7 +67,7 @@ def write_synthetic(
     Args:
         root: Folder of the set; created when missing.
         counts: Films per split, half of them (rounded down) with objects.
-        size: Width of the films in pixels.
+        size: Longer side of the films in pixels.
         seed: The same seed writes the same bytes.
         processes: Worker processes; all cores by default.
     """

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from benchmarks.data.frame import Frame
 from benchmarks.data.strokes import Array, Points, Stroke, draw, ellipse
 
-STEPS = 7
+STEPS = 6
 """Straight pieces of a vessel."""
 
 TRUNKS = 15
@@ -43,6 +43,7 @@ def draw_vessels(
     angle = rng.uniform(low, high)
     start = hila + np.stack([np.zeros_like(angle), 0.02 * angle], axis=1) + rng.normal(0, (0.014, 0.02), hila.shape)
     width, length = rng.uniform(0.005, 0.0105, 2 * TRUNKS), rng.uniform(0.16, 0.34, 2 * TRUNKS)
+    levels: list[list[Stroke]] = []
     while len(start):
         # A slow bend of its own and a little wandering.
         turn = angle[:, None] + rng.normal(0, 0.09, (len(start), 1)) * np.arange(STEPS)
@@ -50,22 +51,24 @@ def draw_vessels(
         hops = np.stack([sides[:, None] * np.cos(turn), np.sin(turn)], axis=2) * (length / STEPS)[:, None, None]
         path = start[:, None] + np.concatenate([np.zeros((len(start), 1, 2)), hops.cumsum(axis=1)], axis=1)
         taper = 1 - 0.8 * np.arange(STEPS) / STEPS
-        _draw_level(layer, frame, path, width[:, None] * taper)
+        levels.append(_strokes(frame, path, width[:, None] * taper))
         parent = np.repeat(np.flatnonzero(width > 0.0024), BRANCHES)
         at = rng.integers(1, STEPS, len(parent))
         sides, start = sides[parent], path[parent, at]
         angle = turn[parent, at - 1] + rng.choice([-1, 1], len(parent)) * rng.uniform(0.3, 0.85, len(parent))
         width = width[parent] * taper[at - 1] * rng.uniform(0.5, 0.75, len(parent))
         length = length[parent] * rng.uniform(0.3, 0.65, len(parent))
+    # Thick ones last, for they replace the thin ones that they cross.
+    vessels = [stroke for level in reversed(levels) for stroke in level]
+    draw(layer, vessels, blur=0.0016 * frame.width, supersample=2)
     total += strength * layer * lungs
 
 
-def _draw_level(layer: Array, frame: Frame, path: Points, width: Points) -> None:
-    """Vessels (n, STEPS + 1, 2) of piecewise width (n, STEPS), in canonical units."""
+def _strokes(frame: Frame, path: Points, width: Points) -> list[Stroke]:
+    """Strokes of vessels (n, STEPS + 1, 2) of piecewise width (n, STEPS), in canonical units."""
     pixels = frame.place(path.reshape(-1, 2)).reshape(path.shape)
     attenuation = np.minimum(20 * width, 0.22).tolist()
     gauge = np.maximum(width * frame.width, 0.5).tolist()
-    strokes = [
+    return [
         Stroke(pixels[v, k : k + 2], attenuation[v][k], gauge[v][k]) for v in range(len(path)) for k in range(STEPS)
     ]
-    draw(layer, strokes, blur=0.0016 * frame.width, supersample=2)
