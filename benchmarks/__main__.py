@@ -1,4 +1,4 @@
-"""Command line of the benchmark: ``python -m benchmarks run|data|train|score|report|compare``."""
+"""Command line of the benchmark: ``python -m benchmarks run|data|train|score|report|compare|explain|speed``."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
         if name in ("run", "train", "score"):
             _add_devices(command)
     _add_compare(commands)
+    _add_explain(commands)
+    _add_speed(commands)
     return parser
 
 
@@ -50,6 +52,35 @@ def _add_compare(commands: Any) -> None:
     command = commands.add_parser("compare", help=description, description=description.capitalize() + ".")
     command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run directories with reports")
     command.add_argument("--out", type=Path, metavar="DIR", help="write comparison.md and comparison.csv there")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_explain(commands: Any) -> None:
+    description = "say whether films hold a foreign object, and show where"
+    command = commands.add_parser(
+        "explain", help=description,
+        description=description.capitalize() + ". Research tool, not a medical device.",
+        argument_default=argparse.SUPPRESS,
+    )  # fmt: skip
+    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG or DICOM")
+    command.add_argument("--checkpoint", type=Path, metavar="RUN", required=True, help="run with the classifier")
+    command.add_argument("--out", type=Path, metavar="DIR", help="for overlays and JSON; default: explained")
+    command.add_argument("--method", metavar="NAME", help="attribution method; default: normgrad_conv1x1_combined")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_speed(commands: Any) -> None:
+    description = "measure what an attribution costs in time and memory, beside inference and other packages"
+    command = commands.add_parser(
+        "speed", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
+    )
+    command.add_argument("--out", type=Path, default=Path("runs/speed"), metavar="DIR", help="default: runs/speed")
+    command.add_argument("--networks", type=_names, metavar="A,B", help="the bounds are about the first")
+    command.add_argument("--batch", type=int, metavar="N", help="images in a batch; default: 8")
+    command.add_argument("--image-size", type=int, metavar="PX", help="default: 224")
+    command.add_argument("--repeats", type=int, metavar="N", help="rounds of timing; default: 20")
+    command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
+    command.add_argument("--quick", action="store_true", help="one network, small images and few rounds, for a trial")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -180,8 +211,20 @@ def _compare(folders: list[Path], out: Path | None) -> None:
     compare(folders, out)
 
 
+def _speed(**settings: Any) -> None:
+    from benchmarks.speed.command import speed
+
+    speed(**settings)
+
+
+def _explain(**settings: Any) -> None:
+    from benchmarks.explain import explain
+
+    explain(**settings)
+
+
 # Commands on finished runs, with arguments of their own.
-TOOLS: dict[str, Callable[..., None]] = {"compare": _compare}
+TOOLS: dict[str, Callable[..., None]] = {"compare": _compare, "explain": _explain, "speed": _speed}
 
 STEPS: dict[str, Callable[[Config], None]] = {
     "run": _run,

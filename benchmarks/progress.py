@@ -26,6 +26,11 @@ class TrainingBar(ProgressBar):
         self._task = self._bar.add_task("Training", total=None)
         self._enabled = True
 
+    @property
+    def is_enabled(self) -> bool:
+        """Whether anything is shown; ``LightningModule.print`` asks."""
+        return self._enabled
+
     def enable(self) -> None:
         """Show the bar (Lightning calls this on the first process)."""
         self._enabled = True

@@ -146,10 +146,15 @@ def test_synthetic_set_of_another_seed_is_refused(
     assert "--data-seed 0, not 1" in capsys.readouterr().err
 
 
-def test_train_writes_a_run_directory_without_names_of_the_machine(films: Path, tmp_path: Path) -> None:
+def test_train_writes_a_run_directory_without_names_of_the_machine(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
+    aloud = [word for word in TINY if word != "--quiet"]
 
-    assert cli.main(["train", "--data", str(films), "--out", str(out), *TINY]) == 0
+    assert cli.main(["train", "--data", str(films), "--out", str(out), *aloud]) == 0
+
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()][3:5] == ["epoch 1/2", "epoch 2/2"]
 
     assert read_json(out / "classifier.json")["split"] == "test"
     assert read_json(out / "config.json")["epochs"] == 2
