@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding, *([nn.RMSNorm] if hasattr(nn, "RMSNorm") else []))
+_CHANNELS_LAST: tuple[type[nn.Module], ...] = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
 _CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
 #: Most class and register tokens that a grid is inferred behind; networks in use have up to five.
 _MOST_PREFIX_TOKENS = 16
