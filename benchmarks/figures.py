@@ -13,9 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.classifier import normalise
+from benchmarks.film_batch import Job, annotation_mask
+from benchmarks.maps import FRAME
 from benchmarks.methods import Context, Method
-from benchmarks.pointing_game import FRAME, is_hit
-from benchmarks.score import Job, annotation_mask
+from benchmarks.pointing_game import is_hit
 
 HIT, MISS, ANNOTATION = "#19d419", "#ff3030", "#3cc8ff"
 MOST_COLUMNS = 12

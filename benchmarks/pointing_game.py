@@ -26,12 +26,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torchmetrics import Metric
 
-FRAME = 600
+from benchmarks.maps import FRAME, Stretched, clip_at_percentile, stretch
+
 TOLERANCES = (0, 15, 25)
 PROTOCOLS = ("paper", "fair")
 _ROUNDING = 1e-12  # of an interpolation in float64 of maps scaled to [0, 1]
@@ -44,8 +44,8 @@ class Maxima:
     Attributes:
         points: int64 ``(N, 2)``, column ``x`` and row ``y`` in the frame; ``(-1, -1)`` for a
             map that is not finite.
-        finite: bool ``(N,)``, False when the map holds a NaN or an infinity.
-        constant: bool ``(N,)``, True when the map is finite and has one value only.
+        finite: bool ``(N,)``, as in :class:`Stretched`.
+        constant: bool ``(N,)``, as in :class:`Stretched`.
     """
 
     points: np.ndarray
@@ -53,53 +53,35 @@ class Maxima:
     constant: np.ndarray
 
 
-def clip_at_percentile(maps: Tensor, percentile: float = 99.0) -> Tensor:
-    """Clip each map from above at its own percentile and scale it to [0, 1].
-
-    This is the published post-processing of gradient methods. A map without any spread below
-    its percentile becomes zero everywhere; a map that is not finite stays not finite.
-
-    Args:
-        maps: ``(N, 1, h, w)``, any float dtype.
-        percentile: between 0 and 100, interpolated linearly between the two nearest values.
-
-    Returns:
-        float64 ``(N, 1, h, w)`` on the CPU.
-    """
-    maps = maps.detach().cpu().double()
-    flat = maps.flatten(1)
-    # One quantile call a map: torch limits the size of a single call to 16 million values.
-    high = torch.stack([row.quantile(percentile / 100) for row in flat]).view(-1, 1, 1, 1)
-    low = flat.amin(dim=1).view(-1, 1, 1, 1)
-    return _scale(torch.minimum(maps, high), low, high)
-
-
-def gaussian_smooth(maps: Tensor, sigma: float = 1.0, kernel: int = 11) -> Tensor:
-    """Smooth maps with a separable Gaussian; the border is mirrored without repeating the edge.
+def choose_maxima(
+    stretched: Stretched, *, protocol: str = "fair", seed: int = 0, image_ids: Sequence[int] | None = None
+) -> Maxima:
+    """Choose one maximum of each map.
 
     Args:
-        maps: ``(N, C, h, w)`` with ``h`` and ``w`` larger than ``kernel // 2``.
-        sigma: standard deviation in pixels of the map.
-        kernel: odd width of the window.
+        stretched: N maps.
+        protocol: ``"paper"`` takes the first maximum in raster order, ``"fair"`` one of the
+            maxima by chance. A constant map is one tie over the whole frame.
+        seed: of the choice between ties.
+        image_ids: N numbers that name the images, so that the choice depends on ``seed`` and
+            the image alone, not on the batch it came in; positions in the batch by default.
 
     Returns:
-        Maps of the same shape and dtype.
-
-    Raises:
-        ValueError: ``kernel`` is even or too wide for the map.
+        The points, and which maps were finite and constant.
     """
-    half = kernel // 2
-    if kernel % 2 == 0 or min(maps.shape[-2:]) <= half:
-        raise ValueError(
-            f"kernel={kernel} must be odd and less than twice as wide as a map of {tuple(maps.shape[-2:])}"
-        )
-    offsets = torch.arange(-half, half + 1, dtype=maps.dtype, device=maps.device)
-    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    weights = weights / weights.sum()
-    n, channels, height, width = maps.shape
-    padded = F.pad(maps.reshape(n * channels, 1, height, width), (half,) * 4, mode="reflect")
-    smooth = F.conv2d(F.conv2d(padded, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
-    return smooth.reshape(n, channels, height, width)
+    _check_protocol(protocol)
+    ids = range(len(stretched.planes)) if image_ids is None else image_ids
+    points = np.full((len(stretched.planes), 2), -1, dtype=np.int64)
+    for i, (plane, image_id) in enumerate(zip(stretched.planes, ids, strict=True)):
+        if stretched.finite[i]:
+            # Equal values come out of the interpolation with different rounding, which must not choose.
+            # The plane of a constant map is zero everywhere, which makes it one large tie.
+            ties = np.flatnonzero(plane >= plane.max() - _ROUNDING)
+            chosen = 0
+            if protocol == "fair" and len(ties) > 1:
+                chosen = int(np.random.default_rng((seed, image_id)).integers(len(ties)))
+            points[i] = ties[chosen] % plane.shape[1], ties[chosen] // plane.shape[1]
+    return Maxima(points, stretched.finite, stretched.constant)
 
 
 def find_maxima(
@@ -111,45 +93,8 @@ def find_maxima(
     image_ids: Sequence[int] | None = None,
     smooth: bool = False,
 ) -> Maxima:
-    """Stretch maps onto the frame (bilinear, ``align_corners=False``) and find one maximum each.
-
-    Args:
-        maps: ``(N, 1, h, w)``, any float dtype and size.
-        frame: side of the frame in pixels.
-        protocol: ``"paper"`` takes the first maximum in raster order, ``"fair"`` one of the
-            maxima by chance. A constant map is one tie over the whole frame.
-        seed: of the choice between ties.
-        image_ids: N numbers that name the images, so that the choice depends on ``seed`` and
-            the image alone, not on the batch it came in; positions in the batch by default.
-        smooth: smooth with :func:`gaussian_smooth` in the frame first.
-
-    Returns:
-        The points, and which maps were finite and constant.
-    """
-    _check_protocol(protocol)
-    if maps.ndim != 4 or maps.shape[1] != 1:
-        raise ValueError(f"maps must have the shape (N, 1, h, w), not {tuple(maps.shape)}")
-    ids = range(len(maps)) if image_ids is None else image_ids
-    maps = maps.detach().cpu().double()
-    flat = maps.flatten(1)
-    finite = torch.isfinite(flat).all(dim=1)
-    maps = torch.where(finite.view(-1, 1, 1, 1), maps, torch.zeros_like(maps))
-    low, high = maps.flatten(1).aminmax(dim=1)
-    constant = finite & (low == high)
-    maps = _scale(maps, low.view(-1, 1, 1, 1), high.view(-1, 1, 1, 1))
-    maps = F.interpolate(maps, size=(frame, frame), mode="bilinear", align_corners=False)
-    if smooth:
-        maps = gaussian_smooth(maps)
-    points = np.full((len(maps), 2), -1, dtype=np.int64)
-    for i, (plane, image_id) in enumerate(zip(maps[:, 0].numpy(), ids, strict=True)):
-        if finite[i]:
-            # Equal values come out of the interpolation with different rounding, which must not choose.
-            ties = np.arange(plane.size) if constant[i] else np.flatnonzero(plane >= plane.max() - _ROUNDING)
-            chosen = 0
-            if protocol == "fair" and len(ties) > 1:
-                chosen = int(np.random.default_rng((seed, image_id)).integers(len(ties)))
-            points[i] = ties[chosen] % frame, ties[chosen] // frame
-    return Maxima(points, finite.numpy(), constant.numpy())
+    """:func:`stretch`, then :func:`choose_maxima`; see there."""
+    return choose_maxima(stretch(maps, frame, smooth=smooth), protocol=protocol, seed=seed, image_ids=image_ids)
 
 
 def distance_to_mask(x: int, y: int, mask: np.ndarray) -> float:
@@ -314,9 +259,3 @@ class PointingGame(Metric):
 def _check_protocol(protocol: str) -> None:
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
-
-
-def _scale(maps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Scale [low, high] to [0, 1]; zeros where the two are equal."""
-    spread = high - low
-    return (maps - low) / torch.where(spread == 0, torch.ones_like(spread), spread)

@@ -12,8 +12,9 @@ from rich.table import Table
 from benchmarks.config import Config
 from benchmarks.errors import UserError
 from benchmarks.figures import draw_overlays
+from benchmarks.maps import FRAME
 from benchmarks.methods import METHODS, select_methods
-from benchmarks.pointing_game import FRAME, PROTOCOLS, TOLERANCES
+from benchmarks.pointing_game import PROTOCOLS, TOLERANCES
 from benchmarks.run_directory import read_json, write_json
 from benchmarks.score import open_job, open_store, write_parquet
 from benchmarks.statistics import RESAMPLES, mean_chance, status_counts, summarise

@@ -76,8 +76,9 @@ def bootstrap_interval(
 def seconds_per_image(scores: pd.DataFrame) -> pd.Series:
     """Median over batches of the seconds an image, by method; the first batch, a warm-up, only counts when alone."""
     batches = scores.drop_duplicates(["method", "batch"])
-    later = batches[batches["batch"] > 0]
-    return (batches if later.empty else later).groupby("method")["seconds"].median()
+    medians = batches.groupby("method")["seconds"].median()
+    medians.update(batches[batches["batch"] > 0].groupby("method")["seconds"].median())
+    return medians
 
 
 def summarise(scores: pd.DataFrame, seed: int, order: list[str] | None = None) -> pd.DataFrame:

@@ -8,13 +8,12 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from benchmarks.maps import clip_at_percentile, gaussian_smooth
 from benchmarks.pointing_game import (
     PointingGame,
     chance_level,
-    clip_at_percentile,
     distance_to_mask,
     find_maxima,
-    gaussian_smooth,
     is_hit,
 )
 

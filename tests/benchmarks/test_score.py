@@ -18,9 +18,11 @@ from tiny_run import POSITIVES, make_run
 from benchmarks import methods as registry
 from benchmarks.classifier import normalise
 from benchmarks.errors import UserError
+from benchmarks.film_batch import explain_within_memory
+from benchmarks.maps import FRAME
 from benchmarks.methods import METHODS, Method
-from benchmarks.pointing_game import FRAME, PointingGame
-from benchmarks.score import explain_within_memory, open_job, open_store, pending_units, score, score_units
+from benchmarks.pointing_game import PointingGame
+from benchmarks.score import open_job, open_store, pending_units, score, score_units
 
 ROOT = Path(__file__).parents[2]
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
@@ -110,7 +112,7 @@ def test_the_metric_gives_the_accuracy_of_the_rows(finished, protocol):
 
 def test_a_second_start_does_nothing_and_says_so(finished, capsys, monkeypatch):
     before = read(finished)
-    monkeypatch.setattr("benchmarks.score._Batch", None)  # nothing may be computed
+    monkeypatch.setattr("benchmarks.score.FilmBatch", None)  # nothing may be computed
     score(finished)
     assert "nothing to do" in capsys.readouterr().out
     pd.testing.assert_frame_equal(read(finished), before)  # seconds too
@@ -135,7 +137,7 @@ def test_a_run_stopped_between_two_units_ends_with_the_same_rows(tmp_path, finis
             raise KeyboardInterrupt
         return explain_within_memory(*arguments)
 
-    monkeypatch.setattr("benchmarks.score.explain_within_memory", interrupt)
+    monkeypatch.setattr("benchmarks.film_batch.explain_within_memory", interrupt)
     with pytest.raises(KeyboardInterrupt):
         score(config)
     assert not (config.out / "scores.parquet").exists()

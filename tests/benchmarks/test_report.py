@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from tiny_run import POSITIVES, make_run
+
+from benchmarks import figures
+from benchmarks.errors import UserError
+from benchmarks.methods import select_methods
+from benchmarks.report import report
+from benchmarks.score import open_job, score
+
+SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_single")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = make_run(tmp_path_factory.mktemp("report"), methods=SOME)
+    score(config)
+    report(config)
+    return config
+
+
+def test_summary_csv_has_the_agreed_columns_and_follows_from_the_scores(run):
+    with (run.out / "summary.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0]) == [
+        "method", "protocol", "tolerance", "accuracy", "ci_low", "ci_high", "hits", "images", "seconds_per_image",
+    ]  # fmt: skip
+    assert len(table) == len(SOME) * 2 * 3
+    scores = pd.read_parquet(run.out / "scores.parquet")
+    for entry in table:
+        own = scores[(scores["method"] == entry["method"]) & (scores["protocol"] == entry["protocol"])]
+        tolerance = int(entry["tolerance"])
+        hits = (own["distance"] == 0).sum() if tolerance == 0 else (own["distance"] < tolerance).sum()
+        assert int(entry["hits"]) == hits
+        assert float(entry["accuracy"]) == pytest.approx(hits / POSITIVES)
+        assert int(entry["images"]) == POSITIVES
+        assert float(entry["seconds_per_image"]) > 0
+
+
+def test_summary_json_is_complete(run):
+    content = json.loads((run.out / "summary.json").read_text())
+    assert content["classifier"] == {"auc": 0.5, "accuracy": 0.5, "split": "test"}
+    assert (content["images"], content["films_without_annotation_excluded"], content["frame"]) == (POSITIVES, 2, 600)
+    assert 0 < content["chance"]["0"] < content["chance"]["15"] < content["chance"]["25"] < 1
+    assert content["methods_that_could_not_run"] == {}
+    assert content["maps"]["fair"]["random"] == {"constant": 0, "non_finite": 0}
+    assert len(content["rows"]) == len(SOME) * 2 * 3
+
+
+def test_markdown_shows_both_protocols_with_chance(run):
+    text = (run.out / "summary.md").read_text()
+    assert text.count("## Protocol") == 2
+    assert text.count("(chance)") == 2
+    assert all(text.count(f"| {name} |") == 2 for name in SOME)
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in tables}) == 1
+
+
+def test_terminal_table_fits_80_columns(run, capsys):
+    report(run)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in SOME)
+    assert "…" not in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_the_same_scores_give_the_same_files(run):
+    names = ("summary.csv", "summary.md", "summary.json", "scores.parquet")
+    before = [(run.out / name).read_bytes() for name in names]
+    report(run)
+    assert [(run.out / name).read_bytes() for name in names] == before
+
+
+def test_overlays_are_a_picture_with_a_column_for_each_real_method(run):
+    with Image.open(run.out / "overlays.png") as image:
+        width, height = image.size
+        colours = {tuple(pixel) for pixel in np.asarray(image.convert("RGB")).reshape(-1, 3)}
+    assert width / height == pytest.approx(3 * 1.75 / (5 * 1.75 + 0.9), rel=0.05)  # film and two methods, five films
+    marks = {tuple(int(code[i : i + 2], 16) for i in (1, 3, 5)) for code in (figures.HIT, figures.MISS)}
+    assert marks & colours
+
+
+def test_marks_are_the_scores(run, monkeypatch):
+    marks = []
+    monkeypatch.setattr(figures, "_mark", lambda axis, x, y, hit: marks.append((x, y, hit)))
+    scores = pd.read_parquet(run.out / "scores.parquet")
+    figures.draw_overlays(open_job(run), select_methods(SOME), scores, run.out / "again.png", rows=2)
+    expected = [
+        (row.x, row.y, row.distance < 15)
+        for method in SOME[2:]
+        for image in ("00000.png", "00004.png")  # the first and the last annotated film
+        for row in scores.query("method == @method and image == @image and protocol == 'fair'").itertuples()
+    ]
+    assert marks == expected
+
+
+def test_report_without_scores_says_what_to_do(tmp_path, run):
+    config = make_run(tmp_path, methods=SOME)
+    with pytest.raises(
+        UserError, match="holds no complete scores of this configuration: run `python -m benchmarks score`"
+    ):
+        report(config)
+    with pytest.raises(UserError, match="holds no complete scores"):
+        report(replace(run, seed=5))
+
+
+def test_methods_that_are_not_complete_are_named_and_left_out(tmp_path):
+    config = make_run(tmp_path, methods=("center", "random"))
+    score(config)
+    with sqlite3.connect(config.out / "scores.sqlite") as connection:
+        connection.execute("DELETE FROM scores WHERE method = 'random' AND batch = 1")
+    report(replace(config, methods=("center", "random", "grad_cam")))
+    content = json.loads((config.out / "summary.json").read_text())
+    assert {entry["method"] for entry in content["rows"]} == {"center"}
+    assert content["methods_that_could_not_run"] == {
+        "random": "not scored on all films",
+        "grad_cam": "not scored on all films",
+    }
+    assert "- `grad_cam`: not scored on all films" in (config.out / "summary.md").read_text()
