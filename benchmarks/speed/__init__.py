@@ -1,0 +1,1 @@
+"""What an attribution costs in time and memory, against plain inference and other packages."""
