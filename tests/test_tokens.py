@@ -236,7 +236,7 @@ def test_the_grid_is_inferred_from_the_image(tokens: int, spatial: tuple[int, ..
 
 
 def test_a_grid_that_cannot_be_inferred() -> None:
-    with pytest.raises(ValueError, match="150 tokens.*tokens_to_map"):
+    with pytest.raises(ValueError, match=r"150 tokens.*tokens_to_map"):
         infer_grid(150, (224, 224))
 
 
