@@ -39,7 +39,7 @@ def resolve(forward_func: Callable[..., Any], layer: nn.Module | str) -> nn.Modu
                 f"Layer {layer!r} is a name, but forward_func is not a module in which to look it up; "
                 "pass the layer's module itself."
             )
-        modules = dict(model.named_modules())
+        modules = _named_modules(model)
         if layer not in modules:
             near = difflib.get_close_matches(layer, modules, n=3) or [n for n, _ in model.named_children()][-3:]
             raise ValueError(
@@ -59,7 +59,12 @@ def resolve(forward_func: Callable[..., Any], layer: nn.Module | str) -> nn.Modu
 def name_of(forward_func: Callable[..., Any], layer: nn.Module) -> str:
     """Name of a layer for messages: its dotted name if the model is known, else its type."""
     model = owner(forward_func)
-    for name, module in model.named_modules() if model is not None else ():
+    for name, module in _named_modules(model).items() if model is not None else ():
         if module is layer and name:
             return f"{name!r} ({type(layer).__name__})"
     return type(layer).__name__
+
+
+def _named_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Modules by the names that they had before torch.compile wrapped some of them."""
+    return {".".join(p for p in name.split(".") if p != "_orig_mod"): m for name, m in model.named_modules()}
