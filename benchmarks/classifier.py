@@ -25,18 +25,18 @@ STD = (0.229, 0.224, 0.225)
 
 
 class SlimResNet18(ResNet):  # type: ignore[misc]
-    """ResNet-18 of half the width (32 to 256 channels), with torchvision's layer names: a fifth of the arithmetic."""
+    """ResNet-18 with 24 to 192 channels instead of 64 to 512, and torchvision's layer names: a seventh of the work."""
 
     def __init__(self, num_classes: int = 2) -> None:
         super().__init__(BasicBlock, [2, 2, 2, 2], num_classes=num_classes)
-        self.inplanes = 32
-        self.conv1 = nn.Conv2d(3, 32, kernel_size=7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(32)
-        self.layer1 = self._make_layer(BasicBlock, 32, 2)
-        self.layer2 = self._make_layer(BasicBlock, 64, 2, stride=2)
-        self.layer3 = self._make_layer(BasicBlock, 128, 2, stride=2)
-        self.layer4 = self._make_layer(BasicBlock, 256, 2, stride=2)
-        self.fc = nn.Linear(256, num_classes)
+        self.inplanes = 24
+        self.conv1 = nn.Conv2d(3, 24, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(24)
+        self.layer1 = self._make_layer(BasicBlock, 24, 2)
+        self.layer2 = self._make_layer(BasicBlock, 48, 2, stride=2)
+        self.layer3 = self._make_layer(BasicBlock, 96, 2, stride=2)
+        self.layer4 = self._make_layer(BasicBlock, 192, 2, stride=2)
+        self.fc = nn.Linear(192, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -33,7 +33,7 @@ class Config:
         data_seed: Seed of the synthetic set.
         film_counts: Films of the synthetic splits train, dev and test.
         film_size: Longer side of a synthetic film, in pixels.
-        arch: Name of a torchvision classifier, or ``slim_resnet18`` (half as wide).
+        arch: Name of a torchvision classifier, or ``slim_resnet18`` (24 to 192 channels).
         weights: ``imagenet``, ``none`` or a file with a state dict.
         image_size: Side of the square that films are resized to, in pixels; the aspect is not kept.
         epochs: Passes over the training split.
@@ -147,13 +147,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "synthetic": {
         "out": Path("runs/synthetic"),
         "film_counts": (1200, 200, 400),
-        "film_size": 512,
+        "film_size": 320,
         "arch": "slim_resnet18",
         "weights": "none",
-        "image_size": 256,
-        "epochs": 6,
+        "image_size": 224,
+        "epochs": 9,
         "optimizer": "adamw",
-        "lr": 2e-3,
+        "lr": 3e-3,
         "weight_decay": 0.05,
         "schedule": "cosine",
         "brightness": 0.2,

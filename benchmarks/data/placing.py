@@ -18,7 +18,13 @@ EPISODES = (0.66, 0.25, 0.09)
 TOGETHER = {"placket": 0.3, "bust": 0.75}
 """Chance that things worn in one place get one annotation about all of them."""
 
-MARGIN = (0.025, 0.7)
+CONTRAST = (2.4, 0.4)
+"""Contrast of what is worn on one film, on the scale of the sketches: median, and spread of its logarithm."""
+
+ENLARGED = 1.4
+"""Size of the objects on the scale of the sketches, so that their annotations are as large as the real ones."""
+
+MARGIN = (0.016, 0.7)
 """Margin of an annotation on each side: median in units of the film's width, and spread of its logarithm."""
 
 
@@ -44,7 +50,7 @@ def draw_objects(rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Ma
         placed = _episode(rng, kind, lungs, exposed)
         if not placed:
             continue
-        contrast = rng.lognormal(0, 0.25)
+        contrast = CONTRAST[0] * rng.lognormal(0, CONTRAST[1])
         blur = rng.uniform(0.0012, 0.0022) * grey.shape[1]
         for sketch in placed:
             draw(attenuation, faded(sketch, contrast), blur=blur)
@@ -98,7 +104,7 @@ def _episode(rng: np.random.Generator, kind: Kind, lungs: Mask, exposed: Mask) -
     seed = int(rng.integers(2**32))
     sketches = []
     for x, y in spots:
-        sketch = kind.sketch(np.random.default_rng(seed), width)
+        sketch = kind.sketch(np.random.default_rng(seed), ENLARGED * width)
         angle = rng.normal(0, kind.turn)
         sketch = [stroke.moved(angle, x, y) for stroke in sketch]
         if _fits(sketch, exposed) and (kind.place in ("neck", "bust") or lungs[int(y), int(x)]):

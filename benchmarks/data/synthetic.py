@@ -20,10 +20,10 @@ from benchmarks.data.distractors import draw_distractors
 from benchmarks.data.placing import draw_objects
 from benchmarks.data.strokes import Array
 
-COUNTS = {"train": 1200, "dev": 300, "test": 400}
+COUNTS = {"train": 1200, "dev": 200, "test": 400}
 """Films of the default set, half of each split with objects."""
 
-SIZE = 384
+SIZE = 320
 """Longer side of its films in pixels."""
 
 QUALITY = 92
