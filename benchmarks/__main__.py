@@ -196,8 +196,10 @@ def _score(config: Config) -> None:
 
 def _report(config: Config) -> None:
     from benchmarks.report import report
+    from benchmarks.run_directory import process_rank
 
-    report(config)
+    if process_rank() == 0:
+        report(config)
 
 
 def _run(config: Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from benchmarks.config import Config, flag
 from benchmarks.data.object_cxr import read_split
 from benchmarks.errors import UserError
-from benchmarks.run_directory import SPLITS, read_json, write_json
+from benchmarks.run_directory import SPLITS, process_rank, read_json, write_json
 
 MANIFEST = "manifest.json"
 
@@ -31,7 +32,8 @@ def prepare(config: Config) -> None:
     for split in SPLITS:
         records = read_split(config.data_root, split, config.limit)
         with_objects = sum(record.label for record in records)
-        print(f"{split}: {len(records)} films, {with_objects} with objects")
+        if process_rank() == 0:
+            print(f"{split}: {len(records)} films, {with_objects} with objects")
 
 
 def _write_once(config: Config, write: Callable[..., None]) -> None:
@@ -41,6 +43,8 @@ def _write_once(config: Config, write: Callable[..., None]) -> None:
         "film_size": config.film_size,
         "data_seed": config.data_seed,
     }
+    while process_rank() > 0 and not (root / MANIFEST).exists():  # process 0 writes it
+        time.sleep(1)
     if (root / MANIFEST).exists():
         _refuse_other(root, read_json(root / MANIFEST), manifest)
         return

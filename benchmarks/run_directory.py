@@ -21,6 +21,17 @@ SPLITS = ("train", "dev", "test")
 PACKAGES = ("torch", "torchvision", "captum", "numpy", "lightning", "torchmetrics")
 
 
+def process_rank() -> int:
+    """Number of this process among those that torchrun, SLURM or Lightning started; 0 where there is only one.
+
+    Only process 0 writes what all share.
+    """
+    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if os.environ.get(variable, "").isdigit():
+            return int(os.environ[variable])
+    return 0
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file so that a reader, or a run killed at any moment, finds it whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,8 +79,9 @@ def open_run(config: Config) -> None:
     path = config.out / "config.json"
     if path.exists():
         _refuse_differences(config.out, read_json(path), content)
-    write_json(path, content)
-    write_json(config.out / "environment.json", environment(config))
+    if process_rank() == 0:
+        write_json(path, content)
+        write_json(config.out / "environment.json", environment(config))
 
 
 def saved_config(run: Path) -> Config:
@@ -109,7 +121,7 @@ def open_existing(out: Path, settings: dict[str, Any]) -> Config:
     else:
         data = settings.get("data") or dataclasses.replace(saved, out=source).data_root
         config = dataclasses.replace(saved, **{**settings, "out": out, "data": data})
-        if (source / "classifier.json").exists():
+        if process_rank() == 0 and (source / "classifier.json").exists():
             write_json(out / "classifier.json", read_json(source / "classifier.json"))
     check(config)
     open_run(config)

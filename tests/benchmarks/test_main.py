@@ -136,6 +136,20 @@ def test_half_written_synthetic_set_is_made_anew(tmp_path: Path, writer: list[Pa
     assert (tmp_path / "run" / "data" / "train" / "1.png").exists()
 
 
+def test_only_the_first_process_writes(
+    tmp_path: Path, films: Path, writer: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, given = ["data", "--out", str(tmp_path / "run"), "--limit", "4"], ["data", "--data", str(films)]
+    assert cli.main(own) == 0
+    capsys.readouterr()
+
+    monkeypatch.setenv("RANK", "1")
+    assert cli.main(own) == cli.main(given) == 0
+
+    assert len(writer) == 1
+    assert capsys.readouterr().out == ""
+
+
 def test_synthetic_set_of_another_seed_is_refused(
     tmp_path: Path, writer: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
