@@ -47,7 +47,7 @@ def suggest_layers(
         count: Most layers to propose.
 
     Returns:
-        Dotted names, from early to late. All have their channels in the same place: if they are tokens or
+        Dotted names, from early to late. All have their channels in the same place; if they are tokens or
         channels-last (ViT, Swin), pass ``channel_dim=-1`` along with them.
 
     Raises:
