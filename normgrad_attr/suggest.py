@@ -25,9 +25,8 @@ def suggest_layers(
     r"""Propose layers for :class:`~normgrad_attr.CombinedNormGrad`: the last block of each of the last resolutions.
 
     The last block of a resolution has the largest receptive field and the most meaning that the resolution offers,
-    and the product over several of them is robust: in a trial on chest X-rays it hit the foreign object in .967 to
-    .973 of the films, the four layers of a paper that had chosen them by hand in .953, and single blocks in anything
-    from .59 to .97.
+    and the product over several of them is robust: which single block points best differs from network to network,
+    while the product stays near the best of them.
 
     Earlier resolutions than the last ``count`` are dropped. Near the input a unit sees a few pixels, so its map shows
     edges of all sorts whatever the target, and a product lets every layer veto. With four, torchvision's ResNets give
