@@ -5,9 +5,20 @@ from __future__ import annotations
 from normgrad_attr.attribution import CombinedNormGrad, NormGrad
 from normgrad_attr.layer_extract import LAYER_EXTRACTS
 from normgrad_attr.meta import MetaSaliency
+from normgrad_attr.sensitivity import class_sensitivity
+from normgrad_attr.smoothing import smooth
 from normgrad_attr.suggest import suggest_layers
 from normgrad_attr.tokens import tokens_to_map
 
 __version__ = "0.1.0"
 
-__all__ = ["LAYER_EXTRACTS", "CombinedNormGrad", "MetaSaliency", "NormGrad", "suggest_layers", "tokens_to_map"]
+__all__ = [
+    "LAYER_EXTRACTS",
+    "CombinedNormGrad",
+    "MetaSaliency",
+    "NormGrad",
+    "class_sensitivity",
+    "smooth",
+    "suggest_layers",
+    "tokens_to_map",
+]
