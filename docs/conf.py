@@ -1,0 +1,72 @@
+"""Settings of the documentation; build it with ``sphinx-build -W -n -b html docs docs/_build/html``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS.parent), str(DOCS / "extensions"), str(DOCS.parent / "examples")]
+
+import torch  # noqa: E402
+
+import normgrad_attr  # noqa: E402
+
+torch.set_num_threads(2)
+
+project = "normgrad_attr"
+author = "The normgrad_attr developers"
+copyright = f"2026, {author}"
+version = release = normgrad_attr.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
+    # In docs/extensions; each is described at its top.
+    "mathtext_svg",
+    "made_at_build",
+    "elsewhere",
+]
+exclude_patterns = ["_build", "results/**", "gallery/*.ipynb", "gallery/*.zip", "gallery/*.py", "gallery/*.json"]
+nitpicky = True
+nitpick_ignore = [
+    ("py:class", "Layer"),  # attribution.Layer, a module or its name
+    ("py:class", "captum._utils.typing.ModuleOrModuleList"),  # type parameter of a base class
+]
+suppress_warnings = ["config.cache"]  # sphinx-gallery's settings hold classes
+
+html_math_renderer = "mathtext_svg"
+html_theme = "furo"
+html_title = f"normgrad_attr {release}"
+html_static_path = ["static"]
+html_css_files = ["normgrad.css"]
+
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"^shapes\.py$|__init__\.py",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,
+    "min_reported_time": 1e9,  # times differ from build to build
+    "backreferences_dir": "gallery/backreferences",
+    "doc_module": ("normgrad_attr",),
+    "image_srcset": ["2x"],
+}

@@ -1,0 +1,80 @@
+"""What the build makes before it reads the pages: the drawn figures, and the pages on the stored benchmark runs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cost
+import extract_figure
+import import_graph
+import start_picture
+from sphinx.application import Sphinx
+
+
+def make(app: Sphinx) -> None:
+    """Write everything that is made to ``docs/made``, where the pages find it."""
+    docs = Path(app.srcdir)
+    made = docs / "made"
+    made.mkdir(exist_ok=True)
+    extract_figure.draw(made / "extract_aggregate.svg")
+    import_graph.draw(import_graph.import_graph(docs.parent / "normgrad_attr"), made / "imports_normgrad_attr.svg")
+    benchmarks = import_graph.folded(import_graph.import_graph(docs.parent / "benchmarks"), "errors", "progress")
+    import_graph.draw(benchmarks, made / "imports_benchmarks.svg")
+    # -D plot_gallery=0 asks for a quick build.
+    start_picture.draw(made / "start.png", trained=app.config["plot_gallery"] not in (0, "0", "False"))
+    runs = sorted(folder.parent for folder in (docs / "results").glob("*/summary.md"))
+    text = "\n\n".join(run_section(run, made) for run in runs)
+    costs = "\n".join(cost.table(run) for run in runs if (run / "summary.csv").exists())
+    none = "No run is stored in this version; `python -m benchmarks run` measures the seconds per image on yours.\n"
+    (made / "cost.md").write_text(costs or none, encoding="utf-8")
+    (made / "results.md").write_text(text or "No run is stored in this version.\n", encoding="utf-8")
+
+
+def run_section(run: Path, made: Path) -> str:
+    """The section on one stored run: its command, its table as the suite wrote it, its picture.
+
+    Args:
+        run: Folder with ``config.json``, ``environment.json``, ``summary.md`` and ``summary.csv`` of a run directory,
+            and perhaps ``overlays.png``.
+        made: Folder for the picture.
+    """
+    title, _, table = (run / "summary.md").read_text(encoding="utf-8").partition("\n")
+    lines = [f"## Run `{run.name}`", "", title.lstrip("# ") + ".", "", "```console", f"$ {command(run)}", "```", ""]
+    # The suite's headings are of the second level; here they are inside a section of that level.
+    lines += [("#" + line if line.startswith("##") else line).replace("## Protocol", f"## {run.name}, protocol")
+              for line in table.splitlines()]  # fmt: skip
+    if (run / "overlays.png").exists():
+        shutil.copyfile(run / "overlays.png", made / f"{run.name}_overlays.png")
+        lines += ["", f"![Films, annotations and maps of the run](made/{run.name}_overlays.png)", ""]
+    if (run / "environment.json").exists():
+        environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+        lines += ["", "Environment of the run:", "", "```json", json.dumps(environment, indent=1), "```", ""]
+    return "\n".join(lines)
+
+
+def command(run: Path) -> str:
+    """The command that makes a run, from its ``config.json``: the preset and what differs from it."""
+    from benchmarks.config import PRESETS, Config, flag
+
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config = config.get("config", config)
+    usual = Config(**PRESETS[config["preset"]]).to_dict()
+    words = ["python", "-m", "benchmarks", "run", "--preset", config["preset"]]
+    for name in sorted(set(config) & set(usual)):
+        value = config[name]
+        if name in ("preset", "out", "quiet", "threads") or value == usual[name] or value is None:
+            continue
+        if name == "data":
+            value = "DIR"
+        words += [flag(name), ",".join(value) if isinstance(value, list) else str(value)]
+    return shlex.join(words)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect to Sphinx."""
+    app.connect("builder-inited", make, priority=100)  # before sphinx-gallery, which takes longer
+    return {"version": "1", "parallel_read_safe": True}
