@@ -5,6 +5,7 @@ from __future__ import annotations
 from normgrad_attr.attribution import CombinedNormGrad, NormGrad
 from normgrad_attr.layer_extract import LAYER_EXTRACTS
 from normgrad_attr.meta import MetaSaliency
+from normgrad_attr.probe import probe_weights
 from normgrad_attr.sensitivity import class_sensitivity
 from normgrad_attr.smoothing import smooth
 from normgrad_attr.suggest import suggest_layers
@@ -18,6 +19,7 @@ __all__ = [
     "MetaSaliency",
     "NormGrad",
     "class_sensitivity",
+    "probe_weights",
     "smooth",
     "suggest_layers",
     "tokens_to_map",
