@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from normgrad_attr._captum import GradientAttribution, LayerAttribution, log_usage
 from normgrad_attr.aggregate import AGGREGATES, check_aggregate
 from normgrad_attr.capture import Captured, capture
-from normgrad_attr.combine import check_combination, combine_maps, layer_weights
+from normgrad_attr.combine import check_combination, combine_maps, layer_weights, minmax
 from normgrad_attr.extract import EXTRACTS, Summands, check_extract, virtual_identity
 from normgrad_attr.layer_extract import layer_summands
 from normgrad_attr.layers import name_of, resolve
+from normgrad_attr.smoothing import check_sigma, smooth
 from normgrad_attr.tokens import infer_grid, looks_like_tokens, tokens_to_map
 
 Layer = nn.Module | str
@@ -282,6 +283,8 @@ class CombinedNormGrad(GradientAttribution):
         combine: ``"product"`` (default) or ``"sum"``.
         weights: ``"uniform"`` (1/L each), ``"linear"`` (l/L normalised, later layers more), or one number for each
             layer, used as given; ones give the plain product.
+        smoothing: Standard deviation, in pixels of the output, of a Gaussian that smooths the combined map
+            (:func:`normgrad_attr.smooth`) before it is scaled to [0, 1] once more. Default: none.
         channel_dim: As in :class:`NormGrad`. With -1 and tokens (N, T, C), the patch grid is inferred from the input's
             size, and class and register tokens in front are dropped.
 
@@ -314,6 +317,7 @@ class CombinedNormGrad(GradientAttribution):
         aggregate: str = "norm",
         combine: str = "product",
         weights: str | Sequence[float] = "uniform",
+        smoothing: float | None = None,
         channel_dim: int | None = None,
     ) -> None:
         GradientAttribution.__init__(self, forward_func)
@@ -324,7 +328,10 @@ class CombinedNormGrad(GradientAttribution):
         )
         check_combination(combine)
         layer_weights(weights, len(layers))
+        if smoothing is not None:
+            check_sigma(smoothing)
         self.combine = combine
+        self.smoothing = smoothing
         self.weights = weights
 
     @log_usage()
@@ -379,7 +386,10 @@ class CombinedNormGrad(GradientAttribution):
                 "or move that input to additional_forward_args."
             )
         laid_out = [self._on_grid(m, layer, size, len(input_)) for m, layer in zip(maps, self.layers, strict=True)]
-        combined = combine_maps(laid_out, size, combine=self.combine, weights=self.weights).to(_dtype(input_, maps[0]))
+        combined = combine_maps(laid_out, size, combine=self.combine, weights=self.weights)
+        if self.smoothing is not None:
+            combined = minmax(smooth(combined, self.smoothing))
+        combined = combined.to(_dtype(input_, maps[0]))
         if not expand_as_inputs:
             return combined
         if tuple(input_.shape[2:]) != size:
@@ -407,7 +417,7 @@ class CombinedNormGrad(GradientAttribution):
                 f"Layer {name} gives {len(layer_map)} maps for a batch of {batch}; its first dimension is not the "
                 "batch, so choose another layer."
             )
-        if layer_map.dim() == 3 and len(size) == 2 and self.normgrad.channel_dim is not None:
+        if layer_map.dim() == 3 and len(size) >= 2 and self.normgrad.channel_dim is not None:
             return tokens_to_map(layer_map, infer_grid(layer_map.shape[2], size))
         if layer_map.dim() - 2 != len(size):
             raise ValueError(

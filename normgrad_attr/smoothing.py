@@ -38,8 +38,7 @@ def smooth(maps: Tensor, sigma: float, kernel_size: int | None = None) -> Tensor
     dims = maps.dim() - 2
     if dims not in _CONV:
         raise ValueError(f"Maps to smooth have shape (N, C, *spatial), these {tuple(maps.shape)}.")
-    if not 0 < sigma < math.inf:
-        raise ValueError(f"sigma must be positive and finite, not {sigma}.")
+    check_sigma(sigma)
     furthest = min(maps.shape[2:]) - 1
     if kernel_size is None:
         radius = min(math.ceil(5 * sigma), furthest)
@@ -62,3 +61,9 @@ def smooth(maps: Tensor, sigma: float, kernel_size: int | None = None) -> Tensor
         weight = kernel.view(1, 1, *shape).expand(channels, 1, *[len(kernel) if s == -1 else 1 for s in shape])
         smoothed = _CONV[dims](smoothed, weight, groups=channels)
     return smoothed.to(maps.dtype)
+
+
+def check_sigma(sigma: float) -> None:
+    """Raise ValueError unless ``sigma`` is a standard deviation."""
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"The standard deviation of a smoothing must be positive and finite, not {sigma}.")

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
+from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
-from normgrad_attr import smooth
+from normgrad_attr import CombinedNormGrad, smooth
 
 
 @given(sides=st.lists(st.integers(9, 14), min_size=1, max_size=3), sigma=st.floats(0.3, 2), radius=st.integers(0, 8))
@@ -47,8 +48,8 @@ def test_keeps_dtype_and_range(dtype: torch.dtype) -> None:
     ("shape", "sigma", "kernel", "message"),
     [
         ((9, 9), 1, None, "shape .N, C"),
-        ((1, 1, 9, 9), 0, None, "sigma must be positive"),
-        ((1, 1, 9, 9), float("nan"), None, "sigma must be positive"),
+        ((1, 1, 9, 9), 0, None, "must be positive"),
+        ((1, 1, 9, 9), float("nan"), None, "must be positive"),
         ((1, 1, 9, 9), 1, 4, "odd and positive, not 4"),
         ((1, 1, 9, 9), 1, -1, "odd and positive, not -1"),
         ((1, 1, 9, 5), 1, 11, "at most 9"),
@@ -57,3 +58,15 @@ def test_keeps_dtype_and_range(dtype: torch.dtype) -> None:
 def test_errors(shape: tuple[int, ...], sigma: float, kernel: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         smooth(torch.rand(shape), sigma, kernel)
+
+
+def test_combined_maps_are_smoothed_at_the_size_of_the_input_and_fill_the_range_again() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3), nn.Flatten())
+    x = torch.randn(2, 3, 16, 16)
+    rough = CombinedNormGrad(model, ["0", "3"]).attribute(x, target=5)
+    found = CombinedNormGrad(model, ["0", "3"], smoothing=1.5).attribute(x, target=5)
+    expected = smooth(rough, 1.5).flatten(1)
+    low, high = expected.amin(1, keepdim=True), expected.amax(1, keepdim=True)
+    torch.testing.assert_close(found.flatten(1), (expected - low) / (high - low))
+    with pytest.raises(ValueError, match="must be positive"):
+        CombinedNormGrad(model, ["0"], smoothing=0)

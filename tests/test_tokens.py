@@ -67,6 +67,22 @@ def test_the_last_vit_block_says_nothing_of_where_and_the_user_is_told() -> None
         CombinedNormGrad(vit(), [BLOCKS[0], BLOCKS[3]], channel_dim=-1).attribute(torch.randn(1, 3, 64, 64), target=1)
 
 
+def test_tokens_of_volumes_are_combined() -> None:
+    class Volumes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = nn.Conv3d(1, 6, 4, stride=4)
+            self.mix = nn.Linear(6, 6)
+            self.head = nn.Linear(6 * 12, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.mix(self.patches(x).flatten(2).mT).flatten(1))
+
+    x = torch.randn(2, 1, 8, 8, 12)
+    found = CombinedNormGrad(Volumes(), ["mix"], channel_dim=-1).attribute(x, target=1)
+    assert found.shape == x.shape
+
+
 def test_swin_stages_are_combined() -> None:
     model, x = swin(), torch.randn(2, 3, 64, 64)
     maps = NormGrad(model, ["features.1", "features.3"], channel_dim=-1).attribute(x, target=1)
