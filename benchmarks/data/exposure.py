@@ -30,7 +30,7 @@ def expose(rng: np.random.Generator, total: Array, frame: Frame) -> tuple[Array,
     grey = grey + rng.uniform(0.0, 0.3) * (grey - veil)
     grey = grey + rng.uniform(0.4, 0.85) * 0.012 * grain(rng, width, height)
     grey = np.clip(grey, 0, 1) ** rng.uniform(0.85, 1.5)
-    low, high = rng.uniform(0, 0.08), rng.uniform(0.88, 1.04)
+    low, high = rng.uniform(0, 0.08), rng.uniform(0.86, 0.98)
     if rng.random() < 0.12:  # a flat film
         low, high = rng.uniform(0.1, 0.25), rng.uniform(0.65, 0.8)
     grey = low + (high - low) * grey

@@ -18,13 +18,16 @@ EPISODES = (0.66, 0.25, 0.09)
 TOGETHER = {"placket": 0.3, "bust": 0.75}
 """Chance that things worn in one place get one annotation about all of them."""
 
-CONTRAST = (2.4, 0.4)
+CONTRAST = (2.8, 0.35)
 """Contrast of what is worn on one film, on the scale of the sketches: median, and spread of its logarithm."""
+
+VISIBLE = 0.06
+"""Least mean difference in grey, from 0 to 1, that an object makes on the film: what nobody sees, nobody annotates."""
 
 ENLARGED = 1.4
 """Size of the objects on the scale of the sketches, so that their annotations are as large as the real ones."""
 
-MARGIN = (0.016, 0.7)
+MARGIN = (0.021, 0.7)
 """Margin of an annotation on each side: median in units of the film's width, and spread of its logarithm."""
 
 
@@ -52,8 +55,9 @@ def draw_objects(rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Ma
             continue
         contrast = CONTRAST[0] * rng.lognormal(0, CONTRAST[1])
         blur = rng.uniform(0.0012, 0.0022) * grey.shape[1]
-        for sketch in placed:
-            draw(attenuation, faded(sketch, contrast), blur=blur)
+        placed = [sketch for sketch in placed if _draw_visibly(attenuation, faded(sketch, contrast), blur)]
+        if not placed:
+            continue
         if rng.random() < TOGETHER.get(kind.place, 0):
             placed = [[stroke for sketch in placed for stroke in sketch]]
         shapes += [_annotate(rng, sketch, grey.shape[1]) for sketch in placed]
@@ -61,6 +65,16 @@ def draw_objects(rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Ma
         if not wanted:
             break
     return to_grey(attenuation).astype(np.float32), tuple(shapes)
+
+
+def _draw_visibly(attenuation: Array, sketch: Sketch, blur: float) -> bool:
+    """Draw a sketch in place, unless it would hardly show, as over the middle of an overexposed film."""
+    drawn = draw(attenuation.copy(), sketch, blur=blur)
+    covered = drawn - attenuation > 0.25 * max(stroke.attenuation for stroke in sketch)
+    if not covered.any() or (to_grey(drawn) - to_grey(attenuation))[covered].mean() < VISIBLE:
+        return False
+    attenuation[:] = drawn
+    return True
 
 
 def _episode(rng: np.random.Generator, kind: Kind, lungs: Mask, exposed: Mask) -> list[Sketch]:
