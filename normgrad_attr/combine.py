@@ -112,7 +112,10 @@ def combine_maps(
         return minmax(total)
     product = torch.ones_like(scaled[0])
     for m, w, left_out in zip(scaled, powers, constant, strict=True):
-        product = product * torch.where(left_out.view(-1, *[1] * (m.dim() - 1)), 1.0, _power(m, w))
+        factor = _power(m, w)
+        if left_out.any():
+            factor = torch.where(left_out.view(-1, *[1] * (m.dim() - 1)), 1.0, factor)
+        product = product * factor
     return minmax(product)
 
 
@@ -126,7 +129,8 @@ def _power(m: Tensor, w: float) -> Tensor:
     if w == 1:
         return m
     if not m.requires_grad:
-        return m.pow(w)
+        # The usual weight of four layers; two roots take a fifth of the time of one power.
+        return m.sqrt().sqrt_() if w == 0.25 else m.pow(w)
     # The derivative of 0 ** w is infinite for w < 1 and would spoil a double backward.
     alive = m != 0
     return torch.where(alive, m, 1.0).pow(w) * (alive if w > 0 else 1.0)
@@ -136,6 +140,7 @@ def _warn(flags: Tensor, what: str, consequence: str) -> None:
     for layer, samples in enumerate(flags.sum(1).tolist()):
         if samples:
             warnings.warn(
-                f"The map of layer {layer} (counted from 0) {what} for {samples} of {flags.shape[1]} samples: {consequence}.",
+                f"The map of layer {layer} (counted from 0) {what} for {samples} of {flags.shape[1]} samples: "
+                f"{consequence}.",
                 stacklevel=3,
             )
