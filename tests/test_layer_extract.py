@@ -184,6 +184,13 @@ def test_batch_norm_in_training_mode_uses_the_statistics_of_the_batch_and_keeps_
         check(layer, torch.randn(3, 4, 2, 3))
 
 
+def test_synchronised_batch_norm_in_evaluation_mode() -> None:
+    layer = nn.SyncBatchNorm(4)
+    layer.running_mean.normal_()
+    layer.running_var.uniform_(0.5, 2)
+    check(layer.eval(), torch.randn(3, 4, 2, 3))
+
+
 @pytest.mark.parametrize("running", [True, False])
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_instance_norm(dims: int, running: bool) -> None:
