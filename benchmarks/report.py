@@ -12,6 +12,7 @@ from rich.table import Table
 from benchmarks.config import Config
 from benchmarks.errors import UserError
 from benchmarks.figures import draw_overlays
+from benchmarks.html_report import write_html
 from benchmarks.maps import FRAME
 from benchmarks.methods import METHODS, select_methods
 from benchmarks.pointing_game import PROTOCOLS, TOLERANCES
@@ -23,7 +24,7 @@ MAIN_TOLERANCE = 15
 
 
 def report(config: Config) -> None:
-    """Write ``summary.csv``, ``summary.md``, ``summary.json``, ``overlays.png`` and print the table.
+    """Write ``summary.csv``, ``summary.md``, ``summary.json``, ``overlays.png``, ``report.html`` and print the table.
 
     Args:
         config: of a run with scores.
@@ -63,6 +64,8 @@ def report(config: Config) -> None:
     print_table(content)
     drawn = [method for method in select_methods(config.methods) if method.name in set(table["method"])]
     draw_overlays(job, drawn, scores, config.out / "overlays.png")
+    write_html(config, job, content, scores, chance)
+    print("report.html shows all of this, and film by film.")
 
 
 def ranked(table: pd.DataFrame) -> list[str]:

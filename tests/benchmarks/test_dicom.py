@@ -1,42 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from dicom_file import write_dicom
 from PIL import Image
 
 from benchmarks.dicom import is_dicom, load_dicom, window
 from benchmarks.errors import UserError
 
 pydicom = pytest.importorskip("pydicom")
-
-
-def write_dicom(path: Path, pixels: np.ndarray, interpretation: str = "MONOCHROME2", **tags: Any) -> Path:
-    """Write a computed radiograph; the number of stored bits is that of the dtype unless given."""
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.SamplesPerPixel = 3 if pixels.ndim == 3 else 1
-    if pixels.ndim == 3:
-        dataset.PlanarConfiguration = 0
-    dataset.PhotometricInterpretation = interpretation
-    dataset.BitsAllocated = pixels.dtype.itemsize * 8
-    dataset.BitsStored = tags.pop("BitsStored", dataset.BitsAllocated)
-    dataset.HighBit = dataset.BitsStored - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    dataset.PixelData = pixels.tobytes()
-    dataset.save_as(path, enforce_file_format=True)
-    return path
 
 
 RAMP = np.linspace(0, 4095, 64 * 48).astype(np.uint16).reshape(48, 64)

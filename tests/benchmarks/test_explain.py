@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dicom_file import write_dicom
 from PIL import Image
+from tiny_run import make_run
 from torch import Tensor, nn
 
 from benchmarks import __main__ as cli
@@ -15,8 +17,6 @@ from benchmarks.config import Config
 from benchmarks.errors import UserError
 from benchmarks.explain import Explainer, Explanation, explain
 from benchmarks.peaks import Peak
-from tests.benchmarks.test_dicom import write_dicom
-from tests.benchmarks.tiny_run import make_run
 
 
 @pytest.fixture(scope="module")

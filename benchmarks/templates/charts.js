@@ -1,0 +1,79 @@
+// Ranking and cost figures, drawn as SVG in the colours and at the width of the page.
+function room(id) { return Math.min(980, Math.max(320, byId(id).clientWidth)); }
+
+function drawRanking() {
+  const rows = visibleRows(), line = 26, width = room("ranking"), narrow = width < 600, top = 28;
+  const left = narrow ? 160 : 215, right = narrow ? 68 : 150;
+  const height = top + line * rows.length + 12, x = (share) => left + share * (width - left - right);
+  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Accuracy of each method with its interval; the numbers are in the table" });
+  for (let tick = 0; tick <= 10; tick += narrow ? 5 : 2) {
+    svg.append(drawn("line", { class: "grid", x1: x(tick / 10), x2: x(tick / 10), y1: top - 6, y2: height - 8 }));
+    svg.append(drawn("text", { class: "faint", x: x(tick / 10), y: 14, "text-anchor": "middle" }, `${10 * tick} %`));
+  }
+  const chance = x(data.chance[String(state.tolerance)]);
+  svg.append(drawn("line", { class: "chance", x1: chance, x2: chance, y1: top - 6, y2: height - 8 }));
+  const place = new Map();
+  rows.forEach((row, i) => {
+    const y = top + line * (i + 0.5), hue = colour(methods.get(row.method).family);
+    place.set(row.method, y);
+    svg.append(drawn("text", { x: left - 10, y: y + 4, "text-anchor": "end", "font-size": narrow ? 10.5 : 13 }, named(row.method)));
+    svg.append(drawn("line", { x1: x(row.ci_low), x2: x(row.ci_high), y1: y, y2: y, style: `stroke:${hue};stroke-width:3`, "stroke-linecap": "round" }));
+    svg.append(drawn("circle", { cx: x(row.accuracy), cy: y, r: 5, style: `fill:${hue}` }));
+    svg.append(drawn("text", { class: "faint", x: width - right + 10, y: y + 4 }, `${row.rank_low.toFixed(0)}–${row.rank_high.toFixed(0)}`));
+  });
+  const groups = data.groups.find((entry) => entry.protocol === state.protocol && entry.tolerance === state.tolerance).groups;
+  const free = []; // lowest y that each lane is taken to
+  for (const group of groups) {
+    const ys = group.filter((name) => place.has(name)).map((name) => place.get(name));
+    if (ys.length < 2) continue;
+    const low = Math.min(...ys), high = Math.max(...ys);
+    let lane = free.findIndex((end) => end < low);
+    if (lane < 0) lane = free.push(0) - 1;
+    free[lane] = high;
+    const at = width - right + (narrow ? 48 : 70) + 9 * lane;
+    if (at < width - 4) svg.append(drawn("line", { x1: at, x2: at, y1: low - 6, y2: high + 6, class: "axis", "stroke-width": 4, "stroke-linecap": "round" }));
+  }
+  byId("ranking").replaceChildren(svg);
+}
+
+function drawCost() {
+  const rows = visibleRows().filter((row) => methods.get(row.method).cost !== "none");
+  const width = room("cost"), height = Math.round(Math.max(300, 0.47 * width)), left = 52, right = 24, top = 16, bottom = 46;
+  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Seconds a film against accuracy" });
+  byId("cost").replaceChildren(svg);
+  if (!rows.length) return;
+  const seconds = rows.map((row) => Math.max(row.seconds_per_image, 1e-4));
+  const low = Math.floor(Math.log10(Math.min(...seconds))), high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...seconds)) + 0.05));
+  const x = (value) => left + (Math.log10(Math.max(value, 1e-4)) - low) / (high - low) * (width - left - right);
+  const y = (share) => height - bottom - share * (height - top - bottom);
+  for (let power = low; power <= high; power += 1) {
+    svg.append(drawn("line", { class: "grid", x1: x(10 ** power), x2: x(10 ** power), y1: top, y2: height - bottom }));
+    const label = power >= 0 ? String(10 ** power) : (10 ** power).toFixed(-power);
+    svg.append(drawn("text", { class: "faint", x: x(10 ** power), y: height - bottom + 20, "text-anchor": "middle" }, `${label} s`));
+  }
+  for (let tick = 0; tick <= 10; tick += 2) {
+    svg.append(drawn("line", { class: "grid", x1: left, x2: width - right, y1: y(tick / 10), y2: y(tick / 10) }));
+    svg.append(drawn("text", { class: "faint", x: left - 8, y: y(tick / 10) + 4, "text-anchor": "end" }, `${10 * tick} %`));
+  }
+  svg.append(drawn("text", { class: "faint", x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, "seconds a film"));
+  const chance = y(data.chance[String(state.tolerance)]);
+  svg.append(drawn("line", { class: "chance", x1: left, x2: width - right, y1: chance, y2: chance }));
+  const tip = drawn("text", { class: "tip" });
+  const better = (row) => rows.some((other) => other.accuracy >= row.accuracy && other.seconds_per_image <= row.seconds_per_image && (other.accuracy > row.accuracy || other.seconds_per_image < row.seconds_per_image));
+  rows.forEach((row) => {
+    const cx = x(row.seconds_per_image), cy = y(row.accuracy), text = `${named(row.method)}: ${percent(row.accuracy)} %, ${duration(row.seconds_per_image)} s`;
+    const point = drawn("circle", { cx, cy, r: 6, tabindex: 0, role: "img", "aria-label": text, style: `fill:${colour(methods.get(row.method).family)}` });
+    const show = () => {
+      tip.textContent = text;
+      tip.setAttribute("x", cx);
+      tip.setAttribute("y", cy < top + 20 ? cy + 24 : cy - 14);
+      tip.setAttribute("text-anchor", cx < width * 0.25 ? "start" : cx > width * 0.75 ? "end" : "middle");
+    };
+    for (const name of ["mouseenter", "focus", "click"]) point.addEventListener(name, show);
+    if (!better(row)) svg.append(drawn("circle", { cx, cy, r: 10, fill: "none", style: "stroke:var(--ink)", "stroke-width": 1.5 }));
+    svg.append(point);
+  });
+  svg.append(tip);
+}
+views.push(drawRanking, drawCost);
+window.addEventListener("resize", () => { drawRanking(); drawCost(); });
