@@ -97,14 +97,14 @@ def measure_network(plan: Plan, name: str) -> NetworkCosts:
             absent[row] = f"fails: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
     first = name == plan.networks[0]
     seconds = interleave(calls, plan.repeats, budget=float("inf") if first else plan.seconds)
-    mib = {row: peak_memory(plan, name, row, 3 if first else 1) for row in calls if row not in CELLS}
+    mib = {row: peak_memory(plan, name, row) for row in calls if row not in CELLS}
     return NetworkCosts(seconds, mib, absent)
 
 
-def peak_memory(plan: Plan, network: str, row: str, processes: int) -> float:
-    """Peak memory of a row above the idle process, MiB: the median over some fresh processes."""
+def peak_memory(plan: Plan, network: str, row: str) -> float:
+    """Peak memory of a row above the idle process, MiB."""
     task = {"task": "peak", "network": network, "row": row, "batch": plan.batch, "size": plan.image_size}
-    return float(statistics.median(in_fresh_process(**task, threads=plan.threads) for _ in range(processes)))
+    return float(in_fresh_process(**task, threads=plan.threads))
 
 
 def leftovers(plan: Plan) -> dict[str, dict[str, float]]:
