@@ -37,7 +37,14 @@ def layer_weights(weights: str | Sequence[float], layers: int) -> list[float]:
 
 
 def minmax(maps: Tensor) -> Tensor:
-    """Scale each sample of ``maps`` (N, ...) to [0, 1]; a constant sample becomes zeros, a NaN stays in its sample."""
+    """Scale each sample to [0, 1].
+
+    Args:
+        maps: (N, ...), float.
+
+    Returns:
+        The same shape and dtype; zeros for a constant sample, and NaN stays in its sample.
+    """
     flat = maps.flatten(1)
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     span = high - low
