@@ -61,8 +61,8 @@ print((root / "test.csv").read_text()[:120])
 # %%
 # The classifier
 # --------------
-# The small network of the other examples, with two outputs: clean, has an object. Both films of a pair are put into the same
-# batch, which makes it learn in seconds: they differ by the objects only.
+# The small network of the other examples, with two outputs: clean, has an object. Both films of a pair are put into the
+# same batch, which makes it learn in seconds: they differ by the objects only.
 
 train, test = (FilmDataset(read_split(root, name), SIZE, root / "cache") for name in ("train", "test"))
 films, labels, _ = (torch.stack([torch.as_tensor(v) for v in column]) for column in zip(*train, strict=True))

@@ -13,6 +13,7 @@ import extract_figure
 import import_graph
 import start_picture
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 
 def make(app: Sphinx) -> None:
@@ -39,7 +40,7 @@ def run_section(run: Path, made: Path) -> str:
 
     Args:
         run: Folder with ``config.json``, ``environment.json``, ``summary.md`` and ``summary.csv`` of a run directory,
-            and perhaps ``overlays.png``.
+            and perhaps ``overlays.png`` and ``report.html``.
         made: Folder for the picture.
     """
     title, _, table = (run / "summary.md").read_text(encoding="utf-8").partition("\n")
@@ -50,6 +51,8 @@ def run_section(run: Path, made: Path) -> str:
     if (run / "overlays.png").exists():
         shutil.copyfile(run / "overlays.png", made / f"{run.name}_overlays.png")
         lines += ["", f"![Films, annotations and maps of the run](made/{run.name}_overlays.png)", ""]
+    if (run / "report.html").exists():
+        lines += ["", f"{{download}}`The whole report as one page <results/{run.name}/report.html>`", ""]
     if (run / "environment.json").exists():
         environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
         lines += ["", "Environment of the run:", "", "```json", json.dumps(environment, indent=1), "```", ""]
@@ -58,8 +61,11 @@ def run_section(run: Path, made: Path) -> str:
 
 def command(run: Path) -> str:
     """The command that makes a run, from its ``config.json``: the preset and what differs from it."""
+    from benchmarks.__main__ import build_parser
     from benchmarks.config import PRESETS, Config, flag
 
+    run_parser = build_parser()._subparsers._group_actions[0].choices["run"]
+    options = set(run_parser._option_string_actions)
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     config = config.get("config", config)
     usual = Config(**PRESETS[config["preset"]]).to_dict()
@@ -70,6 +76,8 @@ def command(run: Path) -> str:
             continue
         if name == "data":
             value = "DIR"
+        if flag(name) not in options:
+            raise ExtensionError(f"No command makes the stored run {run.name}: its {name} is not that of the preset.")
         words += [flag(name), ",".join(value) if isinstance(value, list) else str(value)]
     return shlex.join(words)
 
