@@ -95,9 +95,10 @@ plain: Tensor = normgrad_map(torch.rand(1, 2, 3), torch.rand(1, 2, 3), extract="
 tokens: Tensor = tokens_to_map(torch.rand(1, 1, 17))
 """
 WRONG = """
+import torch
 from normgrad_attr import NormGrad, tokens_to_map
 
-NormGrad(print, "0", extract=3)
+NormGrad(torch.nn.Identity(), "0", extract=3)
 tokens_to_map("no tensor")
 """
 
