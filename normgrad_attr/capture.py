@@ -84,7 +84,7 @@ def capture(
     # input, which other layers may have used before; and in DataParallel, whose threads have grad modes of their own.
     parallel = device_ids is not None or isinstance(forward_func, nn.DataParallel)
     lazy = not (grad_kwargs.get("create_graph") or attribute_to_layer_input or parallel)
-    with _unchanged_buffers(forward_func), _eager():
+    with _unchanged_buffers(forward_func, layers), _eager():
         captured = recorder.run(inputs, target, additional_forward_args, grad_kwargs, lazy=True) if lazy else None
         if captured is None:
             captured = recorder.run(inputs, target, additional_forward_args, grad_kwargs, lazy=False)
@@ -306,7 +306,8 @@ def _check_call(forward_func: Callable[..., Any], inputs: Any) -> None:
             )
         if t.dim() > 0 and t.shape[0] == 0:
             raise ValueError(f"Input {i} of shape {tuple(t.shape)} is an empty batch; pass at least one sample.")
-    if isinstance(owner(forward_func), torch.jit.ScriptModule) or isinstance(forward_func, torch.jit.ScriptFunction):
+    scripted = (torch.jit.ScriptModule, torch.jit.ScriptFunction, torch.ScriptMethod)
+    if isinstance(owner(forward_func) or forward_func, scripted):
         raise ValueError(
             "forward_func is a scripted or traced module, in which hooks on layers do not run; pass the eager model."
         )
@@ -358,7 +359,7 @@ def _select(output: Tensor, target: Any) -> Tensor:
 
 
 @contextlib.contextmanager
-def _unchanged_buffers(forward_func: Callable[..., Any]) -> Iterator[None]:
+def _unchanged_buffers(forward_func: Callable[..., Any], layers: Sequence[nn.Module]) -> Iterator[None]:
     """Warn of a model in training mode, and undo what its forward does to buffers such as BatchNorm statistics."""
     saved: dict[nn.Module, list[tuple[str, Tensor, Tensor]]] = {}
     thread = threading.get_ident()
@@ -372,7 +373,8 @@ def _unchanged_buffers(forward_func: Callable[..., Any]) -> Iterator[None]:
     for module in model.modules() if model is not None else ():
         save(module)
     # A model inside a function shows itself only when it runs.
-    watch = nn.modules.module.register_module_forward_pre_hook(save) if model is None else None
+    hidden = model is None and any(layer.training for layer in layers)
+    watch = nn.modules.module.register_module_forward_pre_hook(save) if hidden else None
     try:
         yield
     finally:

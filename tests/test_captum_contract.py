@@ -6,11 +6,16 @@ import ast
 import importlib
 import inspect
 from pathlib import Path
+from typing import Any
 
 import captum.attr
+import numpy as np
 import pytest
 import torch
-from captum.attr import LayerGradCam
+from captum.attr import Attribution, LayerAttribution, LayerGradCam, LayerGradientXActivation, NoiseTunnel
+from captum.metrics import infidelity, sensitivity_max
+from models import Net, build, images, untouched
+from torch import Tensor, nn
 
 import normgrad_attr
 from normgrad_attr import CombinedNormGrad, NormGrad
@@ -97,3 +102,132 @@ def test_argument_order_is_that_of_layer_grad_cam():
 @pytest.mark.parametrize("method", [NormGrad, CombinedNormGrad])
 def test_attribute_can_be_unwrapped_as_noise_tunnel_does(method):
     assert list(inspect.signature(method.attribute.__wrapped__).parameters)[:2] == ["self", "inputs"]
+
+
+def test_attributes_of_captums_classes():
+    net = Net().eval()
+    single, combined = NormGrad(net, "block"), CombinedNormGrad(net, ["block"])
+    assert single.get_name() == "Norm Grad"
+    assert combined.get_name() == "Combined Norm Grad"
+    for method in (single, combined):
+        assert isinstance(method, Attribution)
+        assert method.multiplies_by_inputs is False
+        assert method.has_convergence_delta() is False
+        assert method.forward_func is net
+    assert single.layer is net.block
+    assert single.device_ids is None
+    maps = single.attribute(images(), 1)
+    for resized in (
+        LayerAttribution.interpolate(maps, (12, 12), "bilinear"),
+        single.interpolate(maps, (12, 12), "bilinear"),
+    ):
+        torch.testing.assert_close(
+            resized, nn.functional.interpolate(maps, (12, 12), mode="bilinear", align_corners=False)
+        )
+
+
+def test_argument_order_as_in_layer_grad_cam():
+    net, x = Net().eval(), images()
+    args = (x, 1, None, True)
+    theirs = LayerGradientXActivation(net, net.block).attribute(*args).sum(1, keepdim=True).detach()
+    torch.testing.assert_close(
+        NormGrad(net, net.block, None, extract="scaling", aggregate="sum").attribute(*args), theirs
+    )
+
+
+# What wraps us.
+
+
+def build_net(kind: str) -> tuple[nn.Module, Any]:
+    net = Net().eval()
+    return net, build(kind, net, "block") if kind == "single" else build(kind, net, "conv1", "block")
+
+
+@pytest.mark.parametrize("kind", ["single", "combined"])
+@pytest.mark.parametrize("as_tuple", [False, True])
+def test_noise_tunnel(kind, as_tuple):
+    net, method = build_net(kind)
+    x = images()
+    inputs = (x,) if as_tuple else x
+    torch.manual_seed(3)
+    with untouched(net, x):
+        smooth = NoiseTunnel(method).attribute(inputs, nt_samples=4, stdevs=0.5, target=[1, 2])
+    torch.manual_seed(3)
+    noisy = torch.normal(x.repeat_interleave(4, 0), torch.full_like(x.repeat_interleave(4, 0), 0.5))
+    expected = method.attribute(noisy, [1, 1, 1, 1, 2, 2, 2, 2]).unflatten(0, (2, 4)).mean(1)
+    if kind == "combined":
+        assert isinstance(smooth, tuple) == as_tuple
+    actual = smooth[0] if isinstance(smooth, tuple) else smooth
+    assert actual.shape == expected.shape
+    torch.testing.assert_close(actual, expected)
+
+
+def test_noise_tunnel_without_noise_is_the_map_itself_for_each_type():
+    _, method = build_net("combined")
+    x = images()
+    plain_map = method.attribute(x, 1)
+    for kind, expected in (("smoothgrad", plain_map), ("smoothgrad_sq", plain_map**2), ("vargrad", 0 * plain_map)):
+        actual = NoiseTunnel(method).attribute(x, nt_type=kind, nt_samples=3, stdevs=0.0, target=1)
+        torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-5)
+
+
+def shift(inputs: Any) -> Any:
+    return tuple(t + 0.1 for t in inputs) if isinstance(inputs, tuple) else inputs + 0.1
+
+
+@pytest.mark.parametrize("expand", [False, True])
+def test_sensitivity(expand):
+    net, method = build_net("combined")
+    x = images()
+    with untouched(net, x):
+        actual = sensitivity_max(
+            method.attribute, x, perturb_func=shift, n_perturb_samples=3, target=[1, 2], expand_as_inputs=expand
+        )
+    before, after = (method.attribute(t, [1, 2], expand_as_inputs=expand).flatten(1) for t in (x, x + 0.1))
+    torch.testing.assert_close(actual, (after - before).norm(dim=1) / before.norm(dim=1))
+
+
+def test_sensitivity_in_channels_last():
+    net, method = build_net("combined")
+    x = images()
+    net.to(memory_format=torch.channels_last)
+    strided = x.to(memory_format=torch.channels_last)
+    values = [
+        sensitivity_max(method.attribute, t, perturb_func=shift, target=1, expand_as_inputs=True) for t in (x, strided)
+    ]
+    torch.testing.assert_close(*values)
+
+
+def test_infidelity():
+    net, method = build_net("combined")
+    x = images()
+    maps = method.attribute(x, [1, 2], expand_as_inputs=True)
+    assert maps.shape == x.shape
+
+    def perturb(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full_like(inputs, 0.25), inputs - 0.25
+
+    with untouched(net, x, maps):
+        actual = infidelity(net, perturb, x, maps, target=[1, 2], n_perturb_samples=3)
+    dropped = (net(x) - net(x - 0.25)).detach()[[0, 1], [1, 2]]
+    torch.testing.assert_close(actual, (0.25 * maps.flatten(1).sum(1) - dropped) ** 2)
+
+
+def test_visualization():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    from captum.attr import visualization
+    from matplotlib import pyplot
+
+    _, method = build_net("combined")
+    x = images()
+    for one, image in zip(method.attribute(x, 1), x, strict=True):
+        values = one.permute(1, 2, 0).numpy()
+        for how in ("heat_map", "blended_heat_map", "masked_image"):
+            shown = image.permute(1, 2, 0).clamp(0, 1).numpy()
+            figure, axes = visualization.visualize_image_attr(
+                values, shown, method=how, sign="positive", use_pyplot=False, outlier_perc=0
+            )
+            if how == "heat_map":
+                np.testing.assert_allclose(axes.images[0].get_array(), values[..., 0], atol=1e-6)
+            pyplot.close(figure)
