@@ -30,10 +30,23 @@ extensions = [
     "made_at_build",
     "elsewhere",
 ]
-exclude_patterns = ["_build", "results/**", "gallery/*.ipynb", "gallery/*.zip", "gallery/*.py", "gallery/*.json"]
+exclude_patterns = [
+    "_build",
+    "results/**",
+    "made/*.md",
+    "gallery/*.ipynb",
+    "gallery/*.zip",
+    "gallery/*.py",
+    "gallery/*.json",
+]
 nitpicky = True
 nitpick_ignore = [
     ("py:class", "Layer"),  # attribution.Layer, a module or its name
+    *[
+        ("py:class", n)
+        for n in ("Attribution", "Stretched", "UserError", "benchmarks.maps.Stretched", "benchmarks.layers.Layers")
+    ],
+    ("py:func", "stretch"),
     ("py:class", "captum._utils.typing.ModuleOrModuleList"),  # type parameter of a base class
 ]
 suppress_warnings = ["config.cache"]  # sphinx-gallery's settings hold classes

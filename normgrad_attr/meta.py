@@ -95,7 +95,7 @@ class MetaSaliency(Attribution):
                 each sample gets its own, unless the method takes the baselines for a distribution.
 
         Returns:
-            What the method returns, the samples concatenated: a tensor, tuple or list.
+            The result of the method with the samples concatenated; a tensor, tuple or list.
 
         Raises:
             ValueError: Empty batch, or a target that names no class for each sample.

@@ -1,6 +1,6 @@
 """Overlays of maps on images, as matplotlib figures.
 
-Captum's :mod:`captum.attr.visualization` takes NumPy arrays (H, W, C) and fails on a constant or NaN map; this takes
+Captum's ``captum.attr.visualization`` takes NumPy arrays (H, W, C) and fails on a constant or NaN map; this takes
 the tensors that the attributions return, as they are. Needs matplotlib, which captum installs; it is imported when a
 figure is drawn, and no global state of pyplot is touched.
 """
@@ -49,7 +49,7 @@ def overlay(
         size: Height and width of a panel in inches.
 
     Returns:
-        A figure with its own canvas: ``figure.savefig("overlay.png")``; notebooks display it.
+        A figure with its own canvas, for ``figure.savefig("overlay.png")``; notebooks display it.
 
     Raises:
         ValueError: Shapes that are no images or maps, or as many maps as there are not images.

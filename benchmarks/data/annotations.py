@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 KINDS = ("rectangle", "ellipse", "polygon")
-"""Names of the file's type codes: the code is the position."""
+"""Names of the type codes of the files, whose position is the code."""
 
 
 @dataclass(frozen=True)
