@@ -44,7 +44,14 @@ nitpick_ignore = [
     ("py:class", "Layer"),  # attribution.Layer, a module or its name
     *[
         ("py:class", n)
-        for n in ("Attribution", "Stretched", "UserError", "benchmarks.maps.Stretched", "benchmarks.layers.Layers")
+        for n in (
+            "Attribution",
+            "Figure",
+            "Stretched",
+            "UserError",
+            "benchmarks.maps.Stretched",
+            "benchmarks.layers.Layers",
+        )
     ],
     ("py:func", "stretch"),
     ("py:class", "captum._utils.typing.ModuleOrModuleList"),  # type parameter of a base class

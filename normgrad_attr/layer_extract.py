@@ -4,15 +4,15 @@ No virtual identity is imagined here; the question is how much each location con
 (and bias) that the layer has. For most types the summand at u is that of a copy of the parameters used at the output
 location u alone, and the map lies on the layer's output grid:
 
-==============================================  ==========================================  =================
+==============================================  ==========================================  ==================
 layer                                           summand at u                                map
-==============================================  ==========================================  =================
+==============================================  ==========================================  ==================
 ``Conv1d/2d/3d``                                ``g_u x_N(u)^T`` and ``g_u``                (N, 1, \*output)
 ``ConvTranspose1d/2d/3d``                       ``x_u g_N(u)^T``                            (N, 1, \*input)
 ``Linear``                                      ``g_u x_u^T`` and ``g_u``                   (N, 1, \*tokens)
-``BatchNorm``, ``GroupNorm``, ``InstanceNorm``  ``g_u * normalised x_u`` and ``g_u``      (N, 1, \*spatial)
+``BatchNorm``, ``GroupNorm``, ``InstanceNorm``  ``g_u * normalised x_u`` and ``g_u``        (N, 1, \*spatial)
 ``LayerNorm``, ``RMSNorm``                      ``g_u * normalised x_u`` (and ``g_u``)      (N, 1, \*tokens)
-==============================================  ==========================================  =================
+==============================================  ==========================================  ==================
 
 A transposed convolution uses its weight at the *input* locations: x_u meets the outputs that it reaches. Its bias acts
 on the output grid, where no input location owns it, and is left out. A parametrised weight (``weight_norm``,
