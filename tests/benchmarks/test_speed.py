@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,11 @@ from benchmarks.speed.subjects import SUBJECTS, make_case
 from benchmarks.speed.timing import exponent, interleave, paired_ratio
 
 MIB = 1024**2
+
+
+alone = pytest.mark.skipif(
+    "PYTEST_XDIST_WORKER" in os.environ, reason="memory is measured in a process of its own, not in a worker of xdist"
+)
 
 
 class Clock:
@@ -71,6 +77,7 @@ def test_pixels_count_by_the_square_of_the_side():
     assert curve_exponent({224: {"normgrad": [1.0]}}, "normgrad") is None
 
 
+@alone
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak can be reset on Linux only")
 @pytest.mark.parametrize("mib", [16, 64])
 def test_the_peak_sees_an_allocation_and_not_an_earlier_larger_one(mib):
@@ -79,6 +86,7 @@ def test_the_peak_sees_an_allocation_and_not_an_earlier_larger_one(mib):
     assert mib - 2 < peak < mib + 8  # the kernel counts pages in lots per processor
 
 
+@alone
 def test_growth_sees_what_stays_behind_also_in_a_cycle():
     kept = []
 
