@@ -41,4 +41,5 @@ def grain(rng: np.random.Generator, width: int, height: int) -> Array:
     noise = ndimage.gaussian_filter(
         rng.standard_normal((height, width), dtype=np.float32), rng.uniform(0.4, 0.8), truncate=2
     )
-    return noise / max(float(noise.std()), 1e-6)
+    result: Array = noise / max(float(noise.std()), 1e-6)
+    return result
