@@ -220,9 +220,9 @@ def _mediastinum(rng: np.random.Generator, frame: Frame) -> Array:
     outline = smooth(np.array(shape) + rng.normal(0, 0.003, (len(shape), 2)), 160, closed=True)
     mask = frame.mask([outline])
     result: Array = 0.7 * ndimage.gaussian_filter(mask.astype(np.float32), 1.0, truncate=2.5) + 0.3 * _thickness(
-    return result
         frame, mask, 0.09, 1
     )
+    return result
 
 
 def _draw_breasts(total: Array, rng: np.random.Generator, frame: Frame) -> None:
