@@ -34,7 +34,7 @@ def draw_ranking(rows: pd.DataFrame, chance: dict[str, float], stem: Path) -> No
         face = "white" if row.differs else colour
         axis.plot(100 * row.accuracy, y, "o", color=colour, markerfacecolor=face, markersize=6.5, mew=1.6)
     axis.axvline(100 * chance[str(TOLERANCE)], color="#737a86", ls="--", lw=1, zorder=0)
-    axis.set(xlabel=f"accuracy, % ({CAPTION}); dashed: chance; filled: no real difference from the best shown")
+    axis.set(xlabel=f"accuracy, % ({CAPTION})\ndashed: chance; filled: no real difference from the best is shown")
     axis.set(xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4))
     axis.set_yticks(range(len(rows)), [_title(str(name)) for name in rows["method"]])
     axis.grid(axis="x", color="#d9dce2", lw=0.6)
@@ -42,19 +42,23 @@ def draw_ranking(rows: pd.DataFrame, chance: dict[str, float], stem: Path) -> No
 
 
 def draw_cost(rows: pd.DataFrame, stem: Path) -> None:
-    """Seconds a film against accuracy; methods without a network pass are left out."""
+    """Seconds a film against accuracy, the methods numbered by accuracy; those without a network pass are left out."""
     rows = _main(rows)
-    rows = rows[[METHODS[name].cost != "none" for name in rows["method"]]].sort_values("seconds_per_image")
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    rows = rows[[METHODS[name].cost != "none" for name in rows["method"]]]
+    rows = rows.sort_values("accuracy", ascending=False, kind="stable")
+    figure = Figure(figsize=(9, max(4.5, 0.8 + 0.18 * len(rows))), layout="constrained")
     axis = figure.subplots()
-    for number, row in enumerate(rows.itertuples()):
-        seconds, accuracy = max(float(row.seconds_per_image), 1e-4), 100 * float(row.accuracy)
-        axis.plot(seconds, accuracy, "o", color=_colour(str(row.method)), markersize=7)
-        offset = (7, 4) if number % 2 else (7, -11)
-        axis.annotate(_title(str(row.method)), (seconds, accuracy), offset, textcoords="offset points", fontsize=7)
+    for number, row in enumerate(rows.itertuples(), start=1):
+        # Numbers, as names would cover each other.
+        place = (max(float(row.seconds_per_image), 1e-4), 100 * float(row.accuracy))
+        label = f"{number}  {_title(str(row.method))}"
+        axis.plot(*place, "o", color=_colour(str(row.method)), markersize=11, mec="white", mew=0.8, label=label)
+        axis.annotate(str(number), place, ha="center", va="center", fontsize=6.5, color="white", weight="bold")
     axis.set(xscale="log", xlabel="seconds a film", ylabel=f"accuracy, % ({CAPTION})", ylim=(0, 100))
-    axis.margins(x=0.18)
+    axis.margins(x=0.08)
     axis.grid(color="#d9dce2", lw=0.6)
+    if len(rows):
+        figure.legend(loc="outside right upper", fontsize=7, frameon=False, markerscale=0.6, handletextpad=0.2)
     _save(figure, stem)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,32 +55,52 @@ class Bound:
         }
 
 
-def time_bounds(seconds: Seconds) -> list[Bound]:
-    """Bounds on ratios of times, paired round by round."""
+@dataclass(frozen=True)
+class Pair:
+    """Two rows whose ratio of times has a bound, or is a control that has none."""
 
-    def ratio(measure: str, numerator: str, denominator: str, limit: float, *, most: bool = True) -> Bound:
-        if numerator not in seconds or denominator not in seconds:
-            return Bound(measure, None, limit, most)
-        found = paired_ratio(seconds[numerator], seconds[denominator])
-        return Bound(measure, found.median, limit, most, _quartiles(found))
+    measure: str
+    numerator: str
+    denominator: str
+    limit: float
+    most: bool = True
 
-    windows = [
-        ratio(aggregate, cell_name("conv3x3", aggregate), cell_name("conv1x1", aggregate), 1.05)
-        for aggregate in AGGREGATES
-    ]
-    worst = max(windows, key=lambda bound: bound.value or 0.0)
-    return [
-        ratio("time: NormGrad at the last layer / plain inference", "normgrad", "inference", 1.05),
-        ratio("time: four layers combined / minimal pass to the same layers", "combined", "minimal_four", 1.05),
-        ratio("time: pytorch-grad-cam GradCAM / NormGrad at the last layer", "grad_cam", "normgrad", 2.5, most=False),
-        Bound(
-            "time: conv3x3 / conv1x1, whole attribution, worst aggregate",
-            worst.value,
-            1.05,
-            note=f"{worst.measure}, {worst.note}",
-        ),
-        ratio("time: all twenty cells from one pass / one cell", "grid", "normgrad", 1.5),
-    ]
+
+LAST, COMBINED, OTHERS, GRID = (
+    Pair("time: NormGrad at the last layer / plain inference", "normgrad", "inference", 1.05),
+    Pair("time: four layers combined / minimal pass to the same layers", "combined", "minimal_four", 1.05),
+    Pair("time: pytorch-grad-cam GradCAM / NormGrad at the last layer", "grad_cam", "normgrad", 2.5, most=False),
+    Pair("time: all twenty cells from one pass / one cell", "grid", "normgrad", 1.5),
+)
+WINDOWS = tuple(
+    Pair(aggregate, cell_name("conv3x3", aggregate), cell_name("conv1x1", aggregate), 1.05) for aggregate in AGGREGATES
+)
+#: The same computation twice: what its ratio differs from 1 by is what the machine adds to the other ratios.
+CONTROL = Pair("control: one computation under two names", cell_name("conv1x1", "norm"), "normgrad", 1.0)
+PAIRS = (LAST, COMBINED, OTHERS, GRID, *WINDOWS, CONTROL)
+
+
+def time_bounds(pairs: Mapping[Pair, Seconds]) -> list[Bound]:
+    """Bounds on ratios of times, each paired round by round.
+
+    Args:
+        pairs: Seconds of the two rows of each pair that could be measured.
+    """
+
+    def ratio(pair: Pair) -> Bound:
+        if pair not in pairs:
+            return Bound(pair.measure, None, pair.limit, pair.most)
+        found = paired_ratio(pairs[pair][pair.numerator], pairs[pair][pair.denominator])
+        return Bound(pair.measure, found.median, pair.limit, pair.most, _quartiles(found))
+
+    worst = max(map(ratio, WINDOWS), key=lambda bound: bound.value or 0.0)
+    window = Bound(
+        "time: conv3x3 / conv1x1, whole attribution, worst aggregate",
+        worst.value,
+        worst.limit,
+        note=f"{worst.measure}, {worst.note}",
+    )
+    return [ratio(LAST), ratio(COMBINED), ratio(OTHERS), window, ratio(GRID)]
 
 
 def memory_bounds(mib: dict[str, float]) -> list[Bound]:

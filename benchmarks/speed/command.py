@@ -7,6 +7,7 @@ import platform
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from benchmarks.speed.contenders import CONTENDERS
 from benchmarks.speed.measure import Plan, curve_exponent
 from benchmarks.speed.report import draw, markdown, print_tables
 from benchmarks.speed.subjects import subject
-from benchmarks.speed.timing import Seconds
+from benchmarks.speed.timing import Seconds, paired_ratio
 from benchmarks.speed.worker import import_seconds
 
 QUICK = {
@@ -75,6 +76,8 @@ def measure_all(plan: Plan) -> dict[str, Any]:
         costs[name] = measure.measure_network(plan, name)
     first = plan.networks[0]
     measured = {"network": first, "batch": plan.batch, "image_size": plan.image_size, "threads": plan.threads}
+    _say(f"{first}: rows that have bounds, two at a time")
+    pairs = measure.time_pairs(plan)
     _say(f"{first}: batch size, image size, number of layers")
     by_batch, by_size, by_layers = measure.cost_by_batch(plan), measure.cost_by_size(plan), measure.cost_by_layers(plan)
     _say(f"{plan.calls} calls in search of leaks; import time")
@@ -86,7 +89,7 @@ def measure_all(plan: Plan) -> dict[str, Any]:
         for row in ("inference", "normgrad")
     }
     table = [
-        *bounds.time_bounds(costs[first].seconds),
+        *bounds.time_bounds(pairs),
         *bounds.memory_bounds(costs[first].mib),
         *bounds.growth_bounds(left, plan.calls),
         *bounds.scaling_bounds(
@@ -104,6 +107,7 @@ def measure_all(plan: Plan) -> dict[str, Any]:
             "met": measured == bounds.CONDITIONS,
         },
         "environment": _environment(),
+        "control": _control(pairs),
         "bounds": [bound.to_dict() for bound in table],
         "networks": {name: found.rows(plan.batch) for name, found in costs.items()},
         "curves": {
@@ -113,7 +117,14 @@ def measure_all(plan: Plan) -> dict[str, Any]:
             "exponents": exponents,
         },
         "seconds": {name: found.seconds for name, found in costs.items()},
+        "seconds_of_pairs": list(pairs.values()),
     }  # fmt: skip
+
+
+def _control(pairs: dict[bounds.Pair, Seconds]) -> dict[str, float]:
+    """Ratio of one computation to itself."""
+    seconds = pairs[bounds.CONTROL]
+    return asdict(paired_ratio(seconds[bounds.CONTROL.numerator], seconds[bounds.CONTROL.denominator]))
 
 
 def _check(plan: Plan) -> None:

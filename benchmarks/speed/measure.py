@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.speed.bounds import PAIRS, Pair
 from benchmarks.speed.contenders import CELLS, CONTENDERS, Call, captum_each, combined, inference, minimal_pass
 from benchmarks.speed.subjects import make_case, subject
 from benchmarks.speed.timing import Seconds, exponent, interleave, paired_ratio
@@ -21,12 +22,12 @@ class Plan:
         networks: Keys of :data:`~benchmarks.speed.subjects.SUBJECTS`; the bounds are about the first.
         batch: Images in a batch.
         image_size: Their side in pixels.
-        repeats: Rounds of timing for the first network.
+        repeats: Rounds of timing for each pair of rows with a bound; the tables and curves take half of them.
         threads: Of torch.
         batches: Batch sizes for the cost against the batch.
         image_sizes: Sides for the cost against the pixels.
         calls: Of one attribution in the search for leaks.
-        seconds: Time for the other networks, each; three rounds at least.
+        seconds: Time for the table of each network but the first; three rounds at least.
     """
 
     networks: tuple[str, ...] = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "vit_b_16")
@@ -41,7 +42,7 @@ class Plan:
 
     @property
     def few(self) -> int:
-        """Rounds for the curves, of which each point is one of several."""
+        """Rounds for tables and curves, in which nothing depends on one ratio."""
         return max(self.repeats // 2, 3)
 
 
@@ -96,9 +97,25 @@ def measure_network(plan: Plan, name: str) -> NetworkCosts:
             calls.pop(row, None)
             absent[row] = f"fails: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
     first = name == plan.networks[0]
-    seconds = interleave(calls, plan.repeats, budget=float("inf") if first else plan.seconds)
+    seconds = interleave(calls, plan.few, budget=float("inf") if first else plan.seconds)
     mib = {row: peak_memory(plan, name, row) for row in calls if row not in CELLS}
     return NetworkCosts(seconds, mib, absent)
+
+
+def time_pairs(plan: Plan) -> dict[Pair, Seconds]:
+    """Time the two rows of each bound in turn, with nothing between, on the first network.
+
+    In rounds of all rows the two would be seconds apart, in which the load of a shared machine changes.
+    """
+    chosen = plan.networks[0]
+    network, images, targets = make_case(chosen, plan.batch, plan.image_size)
+    found = {}
+    for pair in PAIRS:
+        rows = (pair.numerator, pair.denominator)
+        if not any(CONTENDERS[row].missing for row in rows):
+            calls = {row: CONTENDERS[row].prepare(network, subject(chosen), images, targets) for row in rows}
+            found[pair] = interleave(calls, plan.repeats)
+    return found
 
 
 def peak_memory(plan: Plan, network: str, row: str) -> float:

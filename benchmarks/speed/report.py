@@ -78,6 +78,15 @@ def conditions(content: dict[str, Any]) -> str:
     return f"The bounds are set for {wanted}; this run measured {measured}, so a failure need not mean anything."
 
 
+def control(content: dict[str, Any]) -> str:
+    """One sentence on how far ratios of times can be trusted."""
+    ratio = content["control"]
+    return (
+        f"Control: one and the same computation, timed as two rows, gives the ratio {ratio['median']:.3f} "
+        f"(quartiles {ratio['low']:.3f} to {ratio['high']:.3f}); ratios of times above are no more exact than that."
+    )
+
+
 def markdown(content: dict[str, Any]) -> str:
     """The report as Markdown."""
     settings, versions = content["settings"], content["environment"]
@@ -87,16 +96,18 @@ def markdown(content: dict[str, Any]) -> str:
         "",
         f"Batches of {settings['batch']} x 3 x {settings['image_size']} x {settings['image_size']}, random weights, "
         f"{settings['threads']} threads ({head}). All rows are timed in turn, in an order shuffled for each round; "
-        "times are medians, ratios medians of the ratios within each round, with quartiles in brackets. Memory is the "
-        "peak of resident memory above the idle process, each row in a process of its own. The packages of others do "
-        "what they do by default: pytorch-grad-cam and torchcam scale their maps as well, pytorch-grad-cam resizes "
-        "them and computes gradients of all weights.",
+        "times are medians, ratios medians of the ratios within each round, with quartiles in brackets; rows with a "
+        "bound are timed two at a time for it. Memory is the peak of resident memory above the idle process, each row "
+        "in a process of its own. The packages of others do what they do by default: pytorch-grad-cam and torchcam "
+        "scale their maps as well, pytorch-grad-cam resizes them and computes gradients of all weights.",
         "",
         "## Bounds",
         "",
         conditions(content),
         "",
         *_table(bound_cells(content)),
+        control(content),
+        "",
     ]
     for network in content["networks"]:
         lines += [f"## {network}", "", *_table(cost_cells(content, network)), *_table(grid_cells(content, network))]
@@ -112,6 +123,7 @@ def print_tables(content: dict[str, Any]) -> None:
         short = [[row[0], row[1], row[3].partition(" [")[0], *row[4:]] for row in cost_cells(content, network)]
         _print(console, network, short)
     _print(console, conditions(content), [row[:-1] for row in bound_cells(content)])
+    console.print(control(content), markup=False, highlight=False)
 
 
 def draw(content: dict[str, Any], path: Path) -> None:
