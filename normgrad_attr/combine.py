@@ -44,6 +44,13 @@ def minmax(maps: Tensor) -> Tensor:
 
     Returns:
         The same shape and dtype; zeros for a constant sample, and NaN stays in its sample.
+
+    Examples:
+        >>> import torch
+        >>> from normgrad_attr.functional import minmax
+        >>> minmax(torch.tensor([[1.0, 3.0, 2.0], [7.0, 7.0, 7.0]]))
+        tensor([[0.0000, 1.0000, 0.5000],
+                [0.0000, 0.0000, 0.0000]])
     """
     flat = maps.flatten(1)
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)

@@ -95,7 +95,8 @@ class MetaSaliency(Attribution):
                 each sample gets its own, unless the method takes the baselines for a distribution.
 
         Returns:
-            The result of the method with the samples concatenated; a tensor, tuple or list.
+            The result of the method with the samples concatenated; a tensor, tuple or list, in the method's shape and
+            dtype.
 
         Raises:
             ValueError: Empty batch, or a target that names no class for each sample.

@@ -41,7 +41,8 @@ def suggest_layers(
 
     Args:
         forward_func: The model, also inside DataParallel or compiled.
-        inputs: A batch as for the model, (N, ...), or a tuple of such; one sample is enough, but its size decides.
+        inputs: A batch as for the model, (N, ...), any dtype that it takes, or a tuple of such; one sample is enough,
+            but its size decides.
         additional_forward_args: Further arguments of the model.
         count: Most layers to propose.
 
