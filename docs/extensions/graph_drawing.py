@@ -15,7 +15,6 @@ from import_graph import Graph, levels, reduced
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
-from scipy.optimize import isotonic_regression
 
 WIDTH = 6.6  # of a row of boxes, in inches
 _ROW, _BOX, _GAP = 0.78, 0.27, 0.16
@@ -141,8 +140,20 @@ def _place(result: Layout) -> None:
             row, start = result.rows[r], starts[r]
             wish = np.array([np.mean([result.x[o] for o in near[n]]) if n in near else result.x[n] for n in row])
             # Without the room that the boxes take, "not overlapping" is "not decreasing".
-            x = isotonic_regression(wish - start).x + start
+            x = np.array(_nearest_not_decreasing((wish - start).tolist())) + start
             result.x.update(zip(row, x.tolist(), strict=True))
+
+
+def _nearest_not_decreasing(wish: list[float]) -> list[float]:
+    """The sequence closest to ``wish`` in squares that never falls: runs that fall share their mean."""
+    runs: list[tuple[float, int]] = []
+    for value in wish:
+        total, count = value, 1
+        while runs and runs[-1][0] / runs[-1][1] > total / count:
+            before = runs.pop()
+            total, count = total + before[0], count + before[1]
+        runs.append((total, count))
+    return [total / count for total, count in runs for _ in range(count)]
 
 
 def draw(graph: Graph, path: Path) -> None:

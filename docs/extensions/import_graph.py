@@ -40,6 +40,20 @@ def import_graph(package: Path) -> Graph:
     return graph
 
 
+def headlines(package: Path) -> dict[str, str]:
+    """What each module of a package is for, in its own words: the first line of its docstring.
+
+    Returns:
+        By name as in :func:`folded`, from those who import to those who are imported.
+    """
+    height = levels(folded(import_graph(package)))
+    lines = {}
+    for name in sorted(height, key=lambda n: (-height[n], n)):
+        path = package / name / "__init__.py" if name.endswith("/") else package / f"{name}.py"
+        lines[name] = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    return lines
+
+
 def folded(graph: Graph) -> Graph:
     """The graph with each subpackage as one node, whose name ends in a slash."""
     packages = {name.partition(".")[0] for name in graph if "." in name}

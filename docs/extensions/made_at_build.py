@@ -13,7 +13,7 @@ import cost
 import extract_figure
 import graph_drawing
 import pictures
-from import_graph import folded, import_graph
+from import_graph import folded, headlines, import_graph
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -26,6 +26,12 @@ def make(app: Sphinx) -> None:
     extract_figure.draw(made / "extract_aggregate.svg")
     for package in ("normgrad_attr", "benchmarks"):
         graph_drawing.draw(folded(import_graph(docs.parent / package)), made / f"imports_{package}.svg")
+        rows = [
+            f"| `{name}` | {line.replace('|', chr(92) + '|')} |"
+            for name, line in headlines(docs.parent / package).items()
+        ]
+        table = "\n".join(["| module | what it is |", "|---|---|", *rows, ""])
+        (made / f"modules_{package}.md").write_text(table, encoding="utf-8")
     # -D plot_gallery=0 asks for a quick build.
     trained = app.config["plot_gallery"] not in (0, "0", "False")
     pictures.draw_start(made / "start.png", trained=trained)
