@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import shlex
@@ -91,6 +92,17 @@ def found(full: str) -> bool:
             return False
         return True
     return False
+
+
+def test_quoted_messages_are_those_of_the_library() -> None:
+    """The page on errors quotes the constant parts of messages."""
+    source = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "normgrad_attr").rglob("*.py")]
+    texts = [n.value for tree in source for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) is str]
+    page = (ROOT / "docs" / "howto" / "troubleshoot.md").read_text(encoding="utf-8").split("## Maps")[0]
+    quoted = [row.split("|")[1].strip() for row in page.splitlines() if row.startswith("| ")][1:]
+    assert len(quoted) >= 9
+    for fragment in (part.strip() for message in quoted for part in message.split("...")):
+        assert any(fragment in text for text in texts), fragment
 
 
 LINK = re.compile(r"\]\(([^)#\s]+\.(?:md|rst|py|png|cff))(?:#[\w-]+)?\)")
