@@ -24,6 +24,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     # In docs/extensions; each is described at its top.
     "mathtext_svg",
@@ -63,6 +64,9 @@ html_theme = "furo"
 html_title = f"normgrad_attr {release}"
 html_static_path = ["static"]
 html_css_files = ["normgrad.css"]
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
