@@ -167,6 +167,9 @@ def show(axis: Axes, picture: Tensor, saliency: Tensor | None = None, title: str
     most = float(saliency.abs().max())
     options = {"cmap": "RdBu_r", "vmin": -most, "vmax": most} if signed else {"cmap": "inferno"}
     axis.imshow(saliency[0], alpha=0.65, extent=extent, interpolation="bilinear", **options)
+    if saliency.min() == saliency.max():
+        axis.set_xlabel("constant", fontsize=8, labelpad=1)
+        return
     row, column = divmod(int(saliency[0].argmax()), saliency.shape[2])
     x, y = (column + 0.5) * width / saliency.shape[2], (row + 0.5) * height / saliency.shape[1]
     for colour, size in (("black", 3.0), ("cyan", 1.5)):

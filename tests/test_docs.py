@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import re
@@ -61,6 +62,15 @@ def test_command_lines_parse(path: Path) -> None:
 
 
 ROLE = re.compile(r"\{(?:func|class|data|mod|meth)\}`~?([\w.]+)`")
+
+
+def test_every_command_is_documented() -> None:
+    from benchmarks.__main__ import build_parser
+
+    (commands,) = (a.choices for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    pages = "".join(path.read_text(encoding="utf-8") for path in PAGES)
+    assert len(commands) >= 8
+    assert not [name for name in commands if f"python -m benchmarks {name}" not in pages]
 
 
 FILE = re.compile(
