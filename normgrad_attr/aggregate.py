@@ -11,7 +11,7 @@ maximum                   the largest product of an extreme of g and one of x
 ========================  ========================================================
 
 Groups add up (for the maximum: compete), and so does the bias, whose summand is ``g`` itself. Memory is O(C) per
-location whatever the window. Derived from Rebuffi et al., CVPR 2020, eq. 3 to 6.
+location whatever the window. Derived from Rebuffi et al., CVPR 2020.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def norm(s: Summands) -> Tensor:
         tensor([[[10.]]])
 
     References:
-        Rebuffi et al., CVPR 2020, arXiv:2004.02866, section 3.
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
     return _safe_sqrt(_total(s, _square))
 
@@ -66,7 +66,7 @@ def positive_norm(s: Summands) -> Tensor:
         tensor([[[10.]]])
 
     References:
-        Rebuffi et al., CVPR 2020, arXiv:2004.02866, section 3.
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
     positive = _total(s, lambda t: _square(t.clamp(min=0)))
     if s.activation is None:
@@ -94,7 +94,7 @@ def sum_(s: Summands) -> Tensor:
         tensor([[[2.]]])
 
     References:
-        Rebuffi et al., CVPR 2020, arXiv:2004.02866, section 3.
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
     return _total(s, lambda t: t)
 
@@ -117,7 +117,7 @@ def max_(s: Summands) -> Tensor:
         tensor([[[8.]]])
 
     References:
-        Rebuffi et al., CVPR 2020, arXiv:2004.02866, section 3; ``bias`` with absolute values is the saliency of
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866; ``bias`` with absolute values is the saliency of
         Simonyan et al., 2014, arXiv:1312.6034.
     """
     candidates = [s.gradient.amax(1, keepdim=True)] if s.bias else []

@@ -86,7 +86,7 @@ def combine_maps(
 
     Each map is resized linearly to ``output_size`` and scaled to [0, 1] sample by sample; the scaled maps are
     multiplied after being raised to their weights (``"product"``), or added after being multiplied by them
-    (``"sum"``), and the result is scaled to [0, 1] again (Rebuffi et al., CVPR 2020, section 3.4).
+    (``"sum"``), and the result is scaled to [0, 1] again (Rebuffi et al., CVPR 2020).
 
     A sample's constant map says nothing of where; it is left out of that sample's product, with a warning.
 

@@ -81,7 +81,7 @@ def virtual_identity(activation: Tensor, gradient: Tensor, extract: str) -> Summ
         ((3, 3), 8)
 
     References:
-        Rebuffi et al., CVPR 2020, arXiv:2004.02866, section 3.
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
     check_extract(extract)
     x, g = accumulation_dtype(activation), accumulation_dtype(gradient)

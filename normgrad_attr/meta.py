@@ -50,7 +50,7 @@ class MetaSaliency(Attribution):
 
     References:
         Rebuffi, Fong, Ji, Vedaldi: There and Back Again: Revisiting Backpropagation Saliency Methods. CVPR 2020,
-        arXiv:2004.02866, section 3.5.
+        arXiv:2004.02866.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ def suggest_layers(
         >>> method = CombinedNormGrad(model, suggest_layers(model, images))
 
     References:
-        Rebuffi et al., CVPR 2020, arXiv:2004.02866, section 3.4 (combination over layers).
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866 (combination over layers).
     """
     model = owner(forward_func)
     if model is None:
