@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch  # noqa: E402
 
 import normgrad_attr  # noqa: E402
 
-torch.set_num_threads(2)
+# More threads than free cores make a small network slower; OMP_NUM_THREADS has the last word.
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 project = "normgrad_attr"
 author = "The normgrad_attr developers"
