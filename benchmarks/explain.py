@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from benchmarks.methods import METHODS, Context, Explain
 from benchmarks.peaks import Peak, find_peaks
 from benchmarks.run_directory import read_json, saved_config, write_json
 from benchmarks.train import load_classifier
+from benchmarks.training_films import training_films
 
 DEFAULT_METHOD = "normgrad_conv1x1_combined"
 UNSURE = (0.25, 0.75)
@@ -96,7 +98,9 @@ class Explainer:
         self.method = method
         self.config: Config = saved_config(run)
         self.network = load_classifier(run)
-        self._explain: Explain = METHODS[method].prepare(Context(self.network, self.config.image_size))
+        films = partial(training_films, replace(self.config, out=run), torch.device("cpu"))
+        context = Context(self.network, self.config.image_size, self.config.budget, films)
+        self._explain: Explain = METHODS[method].prepare(context)
 
     def __call__(self, path: Path) -> Explanation:
         """Explain one film.
