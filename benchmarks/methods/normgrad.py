@@ -24,9 +24,9 @@ COMBINATIONS = {
     "uniform": ("product", "uniform"),  # the root of the plain product: its maximum is in the same place
     "linear": ("product", "linear"),
     "probe": ("product", "probe"),
-    "sum": ("sum", "uniform"),
-    "sum_linear": ("sum", "linear"),
-    "sum_probe": ("sum", "probe"),
+    "added": ("sum", "uniform"),  # not "sum", which is an aggregate
+    "added_linear": ("sum", "linear"),
+    "added_probe": ("sum", "probe"),
 }
 """What else than the paper's plain product: combination and weights of the layers by the suffix of the name."""
 

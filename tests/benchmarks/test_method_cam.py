@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from pytorch_grad_cam import AblationCAM, ScoreCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from tiny_network import SIZE, TinyResNet
 from torch import nn
 
 from benchmarks.errors import UserError
 from benchmarks.methods import METHODS, Context
 from benchmarks.methods.channel_scores import most_varied
-from tests.benchmarks.tiny_network import SIZE, TinyResNet
 
 TARGETS = torch.tensor([1, 0])
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import DeepLift
+from tiny_network import SIZE, Chain, TinyResNet
 from torch import nn
 
 from benchmarks.errors import UserError
 from benchmarks.methods import METHODS, Context
 from benchmarks.methods.chain import check_chain
 from benchmarks.methods.copies import rewritten
-from tests.benchmarks.tiny_network import SIZE, Chain, TinyResNet
 
 TARGETS = torch.tensor([1, 0])
 
@@ -115,11 +115,10 @@ def test_lrp_distributes_the_score_of_a_chain(images):
 
 
 def test_lrp_says_what_stands_in_its_way(network):
-    with pytest.raises(UserError, match="LRP .* branches behind maxpool"):
+    with pytest.raises(UserError, match=r"LRP .* branches behind maxpool"):
         METHODS["lrp"].prepare(Context(network, SIZE))
     with pytest.raises(UserError, match="computes 'relu' without a module"):
         check_chain(Functional())
     relu = nn.ReLU()
     with pytest.raises(UserError, match="0 runs several times"):
         check_chain(nn.Sequential(relu, nn.Linear(2, 2), relu))
-

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_network import SIZE, TinyResNet
 from torch import nn
 
 from benchmarks.methods import METHODS, Context
 from benchmarks.methods.occlusion import window
 from benchmarks.methods.rise import random_masks
 from benchmarks.methods.superpixels import superpixels
-from tests.benchmarks.tiny_network import SIZE, TinyResNet
 
 TARGETS = torch.tensor([1, 0])
 

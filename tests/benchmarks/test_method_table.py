@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tiny_network import SIZE, TinyResNet, assert_same, count_films, snapshot
 
 from benchmarks.methods import METHODS, Context
-from tests.benchmarks.tiny_network import SIZE, TinyResNet, assert_same, count_films, snapshot
 
 BUDGET = 24
 TARGETS = torch.tensor([1, 0])
