@@ -127,7 +127,7 @@ def _checked_for_deep_lift(context: Context) -> nn.Module:
     with torch.no_grad():
         difference = (network(films) - network(torch.zeros_like(films)))[:, 0]
     contributions = DeepLift(network).attribute(films, target=0).detach().flatten(1).sum(dim=1)
-    missed = float(((contributions - difference).abs() / difference.abs()).max())
+    missed = float((contributions - difference).abs().sum() / difference.abs().sum())
     if not missed <= SUMS_TO_DIFFERENCE:
         raise UserError(
             f"DeepLift's contributions miss the difference of scores that they should sum to by {missed:.0%}: the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 from benchmarks.errors import UserError
 from benchmarks.methods import (
@@ -42,8 +43,11 @@ def select_methods(wanted: str | Iterable[str]) -> list[Method]:
         elif name in METHODS:
             chosen.add(name)
         else:
-            known = ", ".join((*SETS, *METHODS))
-            raise UserError(f"--methods: there is no method {name!r}; known sets and methods are {known}")
+            near = get_close_matches(name, METHODS, cutoff=0.4)
+            raise UserError(
+                f"--methods: there is no method {name!r}; near it are {', '.join(near) or 'none'}, the sets are "
+                f"{', '.join(SETS)}, and the page docs/methods.md tells how all are called"
+            )
     if not chosen:
-        raise UserError(f"--methods is empty: name a set ({', '.join(SETS)}) or methods ({', '.join(METHODS)})")
+        raise UserError(f"--methods is empty: name a set ({', '.join(SETS)}) or methods such as grad_cam")
     return [method for method in METHODS.values() if method.name in chosen]

@@ -16,13 +16,15 @@ import torch
 from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import FeatureAblation, KernelShap, Lime, ShapleyValueSampling
 from skimage.segmentation import slic
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.methods.context import Context
 from benchmarks.methods.method import Explain, Method
 
-MOST = 64
-"""Most superpixels of a film: about an eighth of its side each, as large as the objects."""
+MOST_SAMPLED = 64
+"""Most superpixels of methods that need several samples for each: about an eighth of the side, as large as objects."""
+MOST_ABLATED = 256
+"""Most superpixels of feature ablation, which takes one forward for each."""
 
 
 def superpixels(image: Tensor, most: int) -> Tensor:
@@ -47,50 +49,58 @@ def superpixels(image: Tensor, most: int) -> Tensor:
         wanted = max(1, min(wanted - 1, wanted * most // len(numbers)))
 
 
-Options = Callable[[int, int], dict[str, int]]
-"""Options of a method from the budget and the number of superpixels."""
+def _feature_ablation(context: Context) -> Explain:
+    method = FeatureAblation(context.network)
+    most = min(MOST_ABLATED, context.budget - 1)
+    return _film_by_film(method.attribute, most)
 
 
-def _by_superpixels(make: Callable[[nn.Module], Any], options: Options, context: Context) -> Explain:
-    method = make(context.network)
-    most = max(2, min(MOST, context.budget // 4))
+def _shapley_value_sampling(context: Context) -> Explain:
+    method = ShapleyValueSampling(context.network)
 
+    def attribute(image: Tensor, *, feature_mask: Tensor, **options: Any) -> Tensor:
+        permutations = (context.budget - 1) // (int(feature_mask.max()) + 1)
+        return method.attribute(image, feature_mask=feature_mask, n_samples=permutations, **options)
+
+    return _film_by_film(attribute, _sampled(context))
+
+
+def _kernel_shap(context: Context) -> Explain:
+    method = KernelShap(context.network)
+    return _film_by_film(partial(method.attribute, n_samples=context.budget), _sampled(context))
+
+
+def _lime(context: Context) -> Explain:
+    # Ridge regression as in the authors' code; Captum's default, a lasso, leaves nothing of small effects.
+    method = Lime(context.network, interpretable_model=SkLearnRidge(alpha=1.0))
+    return _film_by_film(partial(method.attribute, n_samples=context.budget), _sampled(context))
+
+
+def _sampled(context: Context) -> int:
+    return min(MOST_SAMPLED, context.budget // 4)
+
+
+def _film_by_film(attribute: Callable[..., Tensor], most: int) -> Explain:
     def explain(images: Tensor, targets: Tensor) -> Tensor:
         maps = []
         for image, target in zip(images.split(1), targets.split(1), strict=True):
             features = superpixels(image, most)
-            count = int(features.max()) + 1
-            chosen = options(context.budget, count)
-            attribution = method.attribute(
-                image, target=target, feature_mask=features, perturbations_per_eval=len(images), **chosen
-            )
+            attribution = attribute(image, target=target, feature_mask=features, perturbations_per_eval=len(images))
             maps.append(attribution.mean(dim=1, keepdim=True))
         return torch.cat(maps)
 
     return explain
 
 
-def _lime(network: nn.Module) -> Lime:
-    # Ridge regression as in the authors' code; Captum's default, a lasso, leaves nothing of small effects.
-    return Lime(network, interpretable_model=SkLearnRidge(alpha=1.0))
-
-
-def _entry(name: str, title: str, make: Any, options: Options, source: str, random: bool = True) -> Method:
+def _entry(name: str, title: str, build: Callable[[Context], Explain], source: str, random: bool = True) -> Method:
     return Method(
-        name, title, partial(_by_superpixels, make, options), "perturbation", cost="perturbation",
-        source=f"captum.attr.{source}", random=random,
-    )  # fmt: skip
+        name, title, build, "perturbation", cost="perturbation", source=f"captum.attr.{source}", random=random
+    )
 
 
 METHODS = (
-    _entry(
-        "feature_ablation", "Feature\nablation", FeatureAblation, lambda budget, count: {}, "FeatureAblation",
-        random=False,
-    ),
-    _entry(
-        "shapley_value_sampling", "Shapley value\nsampling", ShapleyValueSampling,
-        lambda budget, count: {"n_samples": (budget - 1) // count}, "ShapleyValueSampling",
-    ),
-    _entry("kernel_shap", "Kernel SHAP", KernelShap, lambda budget, count: {"n_samples": budget}, "KernelShap"),
-    _entry("lime", "LIME", _lime, lambda budget, count: {"n_samples": budget}, "Lime"),
-)  # fmt: skip
+    _entry("feature_ablation", "Feature\nablation", _feature_ablation, "FeatureAblation", random=False),
+    _entry("shapley_value_sampling", "Shapley value\nsampling", _shapley_value_sampling, "ShapleyValueSampling"),
+    _entry("kernel_shap", "Kernel SHAP", _kernel_shap, "KernelShap"),
+    _entry("lime", "LIME", _lime, "Lime"),
+)

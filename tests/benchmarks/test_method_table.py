@@ -58,7 +58,8 @@ def test_method(name, context, counted, images):
     assert maps.is_floating_point()
     assert maps.isfinite().all()
     assert not maps.requires_grad
-    assert (maps.flatten(1).std(dim=1) > 0).all()
+    if method.reduction != "positive" and name != "grad_cam":  # of which nothing may be left
+        assert (maps.flatten(1).std(dim=1) > 0).all()
     if method.reduction in ("absolute", "positive"):
         assert (maps >= 0).all()
 
