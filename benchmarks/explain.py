@@ -22,7 +22,7 @@ from benchmarks.config import Config
 from benchmarks.data.films import load_film
 from benchmarks.dicom import is_dicom, load_dicom
 from benchmarks.errors import UserError
-from benchmarks.methods import METHODS, Context, Explain
+from benchmarks.methods import METHODS, Context, Explain, near_names
 from benchmarks.peaks import Peak, find_peaks
 from benchmarks.run_directory import read_json, saved_config, write_json
 from benchmarks.train import load_classifier
@@ -93,8 +93,11 @@ class Explainer:
 
     def __init__(self, run: Path, method: str = DEFAULT_METHOD) -> None:
         if method not in METHODS or METHODS[method].family == "baseline":
-            known = ", ".join(name for name, entry in METHODS.items() if entry.family != "baseline")
-            raise UserError(f"--method: there is no method {method!r} that explains a film; choose one of {known}.")
+            near = [name for name in near_names(method) if METHODS[name].family != "baseline"]
+            raise UserError(
+                f"--method: there is no method {method!r} that explains a film; choose one such as "
+                f"{', '.join(near or [DEFAULT_METHOD])}."
+            )
         self.method = method
         self.config: Config = saved_config(run)
         self.network = load_classifier(run)

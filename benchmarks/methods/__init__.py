@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from benchmarks.methods.context import BUDGET, Context, TrainingFilms
 from benchmarks.methods.method import Explain, Method, reduce_channels
-from benchmarks.methods.registry import METHODS, SETS, select_methods
+from benchmarks.methods.registry import METHODS, SETS, near_names, select_methods
 
 __all__ = [
     "BUDGET",
@@ -18,6 +18,7 @@ __all__ = [
     "Explain",
     "Method",
     "TrainingFilms",
+    "near_names",
     "reduce_channels",
     "select_methods",
 ]

@@ -26,6 +26,11 @@ METHODS: dict[str, Method] = {method.name: method for family in _FAMILIES for me
 SETS = ("paper", "fast", "all")
 
 
+def near_names(name: str) -> list[str]:
+    """Up to three methods whose names resemble a misspelt one, the nearest first."""
+    return get_close_matches(name, METHODS, cutoff=0.4)
+
+
 def select_methods(wanted: str | Iterable[str]) -> list[Method]:
     """Find methods by set or name, each once, in the order of the registry.
 
@@ -43,7 +48,7 @@ def select_methods(wanted: str | Iterable[str]) -> list[Method]:
         elif name in METHODS:
             chosen.add(name)
         else:
-            near = get_close_matches(name, METHODS, cutoff=0.4)
+            near = near_names(name)
             raise UserError(
                 f"--methods: there is no method {name!r}; near it are {', '.join(near) or 'none'}, the sets are "
                 f"{', '.join(SETS)}, and the page docs/methods.md tells how all are called"
