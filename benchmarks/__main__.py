@@ -108,6 +108,9 @@ def _add_training(command: argparse.ArgumentParser) -> None:
 def _add_scoring(command: argparse.ArgumentParser) -> None:
     command.add_argument("--methods", type=_names, metavar="A,B", help="methods or sets of methods; default: paper")
     command.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
+    command.add_argument(
+        "--budget", type=int, metavar="N", help="forward passes a method may spend on a film; default: 300"
+    )
     command.add_argument("--score-batch-size", type=int, metavar="N", help="films per batch while scoring")
 
 

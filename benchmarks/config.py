@@ -56,6 +56,7 @@ class Config:
         shear: Largest shear in degrees, either way.
         truth: Ground truth of the Pointing Game: ``box`` or ``shape``.
         methods: Names of attribution methods or of sets of methods.
+        budget: Forward passes for a film that an attribution method may spend.
         score_batch_size: Films per batch while scoring; part of what is computed, as batches are units of work.
         accelerator: Lightning's accelerator.
         devices: Lightning's devices per machine.
@@ -100,6 +101,7 @@ class Config:
 
     truth: str = "box"
     methods: tuple[str, ...] = ("paper",)
+    budget: int = 300
     score_batch_size: int = 16
 
     accelerator: str = "auto"
@@ -223,6 +225,7 @@ def check(config: Config) -> None:
         ("epochs", 1),
         ("batch_size", 2),
         ("score_batch_size", 1),
+        ("budget", 20),
         ("num_nodes", 1),
         ("film_size", 64),
     ):

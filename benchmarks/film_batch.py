@@ -17,7 +17,7 @@ from benchmarks.classifier import normalise
 from benchmarks.data.annotations import rasterize
 from benchmarks.data.object_cxr import FilmDataset
 from benchmarks.maps import FRAME, clip_at_percentile, stretch
-from benchmarks.methods import Explain, Method
+from benchmarks.methods import BUDGET, Context, Explain, Method, TrainingFilms
 from benchmarks.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima, distance_to_mask
 
 FORMAT = 1
@@ -36,6 +36,8 @@ class Job:
         seed: of random methods and of ties.
         truth: ``"box"`` or ``"shape"``.
         device: where the network is.
+        budget: forward passes for a film that a method may spend.
+        training: draws the training films for methods that learn from some.
     """
 
     network: nn.Module
@@ -45,6 +47,12 @@ class Job:
     seed: int
     truth: str
     device: torch.device
+    budget: int = BUDGET
+    training: TrainingFilms | None = None
+
+    def context(self) -> Context:
+        """What the methods share for the network."""
+        return Context(self.network, self.films.size, self.budget, self.training)
 
     @property
     def batches(self) -> int:
@@ -53,7 +61,8 @@ class Job:
 
     def digest(self) -> str:
         """Digest of everything that the scores depend on: settings, films, annotations, weights."""
-        digest = hashlib.sha256(repr((FORMAT, self.films.size, self.batch_size, self.seed, self.truth)).encode())
+        settings = (FORMAT, self.films.size, self.batch_size, self.seed, self.truth, self.budget)
+        digest = hashlib.sha256(repr(settings).encode())
         for position in self.positives:
             record = self.films.records[position]
             digest.update(repr((record.name, record.shapes, self.films.original_sizes[position])).encode())

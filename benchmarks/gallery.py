@@ -86,7 +86,7 @@ def gallery_maps(
     digest = hashlib.sha256(f"1 {job.digest()} {list(positions)}".encode()).hexdigest()[:24]
     folder = folder / digest
     folder.mkdir(parents=True, exist_ok=True)
-    context = Context(job.network, job.films.size)
+    context = job.context()
     result = {}
     for method in track(methods, "Drawing maps", console=Console(stderr=True), transient=True, disable=not show):
         path = folder / f"{method.name}.npy"

@@ -7,6 +7,7 @@ so a run that was killed, or shared by several processes, ends with the rows of 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from benchmarks.config import Config
 from benchmarks.data.object_cxr import FilmDataset, read_split
 from benchmarks.errors import UserError
 from benchmarks.film_batch import FilmBatch, Job, is_out_of_memory
-from benchmarks.methods import Context, Explain, Method, select_methods
+from benchmarks.methods import Explain, Method, select_methods
 from benchmarks.score_store import ScoreStore
 from benchmarks.train import load_classifier
+from benchmarks.training_films import training_films
 
 
 def score(config: Config) -> None:
@@ -58,7 +60,11 @@ def open_job(config: Config, device: torch.device | str = "cpu") -> Job:
         raise UserError(f"the test split of {config.data_root} has no annotated film, so there is nothing to point at")
     network = load_classifier(config.classifier_dir).to(device)
     films = FilmDataset(records, config.image_size, config.cache_dir)
-    return Job(network, films, positives, config.score_batch_size, config.seed, config.truth, torch.device(device))
+    device = torch.device(device)
+    training = partial(training_films, config, device)
+    return Job(
+        network, films, positives, config.score_batch_size, config.seed, config.truth, device, config.budget, training
+    )
 
 
 def open_store(config: Config, job: Job) -> ScoreStore:
@@ -121,7 +127,7 @@ def score_units(job: Job, pending: dict[int, list[Method]], store: ScoreStore, *
         store: where scores go.
         show: draw a progress bar with the time left.
     """
-    context = Context(job.network, job.films.size)
+    context = job.context()
     ready: dict[str, Explain] = {}
     failed: set[str] = set()
     progress = Progress(
