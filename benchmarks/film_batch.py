@@ -87,6 +87,10 @@ class FilmBatch:
         self.records = [job.films.records[position] for position in self.positions]
         self.masks = [annotation_mask(job, position) for position in self.positions]
 
+    def choose(self, chosen: Sequence[int]) -> Tensor:
+        """Some of the images, laid out in memory like all of them."""
+        return self.images[list(chosen)].contiguous(memory_format=torch.channels_last)
+
     def chance(self) -> list[tuple[str, int, float]]:
         """Chance levels as (image, tolerance, chance)."""
         return [
@@ -110,10 +114,9 @@ class FilmBatch:
     def _play(
         self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor, explains: str
     ) -> list[dict[str, object]]:
-        chosen = list(chosen)
         started = time.perf_counter()
         with seeded(self.job.seed, method.name, self.batch, self.job.device):
-            maps = explain_within_memory(explain, self.images[chosen], targets).cpu()
+            maps = explain_within_memory(explain, self.choose(chosen), targets).cpu()
         seconds = (time.perf_counter() - started) / len(chosen)
         plain = stretch(maps)
         overlaps = self._overlaps(plain, chosen)

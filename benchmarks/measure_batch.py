@@ -77,7 +77,7 @@ class MeasureBatch(FilmBatch):
             objects = explain_within_memory(explain, self.images, towards).cpu()
             if self.annotated:
                 towards = torch.full((len(self.annotated),), CLEAN, device=job.device)
-                clean = explain_within_memory(explain, self.images[self.annotated], towards).cpu()
+                clean = explain_within_memory(explain, self.choose(self.annotated), towards).cpu()
         values: Values = []
         if self.annotated:
             # With two classes the most and the least likely one are these two, in one order or the other.

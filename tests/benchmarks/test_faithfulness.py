@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import trapezoid
+from torch import nn
 
 from benchmarks.faithfulness import blur, insertion_and_deletion, rank_pixels
 
@@ -21,7 +25,7 @@ def literal(probability, image, other, saliency, steps):
                 film[:, y, x] = end[:, y, x]
             done = round(step * SIZE * SIZE / steps)
             values.append(float(probability(film[None])[0]))
-        areas.append(sum((a + b) / 2 for a, b in zip(values, values[1:], strict=False)) / steps)
+        areas.append(sum((a + b) / 2 for a, b in pairwise(values)) / steps)
     return areas
 
 
@@ -40,10 +44,7 @@ def areas(probability, image, other, ranks, steps):
 @pytest.mark.parametrize("steps", [2, 4, 16])
 def test_a_literal_loop_gives_the_same(films, steps):
     image, other, saliency = films
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 2)
-    )
-    network = network.double()
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)).double()
 
     def probability(images):
         with torch.no_grad():
@@ -68,7 +69,7 @@ def test_of_a_linear_network_the_areas_are_known(films):
     start = float(output(other[None])[0])
     ordered = gains.flatten().sort(descending=True).values
     curve = start + np.append(0, ordered.cumsum(0).numpy())[:: SIZE * SIZE // steps]
-    best = np.trapezoid(curve, dx=1 / steps) if hasattr(np, "trapezoid") else np.trapz(curve, dx=1 / steps)
+    best = trapezoid(curve, dx=1 / steps)
     insertion, deletion = areas(output, image, other, rank_pixels(gains[None], SIZE, (0,)), steps)
     assert insertion == pytest.approx(best)
     assert deletion == pytest.approx(start + curve[-1] - best)  # what one curve gains the other loses

@@ -92,14 +92,8 @@ def test_is_the_walk_down_the_peaks_also_for_films_drawn_again(seed: int) -> Non
     draw = generator.multinomial(9, np.full(9, 1 / 9))
     # A film that is drawn twice is two films, whose peaks differ by less than any two others.
     copies = [film for film, times in enumerate(draw) for _ in range(times)]
-    repeated = pd.concat(
-        [
-            peaks[peaks["film"] == film].assign(
-                film=number, score=lambda own, number=number: own["score"] - 1e-12 * number
-            )
-            for number, film in enumerate(copies)
-        ]
-    )
+    parts = [peaks[peaks["film"] == film].assign(film=number) for number, film in enumerate(copies)]
+    repeated = pd.concat([part.assign(score=part["score"] - 1e-12 * part["film"]) for part in parts])
     drawn_objects = [objects[film] for film in copies]
     if sum(drawn_objects):
         expected = literal(repeated, drawn_objects, RATES)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,7 @@ def test_insertion_and_deletion_are_those_of_the_predicted_class(finished):
             mixed[0, :, chosen // SIZE, chosen % SIZE] = end[0, :, chosen // SIZE, chosen % SIZE]
             with torch.no_grad():
                 curve.append(float(job.network(mixed).softmax(1)[0, target]))
-        area = sum((a + b) / 2 for a, b in zip(curve, curve[1:], strict=False)) / 16
+        area = sum((a + b) / 2 for a, b in pairwise(curve)) / 16
         assert rows[name, FILMS[position]] == pytest.approx(area, abs=1e-4)
 
 
