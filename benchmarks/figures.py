@@ -17,6 +17,7 @@ from benchmarks.film_batch import Job, annotation_mask
 from benchmarks.maps import FRAME
 from benchmarks.methods import Method
 from benchmarks.pointing_game import is_hit
+from benchmarks.statistics import explaining
 
 HIT, MISS, ANNOTATION = "#19d419", "#ff3030", "#3cc8ff"
 MOST_COLUMNS = 12
@@ -56,7 +57,7 @@ def draw_overlays(
     with torch.no_grad():
         probabilities = job.network(images).softmax(dim=1).cpu()
     context = job.context()
-    points = scores[scores["protocol"] == protocol].set_index(["image", "method"])
+    points = explaining(scores[scores["protocol"] == protocol]).set_index(["image", "method"])
     figure = Figure(figsize=(1.75 * (len(methods) + 1), 1.75 * len(positions) + 0.9), layout="constrained")
     axes = figure.subplots(len(positions), len(methods) + 1, squeeze=False)
     grey = films[:, 0].numpy()

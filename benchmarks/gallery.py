@@ -26,6 +26,7 @@ from benchmarks.film_batch import Job, explain_within_memory
 from benchmarks.maps import FRAME
 from benchmarks.methods import Context, Method
 from benchmarks.pointing_game import PROTOCOLS
+from benchmarks.statistics import explaining
 
 FILMS = 24
 """Most films in a gallery."""
@@ -153,7 +154,7 @@ def gallery_entries(
         [x, y, distance], x and y as shares, or None for a map that is not finite.
     """
     names = {job.films.records[position].name for position in positions}
-    rows = scores[scores["image"].isin(names)]
+    rows = explaining(scores[scores["image"].isin(names)])
     points = {key: group.set_index("method") for key, group in rows.groupby(["image", "protocol"])}
     entries = []
     for i, position in enumerate(positions):

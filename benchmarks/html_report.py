@@ -21,7 +21,7 @@ from benchmarks.methods import METHODS, Method
 from benchmarks.pointing_game import PROTOCOLS, TOLERANCES
 from benchmarks.run_directory import read_json
 from benchmarks.significance import significance_table, tied_groups
-from benchmarks.statistics import hit_matrix
+from benchmarks.statistics import explaining, hit_matrix
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("state.js", "table.js", "charts.js", "gallery.js")
@@ -134,7 +134,7 @@ def _gallery(config: Config, job: Job, methods: list[Method], scores: pd.DataFra
     names = choose_films(hits[judges] if judges else hits)
     position = {job.films.records[i].name: i for i in job.positives}
     positions = [position[name] for name in names]
-    seconds = scores.groupby("method")["seconds"].median().to_dict()
+    seconds = explaining(scores).groupby("method")["seconds"].median().to_dict()
     # The map of chance is drawn anew and would not fit the point that was scored.
     drawn = [method for method in methods if method.name != "random"]
     maps = gallery_maps(job, drawn, positions, seconds, config.cache_dir / "gallery", show=not config.quiet)

@@ -218,6 +218,27 @@ def test_breakdown_by_hand() -> None:
     assert rows.loc[("objects", "3 or more"), ["ci_low", "ci_high"]].tolist() == pytest.approx([0.5 - half, 0.5 + half])
 
 
+def test_explained_classes_are_broken_down_where_the_classifier_is_wrong() -> None:
+    facts = pd.DataFrame({"side": [0.1] * 4, "count": [1] * 4, "shape": ["ellipse"] * 4}, index=list("abcd"))
+    predicted = pd.DataFrame(
+        {"image": list("abcd"), "method": "m", "distance": [0.0, 0.0, 99.0, 99.0], "status": "ok",
+         "target": [1, 1, 1, 0], "label": 1, "explains": "predicted"}
+    )  # fmt: skip
+    true = predicted[3:].assign(target=1, explains="true", distance=0.0)
+    scores = pd.concat([rows.assign(protocol=name) for rows in (predicted, true) for name in ("fair", "paper")])
+    chance = pd.DataFrame([(i, t, 0.1) for i in "abcd" for t in (0, 15, 25)], columns=["image", "tolerance", "chance"])
+
+    table = break_down(scores, chance, film_groups(facts, scores))
+
+    rows = table[(table["protocol"] == "paper") & (table["tolerance"] == 15)].set_index(["breakdown", "group"])
+    assert rows.loc["target", "accuracy"].to_dict() == {"predicted class": 0.5, "true class": 0.75}
+    assert rows.loc["target", "films"].tolist() == [4, 4]
+    assert rows.loc["target", "chance"].tolist() == pytest.approx([0.1, 0.1])
+    assert rows.loc[("verdict", "wrong: clean"), "accuracy"] == 0
+    right = scores[scores["explains"] == "predicted"].assign(target=1)
+    assert "target" not in set(break_down(right, chance, film_groups(facts, right))["breakdown"])
+
+
 def test_scores_of_a_run_fit_its_groups(run: Config, job: Job) -> None:
     store = open_store(run, job)
     scores, chance = store.scores(), store.chance()
@@ -228,7 +249,8 @@ def test_scores_of_a_run_fit_its_groups(run: Config, job: Job) -> None:
     center = table[(table["method"] == "center") & (table["tolerance"] == 0) & (table["protocol"] == "fair")]
     films = center.groupby("breakdown")["films"].sum()
     assert films[["size", "objects", "shape"]].tolist() == [POSITIVES] * 3
-    total = scores[(scores["method"] == "center") & (scores["protocol"] == "fair")]["distance"].eq(0).sum()
+    own = scores.query("method == 'center' and protocol == 'fair' and explains == 'predicted'")
+    total = own["distance"].eq(0).sum()
     for name in ("size", "objects", "shape"):
         rows = center[center["breakdown"] == name]
         assert (rows["accuracy"] * rows["films"]).sum() == pytest.approx(total)
