@@ -1,4 +1,4 @@
-"""Command line of the benchmark: ``python -m benchmarks run|data|train|score|report|compare|consistency|explain|speed``."""
+"""Command line of the benchmark: ``python -m benchmarks COMMAND``; ``--help`` names the commands."""
 
 from __future__ import annotations
 
