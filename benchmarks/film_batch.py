@@ -54,6 +54,7 @@ class Job:
     def digest(self) -> str:
         """Digest of everything that the scores depend on: settings, films, annotations, weights."""
         digest = hashlib.sha256(repr((FORMAT, self.films.size, self.batch_size, self.seed, self.truth)).encode())
+        digest.update(self.films.pixels.encode())
         for position in self.positives:
             record = self.films.records[position]
             digest.update(repr((record.name, record.shapes, self.films.original_sizes[position])).encode())
