@@ -80,6 +80,10 @@ def test_command_writes_table_text_and_figure(run: Config, capsys: pytest.Captur
     bounded = table[table["measure"] == "rank_correlation"]
     assert bounded["value"].between(-1, 1).all()
     assert (table["ci_low"] <= table["ci_high"]).all()
+    # Behind the last block comes the mean over places, so the head can only scale this map.
+    single = bounded[(bounded["method"] == "normgrad_conv1x1_single") & (bounded["variant"] == "head only")]
+    assert single["value"].tolist() == pytest.approx([1], abs=1e-3)
+    assert bounded.loc[bounded["variant"] == "all weights", "value"].abs().lt(0.9).all()
     text = (run.out / "consistency.md").read_text()
     assert text.count("| input_x_gradient |") == 3
     first = {path.name: path.read_bytes() for path in run.out.glob("consistency.*")}
