@@ -148,22 +148,24 @@ def _compute(
     bar = (TextColumn("Checking {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*bar, console=Console(stderr=True), disable=not show) as progress:
         task = progress.add_task("", total=len(pending))
-        current, context = "", None
+        made_for, context = None, Context(job.network, job.films.size)
         for variant, method in pending:
             progress.update(task, description=f"{method.name}, {variant}")
-            if variant != current or context is None:
-                network = randomised(job.network, drawn.get(variant, ()), job.seed, several)
-                current, context = variant, Context(network, job.films.size)
+            blocks = drawn.get(variant, ())
+            if variant != TRAINED and not _maps_path(folder, method).exists():
+                progress.advance(task)  # it failed on the trained network
+                continue
+            if made_for != blocks:
+                network = randomised(job.network, blocks, job.seed, several) if blocks else job.network
+                made_for, context = blocks, Context(network, job.films.size)
             try:
                 if variant == TRAINED:
-                    maps = _maps(films, method, method.prepare(context))
+                    maps = trained = _maps(films, method, method.prepare(context))
                     _write(_maps_path(folder, method), maps.numpy())
-                    _write(_path(folder, variant, method), play(films, maps, maps))
-                elif _maps_path(folder, method).exists():
+                else:
                     trained = torch.from_numpy(np.load(_maps_path(folder, method)))
-                    smooth = variant == SMOOTHED
-                    maps = trained if smooth else _maps(films, method, method.prepare(context))
-                    _write(_path(folder, variant, method), play(films, maps, trained, smooth=smooth))
+                    maps = trained if variant == SMOOTHED else _maps(films, method, method.prepare(context))
+                _write(_path(folder, variant, method), play(films, maps, trained, smooth=variant == SMOOTHED))
             except OSError:  # the disk, which no other method will find any better
                 raise
             except Exception as error:
