@@ -198,6 +198,8 @@ def _seed_rows(
 def _points(run: Finished, names: Sequence[str], films: pd.Index) -> dict[str, npt.NDArray[np.float64]]:
     """Maxima and class by method, (films, 3): x, y, target."""
     chosen = run.scores[run.scores["protocol"] == PROTOCOL]
+    if "explains" in chosen:
+        chosen = chosen[chosen["explains"] == "predicted"]
     return {
         name: chosen[chosen["method"] == name]
         .set_index("image")
