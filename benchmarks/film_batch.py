@@ -64,6 +64,7 @@ class Job:
         """Digest of everything that the scores depend on: settings, films, annotations, weights."""
         settings = (FORMAT, self.films.size, self.batch_size, self.seed, self.truth, self.budget)
         digest = hashlib.sha256(repr(settings).encode())
+        digest.update(self.films.pixels.encode())
         for position in self.positives:
             record = self.films.records[position]
             digest.update(repr((record.name, record.shapes, self.films.original_sizes[position])).encode())

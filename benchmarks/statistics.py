@@ -95,6 +95,25 @@ def bootstrap_interval(
     return low, high
 
 
+def median_interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
+    """Median and its 95 % percentile bootstrap interval over films.
+
+    Args:
+        values: ``(films,)`` or ``(films, k)``; NaN is left out.
+        seed: Of the draws.
+
+    Returns:
+        Median, lower and upper end; NaN without films.
+    """
+    films = len(values)
+    if films == 0:
+        return np.nan, np.nan, np.nan
+    generator = np.random.default_rng(seed)
+    medians = [np.nanmedian(values[generator.integers(films, size=films)]) for _ in range(RESAMPLES)]
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return float(np.nanmedian(values)), float(low), float(high)
+
+
 def seconds_per_image(scores: pd.DataFrame) -> pd.Series:
     """Median over batches of the seconds an image, by method; the first batch, a warm-up, only counts when alone."""
     batches = explaining(scores).drop_duplicates(["method", "batch"])
