@@ -38,6 +38,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     rows[1] = "00000.png,0 0 0 60 50"
     rows[2] += ";2 5 5 20 5 10 20"
     table.write_text("\n".join(rows) + "\n")
+    (config.data_root / "test_kinds.csv").write_text(
+        "image_name,kinds\n00000.png,coin\n00001.png,coin;pin\n00002.png,pin\n"
+    )
     (config.out / "config.json").unlink()
     open_run(config)
     score(config)
@@ -179,13 +182,19 @@ def test_facts_of_films(job: Job) -> None:
 
     assert facts["count"].tolist() == [1, 2, 1, 1, 1]
     assert facts["shape"].tolist() == ["rectangle", "mixed", *["rectangle"] * 3]
+    assert facts["kind"].fillna("unknown").tolist() == ["coin", "several kinds", "pin", "unknown", "unknown"]
     assert facts["side"].iloc[0] == pytest.approx(np.sqrt(60 * 50 / (90 * 60)))
     assert facts["side"].iloc[1] == pytest.approx(np.sqrt(20 * 15 / (90 * 60)))  # the rectangle is the larger
 
 
 def test_breakdown_by_hand() -> None:
     facts = pd.DataFrame(
-        {"side": [0.05, 0.1, 0.3, 0.5, 0.2, 0.9], "count": [1, 1, 2, 3, 9, 1], "shape": ["rectangle"] * 5 + ["mixed"]},
+        {
+            "side": [0.05, 0.1, 0.3, 0.5, 0.2, 0.9],
+            "count": [1, 1, 2, 3, 9, 1],
+            "shape": ["rectangle"] * 5 + ["mixed"],
+            "kind": ["pin", "zip", "zip", "several kinds", None, "zip"],
+        },
         index=pd.Index(list("abcdef"), name="image"),
     )
     distance = {"a": 0.0, "b": 10.0, "c": 20.0, "d": 0.0, "e": 90.0, "f": 0.0}
@@ -206,16 +215,29 @@ def test_breakdown_by_hand() -> None:
         ("size", "small, below 17 %"): 2, ("size", "medium, 17 to 37 %"): 2, ("size", "large, above 37 %"): 2,
         ("objects", "1 object"): 3, ("objects", "2 objects"): 1, ("objects", "3 or more"): 2,
         ("shape", "rectangle"): 5, ("shape", "mixed"): 1,
+        ("kind", "zip"): 3, ("kind", "pin"): 1, ("kind", "several kinds"): 1,
         ("verdict", "right: object"): 5, ("verdict", "wrong: clean"): 1,
     }  # fmt: skip
     assert rows.loc[("size", "small, below 17 %"), "accuracy"] == 1.0
     assert rows.loc[("size", "medium, 17 to 37 %"), "accuracy"] == 0.0
     assert rows.loc[("objects", "3 or more"), "accuracy"] == 0.5
+    assert rows.loc[("kind", "zip"), "accuracy"] == pytest.approx(2 / 3)
     assert rows.loc[("objects", "1 object"), "chance"] == pytest.approx(0.2)
     # Wilson's interval for 1 of 2, by its formula.
     z = 1.959964
     half = z * np.sqrt(0.25 / 2 + z**2 / 16) / (1 + z**2 / 2)
     assert rows.loc[("objects", "3 or more"), ["ci_low", "ci_high"]].tolist() == pytest.approx([0.5 - half, 0.5 + half])
+
+
+def test_rare_kinds_share_a_group() -> None:
+    kinds = [f"kind {number:02}" for number in range(15)]
+    facts = pd.DataFrame({"side": 0.1, "count": 1, "shape": "ellipse", "kind": kinds + kinds[:13]})
+    facts.index = pd.Index([f"{i}" for i in range(len(facts))], name="image")
+    scores = pd.DataFrame({"image": facts.index, "target": 1, "label": 1})
+
+    groups = film_groups(facts, scores)["kind"].value_counts()
+
+    assert groups[groups > 0].to_dict() == {**dict.fromkeys(kinds[:12], 2), "other kinds": 4}
 
 
 def test_scores_of_a_run_fit_its_groups(run: Config, job: Job) -> None:
@@ -235,7 +257,7 @@ def test_scores_of_a_run_fit_its_groups(run: Config, job: Job) -> None:
 
 
 def test_films_of_one_kind_are_not_broken_down(tmp_path: Path) -> None:
-    facts = pd.DataFrame({"side": [0.1, 0.1], "count": [1, 1], "shape": ["ellipse"] * 2}, index=["a", "b"])
+    facts = pd.DataFrame({"side": 0.1, "count": 1, "shape": "ellipse", "kind": None}, index=["a", "b"])
     scores = pd.DataFrame({"image": ["a", "b"], "method": "m", "protocol": "fair", "distance": 0.0, "status": "ok",
                            "target": 1, "label": 1})  # fmt: skip
     chance = pd.DataFrame([(i, t, 0.1) for i in "ab" for t in (0, 15, 25)], columns=["image", "tolerance", "chance"])
