@@ -28,7 +28,7 @@ from benchmarks.train import load_classifier
 
 DEFAULT_METHOD = "normgrad_conv1x1_combined"
 UNSURE = (0.25, 0.75)
-"""Probabilities of a foreign object between which the verdict is called unsure."""
+"""Where verdicts count as unsure by runs that have measured no range of their own (``classifier.json``)."""
 
 NOTICE = "Research tool, not a medical device: never decide on a patient, or on a repeat exposure, by it alone."
 MARK = "#3cc8ff"
@@ -43,12 +43,14 @@ class Explanation:
         probability: Of a foreign object.
         saliency: float32 (height, width) of the network's input, for the class "foreign object".
         peaks: In pixels of the film; empty for a film that is called clean with confidence.
+        unsure_range: Probabilities between which the verdict is called unsure.
     """
 
     film: npt.NDArray[np.uint8]
     probability: float
     saliency: npt.NDArray[np.float32]
     peaks: tuple[Peak, ...]
+    unsure_range: tuple[float, float] = UNSURE
 
     @property
     def verdict(self) -> str:
@@ -57,18 +59,19 @@ class Explanation:
 
     @property
     def unsure(self) -> bool:
-        """Whether the probability is near a coin toss."""
-        return UNSURE[0] < self.probability < UNSURE[1]
+        """Whether the probability lies where verdicts are too often wrong."""
+        return self.unsure_range[0] < self.probability < self.unsure_range[1]
 
     @property
     def sentence(self) -> str:
-        """The verdict in words, with a second sentence where the model is unsure."""
+        """The verdict in words."""
         percent = f"{100 * self.probability:.0f} %"
         if self.unsure:
-            lean = "an object is a little more likely than not" if self.verdict != "clean" else "it leans to clean"
+            low, high = self.unsure_range
+            look = "look at the marked places" if self.peaks else "look at the whole film"
             return (
-                f"Unsure: the model gives a foreign object {percent}. "
-                f"That is close to a coin toss ({lean}), so look at the marked places yourself."
+                f"Unsure, leaning to {self.verdict}: the model gives a foreign object {percent}, and from "
+                f"{100 * low:.0f} to {100 * high:.0f} % it is not to be relied on, so {look} yourself."
             )
         if self.verdict == "clean":
             return f"Clean: the model gives a foreign object {percent}."
@@ -96,6 +99,8 @@ class Explainer:
         self.method = method
         self.config: Config = saved_config(run)
         self.network = load_classifier(run)
+        low, high = read_json(run / "classifier.json").get("unsure") or UNSURE
+        self.unsure_range = (float(low), float(high))
         self._explain: Explain = METHODS[method].prepare(Context(self.network, self.config.image_size))
 
     def __call__(self, path: Path) -> Explanation:
@@ -118,10 +123,10 @@ class Explainer:
         torch.manual_seed(self.config.seed)
         maps = self._explain(image, torch.tensor([1])).float()
         saliency = F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)[0, 0].numpy()
-        peaks = find_peaks(saliency) if probability > UNSURE[0] else []
+        peaks = find_peaks(saliency) if probability > self.unsure_range[0] else []
         height, width = film.shape
         scaled = tuple(_to_film(peak, width / size, height / size) for peak in peaks)
-        return Explanation(film, probability, saliency, scaled)
+        return Explanation(film, probability, saliency, scaled, self.unsure_range)
 
 
 def explain(images: list[Path], checkpoint: Path, out: Path | None = None, method: str = DEFAULT_METHOD) -> None:
@@ -198,6 +203,7 @@ def _as_json(result: Explanation, path: Path, explainer: Explainer, measured: di
         "verdict": result.verdict,
         "probability": round(result.probability, 6),
         "unsure": result.unsure,
+        "unsure_range": list(result.unsure_range),
         "sentence": result.sentence,
         "peaks": [
             {"x": peak.x, "y": peak.y, "score": round(peak.score, 4), "box": list(peak.box)} for peak in result.peaks
