@@ -10,17 +10,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tiny_run import POSITIVES, make_run
-
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from tiny_run import POSITIVES, make_run
 
 from benchmarks.config import Config
 from benchmarks.report import report
 from benchmarks.score import score
-
 
 SOME = ("center", "random", "grad_cam", "guided_backprop", "normgrad_conv1x1_combined", "normgrad_scaling_single")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
