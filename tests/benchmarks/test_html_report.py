@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from further_tables_made_up import write_further_tables
 from PIL import Image
 from tiny_run import POSITIVES, make_run
 
 from benchmarks import gallery
 from benchmarks.breakdown import break_down, film_facts, film_groups
-from benchmarks.charts import draw_breakdown
+from benchmarks.charts import draw_breakdowns
 from benchmarks.config import Config
 from benchmarks.film_batch import Job
-from benchmarks.gallery import choose_films, shrink
+from benchmarks.gallery import choose_films, choose_methods, shrink
 from benchmarks.html_report import page
 from benchmarks.methods import METHODS
 from benchmarks.report import report
@@ -44,7 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     (config.out / "config.json").unlink()
     open_run(config)
     score(config)
-    (config.out / "consistency.csv").write_text("method,change,correlation\ngrad_cam,other seed,0.71234567\n")
+    write_further_tables(config.out, SOME)
     report(config)
     return config
 
@@ -61,7 +62,7 @@ def test_page_is_self_contained(run: Config) -> None:
     addresses = set(re.findall(r"https?://[^\"'\s)<]+", text))
     assert addresses == {"http://www.w3.org/2000/svg"}  # a name, never fetched
     assert not re.search(r"<link[^>]+stylesheet|<script[^>]+src|@import|url\((?!\$)", text)
-    assert len(text) < 15e6
+    assert len(text) < 12e6
 
 
 def test_page_holds_the_numbers_of_the_summary(run: Config) -> None:
@@ -74,8 +75,25 @@ def test_page_holds_the_numbers_of_the_summary(run: Config) -> None:
         assert row["accuracy"] == pytest.approx(expected["accuracy"])
         assert row["ci_low"] == pytest.approx(expected["ci_low"])
     assert {method["name"] for method in data["methods"]} == set(SOME)
-    assert data["extra"][0]["rows"] == [["grad_cam", "other seed", "0.7123"]]
-    assert {"size", "objects", "shape"} <= {row["breakdown"] for row in data["breakdown"]}
+    assert [measure["name"] for measure in data["measures"]][:2] == ["energy", "iou"]
+    assert {"size", "objects", "shape", "kind"} <= {table["by"] for table in data["breakdown"]}
+
+
+def test_page_holds_the_breakdown(run: Config) -> None:
+    data = embedded((run.out / "report.html").read_text())
+    table = pd.read_csv(run.out / "breakdown.csv").set_index(["breakdown", "protocol", "tolerance", "method", "group"])
+
+    cells = 0
+    for entry in data["breakdown"]:
+        for method, values in entry["values"].items():
+            for group, (accuracy, low, high) in zip(entry["groups"], values, strict=True):
+                row = table.loc[(entry["by"], entry["protocol"], entry["tolerance"], method, group["name"])]
+                assert (accuracy, low, high) == pytest.approx(
+                    (row["accuracy"], row["ci_low"], row["ci_high"]), abs=1e-4
+                )
+                assert (group["films"], group["chance"]) == pytest.approx((row["films"], row["chance"]), abs=1e-4)
+                cells += 1
+    assert cells == len(table)
 
 
 def test_gallery_holds_points_films_and_maps(run: Config) -> None:
@@ -127,7 +145,7 @@ def test_slow_methods_are_drawn_on_the_worst_films_only(run: Config, tmp_path: P
 
 
 def test_figures_and_tables_lie_beside_the_page(run: Config) -> None:
-    for name in ("ranking", "cost", "breakdown"):
+    for name in ("ranking", "cost", "froc", *(f"breakdown_{by}" for by in ("size", "objects", "shape", "kind"))):
         with Image.open(run.out / f"{name}.png") as figure:
             assert min(figure.size) > 200
         assert "<svg" in (run.out / f"{name}.svg").read_text()
@@ -136,7 +154,8 @@ def test_figures_and_tables_lie_beside_the_page(run: Config) -> None:
     text = (run.out / "tables.md").read_text()
     assert "## Protocol `fair`, within 15 px" in text
     assert "## By size, protocol `paper`, inside" in text
-    widths = {line.count("|") for line in text.split("# Accuracy by groups")[0].splitlines() if line.startswith("|")}
+    assert "| grad_cam | 0.500 [0.400, 0.600] |" in text
+    widths = {line.count("|") for line in text.split("# Other measures")[0].splitlines() if line.startswith("|")}
     assert widths == {8}
 
 
@@ -159,6 +178,23 @@ def test_choice_of_films() -> None:
     share = hits.mean(axis=1)
     assert [share[name] for name in chosen] == sorted(share[name] for name in chosen)
     assert choose_films(hits.iloc[:5], most=12) == ["f4", "f3", "f2", "f1", "f0"]
+
+
+def test_choice_of_methods_is_fair_to_families() -> None:
+    ranking = {"a1": "a", "a2": "a", "a3": "a", "a4": "a", "b1": "b", "a5": "a", "c1": "c", "b2": "b"}
+
+    assert choose_methods(ranking, most=3) == {"a1", "b1", "c1"}
+    assert choose_methods(ranking, most=6) == {"a1", "b1", "c1", "a2", "b2", "a3"}
+    assert choose_methods(ranking) == set(ranking)
+
+
+def test_the_page_is_bounded_whatever_is_on_the_films() -> None:
+    """Noise compresses worst: a sheet of maps and a film of it, as often as a page may hold them."""
+    rng = np.random.default_rng(0)
+    sheet = gallery._data_uri(rng.integers(0, 256, (64 * gallery.METHODS_WITH_MAPS, 64), np.uint8), "PNG")
+    film = gallery._data_uri(rng.integers(0, 256, (gallery.FILM_SIDE, gallery.FILM_SIDE), np.uint8), "JPEG")
+
+    assert gallery.FILMS * (len(sheet) + len(film)) < 9e6  # and 3 MB for all else
 
 
 def test_shrink() -> None:
@@ -263,8 +299,9 @@ def test_films_of_one_kind_are_not_broken_down(tmp_path: Path) -> None:
     chance = pd.DataFrame([(i, t, 0.1) for i in "ab" for t in (0, 15, 25)], columns=["image", "tolerance", "chance"])
 
     table = break_down(pd.concat([scores, scores.assign(protocol="paper")]), chance, film_groups(facts, scores))
-    (tmp_path / "breakdown.png").write_text("old")
-    draw_breakdown(table, tmp_path / "breakdown")
+    (tmp_path / "breakdown_size.png").write_text("old")
+    (tmp_path / "breakdown.csv").write_text("a table")
+    draw_breakdowns(table, tmp_path)
 
     assert table.empty
-    assert not (tmp_path / "breakdown.png").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["breakdown.csv"]
