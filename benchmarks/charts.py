@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.further_tables import RATES, sensitivities
+from benchmarks.further_tables import fraction, sensitivities
 from benchmarks.methods import METHODS
 
 PROTOCOL, TOLERANCE = "fair", 15
@@ -113,25 +113,21 @@ def draw_froc(table: pd.DataFrame, stem: Path) -> None:
         table: ``froc.csv``.
         stem: Path of the figure without its suffix.
     """
-    means = sensitivities(table).mean(axis=1).sort_values(ascending=False, kind="stable")
+    wide = sensitivities(table)
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     axis = figure.subplots()
-    for place, method in reversed(list(enumerate(means.index))):
-        curve = table[table["method"] == method].sort_values("false_positives_per_image", kind="stable")
-        rates = curve["false_positives_per_image"].clip(lower=RATES[0])
-        best = place < CURVES
+    for place, (method, values) in reversed(list(enumerate(wide.iterrows()))):
         style: dict[str, Any] = {"color": "#c3c7cf", "lw": 0.7}
-        if best:
-            label = f"{_title(str(method))} ({100 * means[method]:.1f})"
+        if place < CURVES:
+            label = f"{_title(str(method))} ({100 * values.mean():.1f})"
             style = {"color": _colour(str(method)), "lw": 1.8, "ls": DASHES[place % len(DASHES)], "label": label}
-        axis.plot(rates, 100 * curve["sensitivity"], zorder=3 if best else 2, **style)
-    axis.set(xscale="log", xlabel="false positives a film", ylabel="objects found, %", xlim=(RATES[0], RATES[-1]))
-    axis.set(ylim=(0, 100))
-    axis.set_xticks(RATES, [f"1/{1 / rate:.0f}" if rate < 1 else f"{rate:.0f}" for rate in RATES])
+        axis.plot(wide.columns, 100 * values, **style)
+    axis.set(xscale="log", xlabel="false positives a film", ylabel="objects found, %", ylim=(0, 100))
+    axis.set_xticks(wide.columns, [fraction(rate) for rate in wide.columns])
     axis.set_xticks([], minor=True)
     axis.grid(color="#d9dce2", lw=0.6)
     handles, labels = axis.get_legend_handles_labels()
-    title = f"mean over the rates, %; best {len(labels)} of {len(means)}"
+    title = f"mean over the rates, %; best {len(labels)} of {len(wide)}"
     figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize=8, frameon=False, title=title)
     _save(figure, stem)
 

@@ -9,7 +9,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from benchmarks.errors import UserError
@@ -25,8 +24,8 @@ MEASURES = {
     "iou": ("IoU", "Overlap of the thresholded map with the annotation: intersection over union."),
     "froc": (
         "FROC",
-        "The map's peaks as marks of a detector: mean share of objects found at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false marks "
-        "a film, as the Object-CXR challenge scores detectors.",
+        "The map's peaks as marks of a detector: mean share of objects found at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false "
+        "marks a film, as the Object-CXR challenge scores detectors.",
     ),
     "insertion": ("Insertion", "Area under the class's probability while pixels are put in, the most salient first."),
     "deletion": ("Deletion", "Area under the class's probability while pixels are taken out, the most salient first."),
@@ -46,10 +45,14 @@ CHECKS = {
 }
 """Title of a check of consistency, and what it asks."""
 
-RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
-"""False positives a film at which the Object-CXR challenge asks for the sensitivity."""
-POINTS = 60
-"""Most points of a curve in the page."""
+SHOWN = {
+    "accuracy": ("accuracy, %", 100, 1),
+    "accuracy_difference": ("difference of the accuracy, points", 100, 1),
+    "accuracy_sd": ("standard deviation of the accuracy, points", 100, 1),
+    "rank_correlation": ("rank correlation of the maps", 1, 2),
+    "moved_px": ("distance that the maximum moved, px of the frame", 1, 0),
+}
+"""Title, factor and digits of a measure of consistency."""
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame | None:
@@ -91,35 +94,33 @@ def measures_data(table: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 
 def sensitivities(table: pd.DataFrame) -> pd.DataFrame:
-    """Sensitivity of each method at each of :data:`RATES`.
+    """Sensitivities, the best method on the mean first.
 
     Args:
         table: ``froc.csv``.
 
     Returns:
-        Index method, one column a rate: the highest sensitivity with no more false positives than that, 0 without any.
+        Index method, one column for each number of false positives a film, in rising order.
     """
-    rows = {
-        method: [curve.loc[curve["false_positives_per_image"] <= rate, "sensitivity"].max() for rate in RATES]
-        for method, curve in table.groupby("method", sort=False)
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(RATES)).fillna(0.0)
+    wide = table.pivot(index="method", columns="false_positives_per_image", values="sensitivity")
+    return wide.loc[wide.mean(axis=1).sort_values(ascending=False, kind="stable").index]
+
+
+def fraction(rate: float) -> str:
+    """A number of false positives as the challenge writes it: 1/8, 1/4 and so on, or a plain number."""
+    return f"1/{1 / rate:g}" if 0 < rate < 1 and (1 / rate).is_integer() else f"{rate:g}"
 
 
 def froc_data(table: pd.DataFrame | None) -> dict[str, Any] | None:
-    """Curves, thinned out for the page, and sensitivities at :data:`RATES`."""
+    """``rates`` with their ``labels``, and the sensitivities at each by method."""
     if table is None:
         return None
-    curves = {}
-    for method, rows in table.groupby("method", sort=False):
-        points = rows.sort_values("false_positives_per_image", kind="stable")
-        points = points[["false_positives_per_image", "sensitivity"]].to_numpy(float)
-        if len(points) > POINTS:  # the last point before each of evenly spaced rates
-            marks = np.searchsorted(points[:, 0], np.geomspace(RATES[0], RATES[-1], POINTS), side="right") - 1
-            points = points[np.unique(marks.clip(min=0))]
-        curves[str(method)] = points.round(4).tolist()
-    at = {str(method): [round(float(v), 4) for v in row] for method, row in sensitivities(table).iterrows()}
-    return {"rates": list(RATES), "curves": curves, "at": at}
+    wide = sensitivities(table)
+    return {
+        "rates": [float(rate) for rate in wide.columns],
+        "labels": [fraction(float(rate)) for rate in wide.columns],
+        "values": {str(method): [_number(value) for value in row] for method, row in wide.iterrows()},
+    }
 
 
 def consistency_data(table: pd.DataFrame | None) -> list[dict[str, Any]]:
@@ -135,11 +136,14 @@ def consistency_data(table: pd.DataFrame | None) -> list[dict[str, Any]]:
             variants = [str(variant) for variant in rows["variant"].unique()]
             cells = {(str(row.method), str(row.variant)): _cell(row) for row in rows.itertuples()}
             methods = [str(method) for method in rows["method"].unique()]
+            words, factor, digits = SHOWN.get(str(measure), (str(measure).replace("_", " "), 1, 3))
             result.append(
                 {
                     "title": title,
                     "note": note,
-                    "measure": str(measure).replace("_", " "),
+                    "measure": words,
+                    "factor": factor,
+                    "digits": digits,
                     "variants": variants,
                     "values": {method: [cells.get((method, variant)) for variant in variants] for method in methods},
                 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from benchmarks.breakdown import BREAKDOWNS
-from benchmarks.further_tables import MEASURES, RATES, sensitivities
+from benchmarks.further_tables import MEASURES, fraction, sensitivities
 
 
 def markdown(
@@ -65,10 +65,9 @@ def _measures(table: pd.DataFrame) -> list[str]:
 
 def _sensitivities(froc: pd.DataFrame) -> list[str]:
     table = sensitivities(froc)
-    table = table.loc[table.mean(axis=1).sort_values(ascending=False, kind="stable").index]
     lines = ["# Sensitivity at false positives a film", "", "Peaks of the maps as marks of a detector; percent.", ""]
-    lines += [f"| method | {' | '.join(f'{rate:g}' for rate in RATES)} | mean |"]
-    lines.append("| --- |" + " ---: |" * (len(RATES) + 1))
+    lines += [f"| method | {' | '.join(map(fraction, table.columns))} | mean |"]
+    lines.append("| --- |" + " ---: |" * (len(table.columns) + 1))
     for method, row in table.iterrows():
         lines.append(f"| {method} | {' | '.join(f'{100 * value:.1f}' for value in [*row, row.mean()])} |")
     return [*lines, ""]

@@ -41,8 +41,9 @@ function drawConsistency() {
   const strongest = Math.max(1e-9, ...names.flatMap((name) => table.values[name].map((cell) => Math.abs(cell?.[0] ?? 0))));
   heatTable("consistency", table.variants.map((name) => heatHead(name)), names.map((name) => [rowHead(name), table.values[name].map((cell) => {
     if (!cell || cell[0] === null) return element("td", { class: "middle", textContent: "–" });
-    const [value, low, high, films] = cell, interval = low === null ? "" : `95 % interval ${plain(low)} to ${plain(high)}, `;
-    return heatCell(Math.abs(value) / strongest, value.toFixed(2), `${value}; ${interval}${films} films`, value < 0);
+    const [value, low, high, films] = cell, text = (number) => (table.factor * number).toFixed(table.digits);
+    const interval = low === null ? "" : `95 % interval ${text(low)} to ${text(high)}, `;
+    return heatCell(Math.abs(value) / strongest, text(value), `${interval}${films} films`, value < 0);
   })]));
   byId("consistency-note").textContent = table.note;
 }

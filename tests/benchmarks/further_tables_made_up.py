@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.further_tables import CHECKS, MEASURES, RATES
+from benchmarks.further_tables import CHECKS, MEASURES
 
 
 def write_further_tables(folder: Path, methods: Sequence[str]) -> None:
@@ -27,23 +27,23 @@ def write_further_tables(folder: Path, methods: Sequence[str]) -> None:
         ],
         columns=["method", "measure", "value", "ci_low", "ci_high", "films", "better"],
     ).to_csv(folder / "measures.csv", index=False)
-    rates = np.geomspace(RATES[0], RATES[-1], 150)
+    rates = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
     pd.DataFrame(
         [(method, rate, value * (1 - 0.5 * np.exp(-rate))) for method, value in values.items() for rate in rates],
         columns=["method", "false_positives_per_image", "sensitivity"],
     ).to_csv(folder / "froc.csv", index=False)
     variants = {
-        "smoothing": {"sigma 1": 0.02, "sigma 2": -0.05},
-        "randomised": {"head": 0.8, "layer4": 0.5, "layer3": 0.3, "all": 0.1},
-        "seed": {"seed 1": 0.9, "seed 2": 0.85},
-        "architecture": {"resnet34": 0.7, "efficientnet_b0": 0.4},
+        "smoothing": {"smoothed": -0.05},
+        "randomised": {"head only": 0.8, "cascade 02 layer4": 0.5, "cascade 03 layer3": 0.3, "all weights": 0.1},
+        "seed": {"resnet18 seed 0": 0.9, "resnet18 seed 1": 0.85},
+        "architecture": {"resnet34 - resnet18": 0.1},
     }
     assert set(variants) == set(CHECKS)
     pd.DataFrame(
         [
             (check, variant, method, measure, round(value * factor, 4), value * factor - 0.1, value * factor + 0.1, 5)
             for check, factors in variants.items()
-            for measure in (("accuracy_difference",) if check == "smoothing" else ("accuracy", "correlation"))
+            for measure in ("accuracy_difference", "moved_px", *(["rank_correlation"] if check == "randomised" else []))
             for variant, factor in factors.items()
             for method, value in values.items()
         ],

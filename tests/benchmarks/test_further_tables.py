@@ -6,20 +6,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.errors import UserError
-from benchmarks.further_tables import (
-    POINTS,
-    RATES,
-    consistency_data,
-    froc_data,
-    measures_data,
-    read_table,
-    sensitivities,
-)
-
-FROC = pd.DataFrame(
-    [("a", 0.1, 0.2), ("a", 0.25, 0.3), ("a", 0.9, 0.6), ("a", 30.0, 1.0), ("b", 5.0, 0.5)],
-    columns=["method", "false_positives_per_image", "sensitivity"],
-)
+from benchmarks.further_tables import consistency_data, fraction, froc_data, measures_data, read_table, sensitivities
 
 
 def test_a_table_that_is_not_there_leaves_its_part_out(tmp_path: Path) -> None:
@@ -53,43 +40,36 @@ def test_measures_come_in_their_order_and_unknown_ones_last() -> None:
     assert (unknown["title"], unknown["values"]["a"][0]) == ("sparsity", 0.12346)
 
 
-def test_sensitivities_by_hand() -> None:
-    table = sensitivities(FROC)
+def test_sensitivities() -> None:
+    rows = [("a", 0.5, 0.2), ("b", 0.125, 0.1), ("a", 0.125, 0.1), ("b", 0.5, 0.9), ("b", 8, 1.0), ("a", 8, 1.0)]
+    froc = pd.DataFrame(rows, columns=["method", "false_positives_per_image", "sensitivity"])
 
-    assert list(table.columns) == [0.125, 0.25, 0.5, 1, 2, 4, 8]
-    assert table.loc["a"].tolist() == [0.2, 0.3, 0.3, 0.6, 0.6, 0.6, 0.6]
-    assert table.loc["b"].tolist() == [0, 0, 0, 0, 0, 0, 0.5]
-
-
-def test_long_curves_are_thinned_to_points_of_their_own() -> None:
-    long = pd.DataFrame({"method": "a", "false_positives_per_image": [i / 500 for i in range(6000)]})
-    long["sensitivity"] = long["false_positives_per_image"] / 12
-
-    data = froc_data(long)
-    short = froc_data(FROC)
-
-    assert data is not None
-    assert short is not None
-    points = data["curves"]["a"]
-    assert POINTS / 2 < len(points) <= POINTS
-    assert points[-1] == [8.0, 0.6667]
-    assert all(share == pytest.approx(rate / 12, abs=1e-4) for rate, share in points)
-    assert data["at"]["a"] == [pytest.approx(rate / 12, abs=2e-4) for rate in RATES]
-    assert short["curves"]["a"] == [[0.1, 0.2], [0.25, 0.3], [0.9, 0.6], [30.0, 1.0]]
+    assert sensitivities(froc).to_dict("index") == {
+        "b": {0.125: 0.1, 0.5: 0.9, 8: 1.0},
+        "a": {0.125: 0.1, 0.5: 0.2, 8: 1.0},
+    }
+    assert list(sensitivities(froc).index) == ["b", "a"]
+    assert froc_data(froc) == {
+        "rates": [0.125, 0.5, 8],
+        "labels": ["1/8", "1/2", "8"],
+        "values": {"b": [0.1, 0.9, 1.0], "a": [0.1, 0.2, 1.0]},
+    }
+    assert [fraction(rate) for rate in (0.25, 0.3, 1.0, 2.5)] == ["1/4", "0.3", "1", "2.5"]
 
 
 def test_consistency_is_a_table_for_each_check_and_measure() -> None:
     rows = [
-        ("seed", "seed 1", "a", "correlation", 0.9, 0.8, 1.0, 5),
+        ("seed", "seed 1", "a", "rank_correlation", 0.9, 0.8, 1.0, 5),
         ("smoothing", "sigma 1", "a", "accuracy_difference", -0.02, -0.1, 0.05, 5),
-        ("seed", "seed 2", "a", "correlation", 0.7, 0.6, 0.8, 5),
-        ("seed", "seed 1", "b", "correlation", 0.1, float("nan"), float("nan"), 5),
+        ("seed", "seed 2", "a", "rank_correlation", 0.7, 0.6, 0.8, 5),
+        ("seed", "seed 1", "b", "rank_correlation", 0.1, float("nan"), float("nan"), 5),
     ]
     columns = ["check", "variant", "method", "measure", "value", "ci_low", "ci_high", "films"]
 
     smoothing, seed = consistency_data(pd.DataFrame(rows, columns=columns))
 
-    assert (smoothing["title"], smoothing["measure"]) == ("Smoothing", "accuracy difference")
+    assert (smoothing["title"], smoothing["measure"]) == ("Smoothing", "difference of the accuracy, points")
+    assert (smoothing["factor"], smoothing["digits"]) == (100, 1)
     assert smoothing["values"] == {"a": [[-0.02, -0.1, 0.05, 5]]}
     assert seed["variants"] == ["seed 1", "seed 2"]
     assert seed["values"] == {"a": [[0.9, 0.8, 1.0, 5], [0.7, 0.6, 0.8, 5]], "b": [[0.1, None, None, 5], None]}
