@@ -2,16 +2,15 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from further_tables_made_up import write_further_tables
+from many_methods import embedded
 from PIL import Image
 from tiny_run import POSITIVES, make_run
 
@@ -48,12 +47,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     write_further_tables(config.out, SOME)
     report(config)
     return config
-
-
-def embedded(text: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert found
-    return json.loads(found[1])
 
 
 def test_page_is_self_contained(run: Config) -> None:
