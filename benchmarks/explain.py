@@ -186,7 +186,9 @@ def draw(result: Explanation, title: str, method: str, path: Path) -> None:
         x1, y1, x2, y2 = peak.box
         marked.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=MARK, linewidth=1.4))
         label = {"facecolor": MARK, "edgecolor": "none", "pad": 1.5}
-        marked.text(x1, y1, f"{number}: {peak.score:.2f}", fontsize=8, va="bottom", bbox=label, clip_on=True)
+        above = y1 > 0.05 * height  # else there is no room for it on the film
+        side = {"va": "bottom" if above else "top", "ha": "left" if x1 < 0.85 * width else "right"}
+        marked.text(x1, y1, f"{number}: {peak.score:.2f}", fontsize=8, bbox=label, clip_on=True, **side)
     letters = int(2 * wide / 0.085)
     figure.suptitle("\n".join(textwrap.wrap(result.sentence, letters)), fontsize=11)
     figure.supxlabel("\n".join(textwrap.wrap(NOTICE, letters)), fontsize=8)

@@ -24,17 +24,21 @@ function drawRanking() {
     svg.append(drawn("text", { class: "faint", x: width - right + 10, y: y + 4 }, `${row.rank_low.toFixed(0)}–${row.rank_high.toFixed(0)}`));
   });
   const groups = data.groups.find((entry) => entry.protocol === state.protocol && entry.tolerance === state.tolerance).groups;
+  const spans = groups.map((group) => group.filter((name) => place.has(name)).map((name) => place.get(name)))
+    .filter((ys) => ys.length > 1).map((ys) => [Math.min(...ys), Math.max(...ys)]);
+  // Of the methods that are shown, some groups may be a part of others.
+  const bars = spans.filter(([low, high], i) => !spans.some(([a, b], k) => a <= low && high <= b && (b - a > high - low || k < i)));
   const free = []; // lowest y that each lane is taken to
-  for (const group of groups) {
-    const ys = group.filter((name) => place.has(name)).map((name) => place.get(name));
-    if (ys.length < 2) continue;
-    const low = Math.min(...ys), high = Math.max(...ys);
-    let lane = free.findIndex((end) => end < low);
-    if (lane < 0) lane = free.push(0) - 1;
+  const lanes = bars.map(([low, high]) => {
+    const open = free.findIndex((end) => end < low), lane = open < 0 ? free.length : open;
     free[lane] = high;
-    const at = width - right + (narrow ? 48 : 70) + 9 * lane;
-    if (at < width - 4) svg.append(drawn("line", { x1: at, x2: at, y1: low - 6, y2: high + 6, class: "axis", "stroke-width": 4, "stroke-linecap": "round" }));
-  }
+    return lane;
+  });
+  const first = width - right + (narrow ? 46 : 66), step = Math.min(9, (width - 5 - first) / free.length);
+  bars.forEach(([low, high], i) => {
+    const at = first + step * lanes[i];
+    svg.append(drawn("line", { x1: at, x2: at, y1: low - 6, y2: high + 6, class: "axis", "stroke-width": Math.min(4, 0.6 * step), "stroke-linecap": "round" }));
+  });
   byId("ranking").replaceChildren(svg);
 }
 
