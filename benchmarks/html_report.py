@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.breakdown import BREAKDOWNS, break_down, film_facts, film_groups
-from benchmarks.charts import draw_breakdowns, draw_cost, draw_froc, draw_ranking
+from benchmarks.charts import PROTOCOL, TOLERANCE, draw_breakdowns, draw_cost, draw_froc, draw_ranking
 from benchmarks.config import Config
 from benchmarks.film_batch import Job
 from benchmarks.further_tables import consistency_data, froc_data, measures_data, read_table
@@ -27,8 +27,6 @@ from benchmarks.statistics import hit_matrix
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("state.js", "brief.js", "table.js", "heat.js", "charts.js", "froc.js", "gallery.js")
-HEADLINE = ("fair", 15)
-"""Protocol and tolerance that the page opens with."""
 
 
 def write_html(config: Config, job: Job, content: dict[str, Any], scores: pd.DataFrame, chance: pd.DataFrame) -> None:
@@ -101,7 +99,7 @@ def page(data: dict[str, Any]) -> str:
 
 
 def _gallery(config: Config, job: Job, methods: list[Method], scores: pd.DataFrame) -> dict[str, Any]:
-    hits = hit_matrix(scores, *HEADLINE)
+    hits = hit_matrix(scores, PROTOCOL, TOLERANCE)[[method.name for method in methods]]
     judges = [method.name for method in methods if method.family != "baseline"]
     names = choose_films(hits[judges] if judges else hits)
     position = {job.films.records[i].name: i for i in job.positives}
