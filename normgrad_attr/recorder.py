@@ -15,7 +15,6 @@ from torch.utils.hooks import RemovableHandle
 
 from normgrad_attr.layers import name_of
 
-
 #: Torch numbers hooks with a counter that two threads could read at once.
 _REGISTERING = threading.Lock()
 
