@@ -12,6 +12,7 @@ from typing import Any
 import cost
 import extract_figure
 import graph_drawing
+import method_table
 import pictures
 from import_graph import folded, headlines, import_graph
 from sphinx.application import Sphinx
@@ -40,6 +41,7 @@ def make(app: Sphinx) -> None:
     text = "\n\n".join(run_section(run, made) for run in runs)
     costs = "\n".join(cost.table(run) for run in runs if (run / "summary.csv").exists())
     none = "No run is stored in this version; `python -m benchmarks run` measures the seconds per image on yours.\n"
+    (made / "methods.md").write_text(method_table.table(), encoding="utf-8")
     (made / "cost.md").write_text(costs or none, encoding="utf-8")
     (made / "results.md").write_text(text or "No run is stored in this version.\n", encoding="utf-8")
     (made / "speed.md").write_text(speed_section(docs / "results" / "speed", made), encoding="utf-8")
