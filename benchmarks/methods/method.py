@@ -68,8 +68,9 @@ class Method:
             context: Of the network.
 
         Returns:
-            A function from images float ``(N, 3, S, S)`` and classes long ``(N,)`` to detached maps ``(N, 1, h, w)``. It
-            never changes its arguments, and hides warnings that are expected here, such as that Captum sets hooks.
+            A function from images float ``(N, 3, S, S)`` and classes long ``(N,)`` to detached maps ``(N, 1, h, w)``,
+            float. It never changes its arguments, and hides warnings that are expected here, such as that Captum sets
+            hooks.
         """
         attribute = self.build(context)
 
