@@ -19,17 +19,18 @@ def network(*, trained: bool) -> shapes.nn.Sequential:
 
 
 def draw_start(path: Path, *, trained: bool = True) -> None:
-    """Draw pictures with two shapes each, and the combined map of the score of either, as PNG."""
-    method = CombinedNormGrad(network(trained=trained), STAGES, aggregate="positive_norm")
-    pictures, labels, _ = shapes.draw(4, seed=11, shapes=2)
-    figure, axes = plt.subplots(2, 6, figsize=(9.6, 3.4), layout="constrained")
+    """Draw pictures with one shape each, and the maps of the class that the network names, as PNG."""
+    model = network(trained=trained)
+    pictures, _, _ = shapes.draw(4, seed=11, shapes=1)
+    named = model(pictures).argmax(1)
+    single = NormGrad(model, STAGES[-1]).attribute(pictures, target=named)
+    combined = CombinedNormGrad(model, STAGES).attribute(pictures, target=named)
+    figure, axes = plt.subplots(2, 6, figsize=(9.6, 3.5), layout="constrained")
     for i, picture in enumerate(pictures):
-        kinds = labels[i].nonzero().flatten().tolist()
-        row, column = i // 2, 3 * (i % 2)
-        shapes.show(axes[row, column], picture)
-        for offset, kind in enumerate(kinds, start=1):
-            saliency = method.attribute(picture[None], target=kind)[0]
-            shapes.show(axes[row, column + offset], picture, saliency, title=f"where is the {shapes.KINDS[kind]}?")
+        left, middle, right = axes[i // 2, 3 * (i % 2) : 3 * (i % 2) + 3]
+        shapes.show(left, picture, title=f"it says: {shapes.KINDS[named[i]]}")
+        shapes.show(middle, picture, single[i], title="the last layer")
+        shapes.show(right, picture, combined[i], title="four layers")
     figure.savefig(path, dpi=160)
     plt.close(figure)
 
@@ -37,7 +38,7 @@ def draw_start(path: Path, *, trained: bool = True) -> None:
 def draw_grid(path: Path, *, trained: bool = True) -> None:
     """Draw gradient, Grad-CAM, linear approximation and both NormGrads at four depths, as PNG."""
     model = network(trained=trained)
-    pictures, labels, _ = shapes.draw(1, seed=11, shapes=2)
+    pictures, labels, _ = shapes.draw(1, seed=11, shapes=1)
     target = int(labels[0].argmax())
     cells = NormGrad(model, STAGES).attribute_grid(pictures, target=target)
     columns = {
@@ -45,7 +46,7 @@ def draw_grid(path: Path, *, trained: bool = True) -> None:
         "Grad-CAM": ([LayerGradCam(model, model.get_submodule(s)).attribute(pictures, target) for s in STAGES], True),
         "linear approximation\nscaling, sum": (cells["scaling", "sum"], True),
         "NormGrad\nconv1x1, norm": (cells["conv1x1", "norm"], False),
-        "selective NormGrad\nconv1x1, positive_norm": (cells["conv1x1", "positive_norm"], False),
+        "selective NormGrad\npositive_norm": (cells["conv1x1", "positive_norm"], False),
     }
     figure, axes = plt.subplots(len(STAGES), 1 + len(columns), figsize=(9.6, 6.7), layout="constrained")
     for row, stage in enumerate(STAGES):
