@@ -7,7 +7,7 @@ combination, on one picture, from one pass for each layer.
 """
 
 # %%
-# The picture has two shapes, and the score of the first is explained.
+# The picture has one shape, and its score is explained.
 
 import matplotlib.pyplot as plt
 
@@ -15,10 +15,9 @@ import shapes
 from normgrad_attr import NormGrad
 
 model = shapes.trained_network()
-pictures, labels, _ = shapes.draw(1, seed=11, shapes=2)
+pictures, labels, _ = shapes.draw(1, seed=11, shapes=1)
 target = int(labels[0].argmax())
-names = " and ".join(name for name, there in zip(shapes.KINDS, labels[0], strict=True) if there)
-print(f"{names}; explained: {shapes.KINDS[target]}")
+print(f"explained: {shapes.KINDS[target]}")
 
 # %%
 # The grid at an early layer
