@@ -24,6 +24,7 @@ _EXPECTED = (
     "Setting forward, backward hooks and attributes",
     "Input Tensor .* did not already require gradients",
     "The map of layer .* is constant",
+    "max_unpooling2d_forward_out does not have a deterministic",  # its windows never overlap here, so it has
 )
 
 
