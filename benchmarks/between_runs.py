@@ -94,8 +94,8 @@ def between_runs(runs: Sequence[Finished], methods: Sequence[str], seed: int) ->
     """Compare runs by seed and by architecture.
 
     Intervals resample the films, the same ones for all runs, and the seeds of an architecture where there are
-    several. ``moved_px`` is the median distance between the maxima of two runs, over films
-    on which both explain the same class.
+    several. ``moved_px`` is the median over films of the distance between the maxima of two runs that explain the same
+    class there; with several such pairs, of a film's mean.
 
     Args:
         runs: As of :func:`load_finished`; fewer than two give no rows.
@@ -220,9 +220,9 @@ def _moved_rows(
     pairs = list(pairs)
     rows: list[Row] = []
     for name in names:
-        # A film has one distance a pair; all of a film's are drawn together.
-        moved = np.stack([_moved(points[a][name], points[b][name]) for a, b in pairs], axis=1)
-        moved = moved[~np.isnan(moved).all(axis=1)]
+        by_pair = np.stack([_moved(points[a][name], points[b][name]) for a, b in pairs], axis=1)
+        defined = ~np.isnan(by_pair).all(axis=1)
+        moved = np.nanmean(by_pair[defined], axis=1)  # one number a film, so that films are what is drawn
         rows.append((check, variant, name, "moved_px", *median_interval(moved, seed), len(moved)))
     return rows
 
