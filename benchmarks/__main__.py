@@ -12,10 +12,11 @@ from benchmarks.config import PRESETS, Config, make_config
 from benchmarks.errors import UserError
 
 COMMANDS = {
-    "run": "data, train, score and report, one after the other; goes on where a stopped run stood",
+    "run": "data, train, score, measure and report, one after the other; goes on where a stopped run stood",
     "data": "write the synthetic set, or check the annotations of --data",
     "train": "train the classifier and measure it on the test split",
     "score": "apply the attribution methods to the positive test films and keep one row per film and method",
+    "measure": "take further measures of the maps on some test films: FROC, insertion, deletion, class sensitivity",
     "report": "make the table and the figures from the scores",
 }
 
@@ -35,11 +36,13 @@ def build_parser() -> argparse.ArgumentParser:
         _add_common(command)
         if name in ("run", "train"):
             _add_training(command)
-        if name in ("run", "score", "report"):
+        if name in ("run", "score", "measure", "report"):
             _add_scoring(command)
         if name == "score":
             command.add_argument("--checkpoint", type=Path, metavar="RUN", help="score the classifier of this run")
-        if name in ("run", "train", "score"):
+        if name in ("run", "measure"):
+            command.add_argument("--measure-films", type=int, metavar="N", help="most films of the step measure")
+        if name in ("run", "train", "score", "measure"):
             _add_devices(command)
     _add_compare(commands)
     _add_consistency(commands)
@@ -127,6 +130,9 @@ def _add_training(command: argparse.ArgumentParser) -> None:
 def _add_scoring(command: argparse.ArgumentParser) -> None:
     command.add_argument("--methods", type=_names, metavar="A,B", help="methods or sets of methods; default: paper")
     command.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
+    command.add_argument(
+        "--budget", type=int, metavar="N", help="forward passes a method may spend on a film; default: 300"
+    )
     command.add_argument("--score-batch-size", type=int, metavar="N", help="films per batch while scoring")
 
 
@@ -213,6 +219,12 @@ def _score(config: Config) -> None:
     score(config)
 
 
+def _measure(config: Config) -> None:
+    from benchmarks.measure import measure
+
+    measure(config)
+
+
 def _report(config: Config) -> None:
     from benchmarks.report import report
     from benchmarks.run_directory import process_rank
@@ -222,7 +234,7 @@ def _report(config: Config) -> None:
 
 
 def _run(config: Config) -> None:
-    for step in (_train, _score, _report):
+    for step in (_train, _score, _measure, _report):
         step(config)
 
 
@@ -263,6 +275,7 @@ STEPS: dict[str, Callable[[Config], None]] = {
     "data": _data,
     "train": _train,
     "score": _score,
+    "measure": _measure,
     "report": _report,
 }
 

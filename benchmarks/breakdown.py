@@ -1,4 +1,8 @@
-"""Accuracy by kinds of films: size and shape of the objects, their number, the classifier's verdict."""
+"""Accuracy by groups of films: size, shape, number and kind of the objects, the verdict, the class that is explained.
+
+A film is in one group of each breakdown, so that groups add up to the whole and a hit is never counted for an object
+that another one on the film earned; only the classes that are explained share their films.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,20 @@ from scipy.stats import binomtest
 
 from benchmarks.film_batch import Job
 from benchmarks.pointing_game import PROTOCOLS, TOLERANCES
-from benchmarks.statistics import hit_matrix
+from benchmarks.statistics import explaining, hit_matrix
 
 BREAKDOWNS = {
     "size": "largest object on the film (square root of its box, in percent of the film's side; thirds of the films)",
     "objects": "number of annotated objects on the film",
     "shape": "how the objects are annotated",
+    "kind": "what the objects are, where known; a film with objects of several kinds counts as such only",
     "verdict": "the classifier's verdict on the film",
+    "target": "the class that the maps explain (the two differ on the films that the classifier gets wrong)",
 }
+
+SEVERAL, OTHER = "several kinds", "other kinds"
+MOST_KINDS = 12
+"""Kinds with a group of their own, those of the most films."""
 
 
 def film_facts(job: Job) -> pd.DataFrame:
@@ -23,8 +33,8 @@ def film_facts(job: Job) -> pd.DataFrame:
 
     Returns:
         Index ``image``; columns ``side`` (square root of the share of the film that the box of the
-        largest object covers), ``count`` of objects, and ``shape``: ``rectangle``, ``ellipse``,
-        ``polygon`` or ``mixed``.
+        largest object covers), ``count`` of objects, ``shape`` (``rectangle``, ``ellipse``, ``polygon`` or
+        ``mixed``) and ``kind`` (what the objects are, :data:`SEVERAL` kinds, or None where one is unknown).
     """
     rows = []
     for position in job.positives:
@@ -35,9 +45,11 @@ def film_facts(job: Job) -> pd.DataFrame:
             xs = np.clip(shape.box[::2], 0, width)
             ys = np.clip(shape.box[1::2], 0, height)
             sides.append(float(np.sqrt(np.ptp(xs) * np.ptp(ys) / (width * height))))
-        kinds = {shape.kind for shape in record.shapes}
-        rows.append((record.name, max(sides), len(record.shapes), kinds.pop() if len(kinds) == 1 else "mixed"))
-    return pd.DataFrame(rows, columns=["image", "side", "count", "shape"]).set_index("image")
+        shapes = {shape.kind for shape in record.shapes}
+        kinds = {shape.content for shape in record.shapes}
+        kind = None if "" in kinds else kinds.pop() if len(kinds) == 1 else SEVERAL
+        rows.append((record.name, max(sides), len(record.shapes), shapes.pop() if len(shapes) == 1 else "mixed", kind))
+    return pd.DataFrame(rows, columns=["image", "side", "count", "shape", "kind"]).set_index("image")
 
 
 def film_groups(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -48,21 +60,27 @@ def film_groups(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         scores: Rows of ``scores.parquet``.
 
     Returns:
-        Index ``image``, one ordered categorical column for each of :data:`BREAKDOWNS`.
+        Index ``image``, one ordered categorical column for each of :data:`BREAKDOWNS` that divides films: all but
+        ``target``. Missing where a film's group is not known.
     """
     low, high = (100 * edge for edge in np.quantile(facts["side"], [1 / 3, 2 / 3]))
     sizes = [f"small, below {low:.0f} %", f"medium, {low:.0f} to {high:.0f} %", f"large, above {high:.0f} %"]
     third = (100 * facts["side"] >= low).astype(int) + (100 * facts["side"] > high).astype(int)
     counts = ["1 object", "2 objects", "3 or more"]
     shapes = ["rectangle", "ellipse", "polygon", "mixed"]
+    films_of = facts.loc[facts["kind"] != SEVERAL, "kind"].value_counts()
+    films_of = films_of.sort_index().sort_values(ascending=False, kind="stable")
+    kinds = [*films_of.index[:MOST_KINDS], OTHER, SEVERAL]
+    rare = facts["kind"].notna() & ~facts["kind"].isin(kinds)
     verdicts = ["right: object", "wrong: clean"]
-    films = scores.drop_duplicates("image").set_index("image").reindex(facts.index)
+    films = explaining(scores).drop_duplicates("image").set_index("image").reindex(facts.index)
     wrong = (films["target"] != films["label"]).astype(int)
     return pd.DataFrame(
         {
             "size": pd.Categorical.from_codes(third, sizes, ordered=True),
             "objects": pd.Categorical.from_codes(facts["count"].clip(upper=3) - 1, counts, ordered=True),
             "shape": pd.Categorical(facts["shape"], shapes, ordered=True),
+            "kind": pd.Categorical(facts["kind"].mask(rare, OTHER), kinds, ordered=True),
             "verdict": pd.Categorical.from_codes(wrong, verdicts, ordered=True),
         },
         index=facts.index,
@@ -80,9 +98,10 @@ def break_down(scores: pd.DataFrame, chance: pd.DataFrame, groups: pd.DataFrame)
     Returns:
         Columns ``breakdown``, ``group``, ``protocol``, ``tolerance``, ``method``, ``films``, ``accuracy``,
         ``ci_low``, ``ci_high`` (95 % Wilson interval, which holds for few films) and ``chance`` (the mean of
-        the group's films). A breakdown with one group only is left out.
+        the group's films). A breakdown with one group only is left out, and so is the explained class where
+        the classifier is right on all films.
     """
-    rows = []
+    rows: list[tuple[object, ...]] = []
     levels = chance.pivot(index="image", columns="tolerance", values="chance")
     for protocol in PROTOCOLS:
         for tolerance in TOLERANCES:
@@ -91,15 +110,22 @@ def break_down(scores: pd.DataFrame, chance: pd.DataFrame, groups: pd.DataFrame)
                 names = groups[breakdown].cat.remove_unused_categories()
                 for group in names.cat.categories if len(names.cat.categories) > 1 else []:
                     films = names.index[names == group]
-                    chosen, level = hits.loc[films], float(levels.loc[films, tolerance].mean())
-                    for method in hits.columns:
-                        count = int(chosen[method].sum())
-                        interval = binomtest(count, len(films)).proportion_ci(method="wilson")
-                        rows.append(
-                            (
-                                breakdown, group, protocol, tolerance, method, len(films), count / len(films),
-                                interval.low, interval.high, level,
-                            )
-                        )  # fmt: skip
+                    level = float(levels.loc[films, tolerance].mean())
+                    rows += _group((breakdown, group, protocol, tolerance), hits.loc[films], level)
+            if len(explaining(scores)) < len(scores):
+                level = float(levels.loc[hits.index, tolerance].mean())
+                for target in ("predicted", "true"):
+                    key = ("target", f"{target} class", protocol, tolerance)
+                    rows += _group(key, hit_matrix(scores, protocol, tolerance, target), level)
     columns = ["breakdown", "group", "protocol", "tolerance", "method", "films", "accuracy", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=[*columns, "chance"])
+
+
+def _group(key: tuple[object, ...], hits: pd.DataFrame, chance: float) -> list[tuple[object, ...]]:
+    """Rows of one group of films, one for each method."""
+    rows = []
+    for method in hits.columns:
+        count = int(hits[method].sum())
+        interval = binomtest(count, len(hits)).proportion_ci(method="wilson")
+        rows.append((*key, method, len(hits), count / len(hits), interval.low, interval.high, chance))
+    return rows

@@ -125,6 +125,7 @@ def _summary(config: Config, model: Classifier, best_epoch: int, started: float)
         "split": "test",
         "dev_auc": model.history[best_epoch - 1]["dev_auc"],
         "dev_accuracy": model.history[best_epoch - 1]["dev_accuracy"],
+        "unsure": model.history[best_epoch - 1].get("unsure"),
         "best_epoch": best_epoch,
         "epochs": config.epochs,
         "history": model.history,

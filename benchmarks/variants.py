@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.film_batch import FilmBatch, Job, explain_within_memory
 from benchmarks.maps import stretch
-from benchmarks.methods import Context, Explain, Method
+from benchmarks.methods import Explain, Method
 from benchmarks.pointing_game import choose_maxima, distance_to_mask
 from benchmarks.randomise import blocks_from_the_top, randomised
 
@@ -148,7 +148,7 @@ def _compute(
     bar = (TextColumn("Checking {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*bar, console=Console(stderr=True), disable=not show) as progress:
         task = progress.add_task("", total=len(pending))
-        made_for, context = None, Context(job.network, job.films.size)
+        made_for, context = None, job.context()
         for variant, method in pending:
             progress.update(task, description=f"{method.name}, {variant}")
             blocks = drawn.get(variant, ())
@@ -157,7 +157,7 @@ def _compute(
                 continue
             if made_for != blocks:
                 network = randomised(job.network, blocks, job.seed, several) if blocks else job.network
-                made_for, context = blocks, Context(network, job.films.size)
+                made_for, context = blocks, replace(job, network=network).context()
             try:
                 if variant == TRAINED:
                     maps = trained = _maps(films, method, method.prepare(context))

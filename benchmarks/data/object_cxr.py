@@ -4,6 +4,8 @@ Two layouts are known, and both headers ``image_name,annotation`` and ``image_pa
 
     root/train.csv  root/train/00001.jpg ...                       (as the organisers ship it)
     root/object-CXR_train/train.csv  root/object-CXR_train/images/00001.jpg ...
+
+What the objects are may be told in a table of its own, see :mod:`benchmarks.data.kinds`.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from torch.utils.data import Dataset
 
 from benchmarks.data.annotations import Shape, parse_annotation
 from benchmarks.data.films import decode
+from benchmarks.data.kinds import read_kinds, with_kinds
 from benchmarks.errors import UserError
 
 T = TypeVar("T")
@@ -68,9 +71,10 @@ def read_split(root: Path | str, split: str, limit: int | None = None) -> list[R
         One record a film. That the films exist is checked here; that they decode, by ``FilmDataset``.
 
     Raises:
-        UserError: No such split, a malformed row, a missing film, or a name that leaves the folder.
+        UserError: No such split, a malformed row or table of kinds, a missing film, or a name that leaves the folder.
     """
     table, folder = _locate(Path(root), split)
+    kinds = read_kinds(table)
     records = []
     seen: dict[str, int] = {}
     try:
@@ -91,6 +95,8 @@ def read_split(root: Path | str, split: str, limit: int | None = None) -> list[R
                 if name in seen:
                     raise UserError(f"{where}: {name} is already on row {seen[name]}; remove one of the two.")
                 seen[name] = reader.line_num
+                if name in kinds:
+                    shapes = with_kinds(table, name, shapes, kinds[name])
                 path = _film_path(folder, table, name, where)
                 records.append(Record(name, path, shapes, reader.line_num, table))
     except (csv.Error, UnicodeDecodeError) as error:
