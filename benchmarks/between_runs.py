@@ -20,7 +20,14 @@ from benchmarks.config import FREE_SETTINGS, flag
 from benchmarks.consistency_report import Row
 from benchmarks.errors import UserError
 from benchmarks.run_directory import read_json
-from benchmarks.statistics import RESAMPLES, bootstrap_interval, hit_matrix, median_interval, resampled_means
+from benchmarks.statistics import (
+    RESAMPLES,
+    bootstrap_interval,
+    explaining,
+    hit_matrix,
+    median_interval,
+    resampled_means,
+)
 from benchmarks.variants import PROTOCOL, TOLERANCE
 
 # Settings that may differ between runs that count as repetitions of one recipe.
@@ -197,9 +204,7 @@ def _seed_rows(
 
 def _points(run: Finished, names: Sequence[str], films: pd.Index) -> dict[str, npt.NDArray[np.float64]]:
     """Maxima and class by method, (films, 3): x, y, target."""
-    chosen = run.scores[run.scores["protocol"] == PROTOCOL]
-    if "explains" in chosen:
-        chosen = chosen[chosen["explains"] == "predicted"]
+    chosen = explaining(run.scores[run.scores["protocol"] == PROTOCOL])
     return {
         name: chosen[chosen["method"] == name]
         .set_index("image")
