@@ -157,7 +157,7 @@ def _draws(values: list[npt.NDArray[np.float64]], seed: int, number: int) -> npt
     by_run = np.stack([resampled_means(matrix, seed, RESAMPLES) for matrix in values])
     runs = len(values)
     share = np.random.default_rng((seed, number)).multinomial(runs, np.full(runs, 1 / runs), size=RESAMPLES) / runs
-    return np.einsum("ra,arm->rm", share, by_run)
+    return np.asarray(np.einsum("ra,arm->rm", share, by_run))
 
 
 def _rows(

@@ -122,9 +122,10 @@ def play(films: Sequence[FilmBatch], maps: Tensor, reference: Tensor, *, smooth:
         reference: Maps of the same films and size.
         smooth: Smooth with the Gaussian of :func:`benchmarks.maps.gaussian_smooth` in the frame first.
     """
-    points, distances = [], []
-    for batch, part in zip(films, maps.split([len(batch.positions) for batch in films]), strict=True):
-        frames = stretch(part, smooth=smooth)
+    points: list[tuple[float, float]] = []
+    distances = []
+    for batch in films:
+        frames = stretch(maps[len(points) : len(points) + len(batch.positions)], smooth=smooth)
         maxima = choose_maxima(frames, protocol=PROTOCOL, seed=batch.job.seed, image_ids=batch.image_ids)
         for (x, y), finite, mask in zip(maxima.points.tolist(), maxima.finite, batch.masks, strict=True):
             points.append((x, y) if finite else (np.nan, np.nan))
