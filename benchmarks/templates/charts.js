@@ -8,7 +8,7 @@ function short(text, letters) { // both ends tell long names apart
 
 function drawRanking() {
   const rows = visibleRows(), line = 26, width = room("ranking"), narrow = width < 600, top = 28;
-  const left = narrow ? 150 : 320, right = narrow ? 68 : 150, letters = narrow ? 22 : 40;
+  const left = narrow ? 150 : 320, right = narrow ? 68 : 150, letters = narrow ? 21 : 40;
   const height = top + line * rows.length + 12, x = (share) => left + share * (width - left - right);
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Accuracy of each method with its interval; the numbers are in the table" });
   for (let tick = 0; tick <= 10; tick += narrow ? 5 : 2) {

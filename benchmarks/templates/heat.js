@@ -14,8 +14,6 @@ function heatTable(id, heads, rows) { // rows: [row header, cells]
   byId(id).tBodies[0].replaceChildren(...rows.map(([head, cells]) => element("tr", {}, element("th", { scope: "row" }, ...head), ...cells)));
 }
 
-const rowHead = (name) => (methods.has(name) ? [dot(methods.get(name).family), named(name)] : [name]);
-
 let groupedBy = data.breakdown.length ? data.breakdown[0].by : null;
 
 function drawBreakdown() {
