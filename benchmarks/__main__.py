@@ -1,4 +1,4 @@
-"""Command line of the benchmark: ``python -m benchmarks run|data|train|score|report|compare|explain|speed``."""
+"""Command line of the benchmark: ``python -m benchmarks COMMAND``; ``--help`` names the commands."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from benchmarks.config import PRESETS, Config, make_config
 from benchmarks.errors import UserError
 
 COMMANDS = {
-    "run": "data, train, score and report, one after the other; goes on where a stopped run stood",
+    "run": "data, train, score, measure and report, one after the other; goes on where a stopped run stood",
     "data": "write the synthetic set, or check the annotations of --data",
     "train": "train the classifier and measure it on the test split",
     "score": "apply the attribution methods to the positive test films and keep one row per film and method",
+    "measure": "take further measures of the maps on some test films: FROC, insertion, deletion, class sensitivity",
     "report": "make the table and the figures from the scores",
 }
 
@@ -35,13 +36,16 @@ def build_parser() -> argparse.ArgumentParser:
         _add_common(command)
         if name in ("run", "train"):
             _add_training(command)
-        if name in ("run", "score", "report"):
+        if name in ("run", "score", "measure", "report"):
             _add_scoring(command)
         if name == "score":
             command.add_argument("--checkpoint", type=Path, metavar="RUN", help="score the classifier of this run")
-        if name in ("run", "train", "score"):
+        if name in ("run", "measure"):
+            command.add_argument("--measure-films", type=int, metavar="N", help="most films of the step measure")
+        if name in ("run", "train", "score", "measure"):
             _add_devices(command)
     _add_compare(commands)
+    _add_consistency(commands)
     _add_explain(commands)
     _add_speed(commands)
     return parser
@@ -52,6 +56,24 @@ def _add_compare(commands: Any) -> None:
     command = commands.add_parser("compare", help=description, description=description.capitalize() + ".")
     command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run directories with reports")
     command.add_argument("--out", type=Path, metavar="DIR", help="write comparison.md and comparison.csv there")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_consistency(commands: Any) -> None:
+    description = "say whether maps stay when smoothed, and change with random weights, other seeds and architectures"
+    command = commands.add_parser(
+        "consistency", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
+    )
+    command.add_argument("--checkpoint", type=Path, metavar="RUN", required=True, help="run directory")
+    command.add_argument(
+        "--others", type=Path, nargs="+", metavar="RUN", help="finished runs of other seeds and architectures"
+    )
+    command.add_argument("--methods", type=_names, metavar="A,B", help="default: those of the run that are not slow")
+    command.add_argument("--films", type=int, metavar="N", help="annotated test films, evenly spaced; default: 32")
+    command.add_argument("--data", type=Path, metavar="DIR", help="films, where they are not where the run found them")
+    command.add_argument("--accelerator", metavar="A", help="auto, cpu, gpu ...")
+    command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -108,6 +130,9 @@ def _add_training(command: argparse.ArgumentParser) -> None:
 def _add_scoring(command: argparse.ArgumentParser) -> None:
     command.add_argument("--methods", type=_names, metavar="A,B", help="methods or sets of methods; default: paper")
     command.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
+    command.add_argument(
+        "--budget", type=int, metavar="N", help="forward passes a method may spend on a film; default: 300"
+    )
     command.add_argument("--score-batch-size", type=int, metavar="N", help="films per batch while scoring")
 
 
@@ -194,6 +219,12 @@ def _score(config: Config) -> None:
     score(config)
 
 
+def _measure(config: Config) -> None:
+    from benchmarks.measure import measure
+
+    measure(config)
+
+
 def _report(config: Config) -> None:
     from benchmarks.report import report
     from benchmarks.run_directory import process_rank
@@ -203,7 +234,7 @@ def _report(config: Config) -> None:
 
 
 def _run(config: Config) -> None:
-    for step in (_train, _score, _report):
+    for step in (_train, _score, _measure, _report):
         step(config)
 
 
@@ -211,6 +242,12 @@ def _compare(folders: list[Path], out: Path | None) -> None:
     from benchmarks.compare import compare
 
     compare(folders, out)
+
+
+def _consistency(**settings: Any) -> None:
+    from benchmarks.consistency import consistency
+
+    consistency(**settings)
 
 
 def _speed(**settings: Any) -> None:
@@ -226,13 +263,19 @@ def _explain(**settings: Any) -> None:
 
 
 # Commands on finished runs, with arguments of their own.
-TOOLS: dict[str, Callable[..., None]] = {"compare": _compare, "explain": _explain, "speed": _speed}
+TOOLS: dict[str, Callable[..., None]] = {
+    "compare": _compare,
+    "consistency": _consistency,
+    "explain": _explain,
+    "speed": _speed,
+}
 
 STEPS: dict[str, Callable[[Config], None]] = {
     "run": _run,
     "data": _data,
     "train": _train,
     "score": _score,
+    "measure": _measure,
     "report": _report,
 }
 

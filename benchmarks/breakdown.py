@@ -1,7 +1,7 @@
-"""Accuracy by groups of films: size, shape, number and kind of the objects, the classifier's verdict.
+"""Accuracy by groups of films: size, shape, number and kind of the objects, the verdict, the class that is explained.
 
 A film is in one group of each breakdown, so that groups add up to the whole and a hit is never counted for an object
-that another one on the film earned.
+that another one on the film earned; only the classes that are explained share their films.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from benchmarks.film_batch import Job
 from benchmarks.pointing_game import PROTOCOLS, TOLERANCES
-from benchmarks.statistics import hit_matrix
+from benchmarks.statistics import explaining, hit_matrix
 
 BREAKDOWNS = {
     "size": "largest object on the film (square root of its box, in percent of the film's side; thirds of the films)",
@@ -20,6 +20,7 @@ BREAKDOWNS = {
     "shape": "how the objects are annotated",
     "kind": "what the objects are, where known; a film with objects of several kinds counts as such only",
     "verdict": "the classifier's verdict on the film",
+    "target": "the class that the maps explain (the two differ on the films that the classifier gets wrong)",
 }
 
 SEVERAL, OTHER = "several kinds", "other kinds"
@@ -59,8 +60,8 @@ def film_groups(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         scores: Rows of ``scores.parquet``.
 
     Returns:
-        Index ``image``, one ordered categorical column for each of :data:`BREAKDOWNS`; missing where a film's
-        group is not known.
+        Index ``image``, one ordered categorical column for each of :data:`BREAKDOWNS` that divides films: all but
+        ``target``. Missing where a film's group is not known.
     """
     low, high = (100 * edge for edge in np.quantile(facts["side"], [1 / 3, 2 / 3]))
     sizes = [f"small, below {low:.0f} %", f"medium, {low:.0f} to {high:.0f} %", f"large, above {high:.0f} %"]
@@ -72,7 +73,7 @@ def film_groups(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     kinds = [*films_of.index[:MOST_KINDS], OTHER, SEVERAL]
     rare = facts["kind"].notna() & ~facts["kind"].isin(kinds)
     verdicts = ["right: object", "wrong: clean"]
-    films = scores.drop_duplicates("image").set_index("image").reindex(facts.index)
+    films = explaining(scores).drop_duplicates("image").set_index("image").reindex(facts.index)
     wrong = (films["target"] != films["label"]).astype(int)
     return pd.DataFrame(
         {
@@ -97,9 +98,10 @@ def break_down(scores: pd.DataFrame, chance: pd.DataFrame, groups: pd.DataFrame)
     Returns:
         Columns ``breakdown``, ``group``, ``protocol``, ``tolerance``, ``method``, ``films``, ``accuracy``,
         ``ci_low``, ``ci_high`` (95 % Wilson interval, which holds for few films) and ``chance`` (the mean of
-        the group's films). A breakdown with one group only is left out.
+        the group's films). A breakdown with one group only is left out, and so is the explained class where
+        the classifier is right on all films.
     """
-    rows = []
+    rows: list[tuple[object, ...]] = []
     levels = chance.pivot(index="image", columns="tolerance", values="chance")
     for protocol in PROTOCOLS:
         for tolerance in TOLERANCES:
@@ -108,15 +110,22 @@ def break_down(scores: pd.DataFrame, chance: pd.DataFrame, groups: pd.DataFrame)
                 names = groups[breakdown].cat.remove_unused_categories()
                 for group in names.cat.categories if len(names.cat.categories) > 1 else []:
                     films = names.index[names == group]
-                    chosen, level = hits.loc[films], float(levels.loc[films, tolerance].mean())
-                    for method in hits.columns:
-                        count = int(chosen[method].sum())
-                        interval = binomtest(count, len(films)).proportion_ci(method="wilson")
-                        rows.append(
-                            (
-                                breakdown, group, protocol, tolerance, method, len(films), count / len(films),
-                                interval.low, interval.high, level,
-                            )
-                        )  # fmt: skip
+                    level = float(levels.loc[films, tolerance].mean())
+                    rows += _group((breakdown, group, protocol, tolerance), hits.loc[films], level)
+            if len(explaining(scores)) < len(scores):
+                level = float(levels.loc[hits.index, tolerance].mean())
+                for target in ("predicted", "true"):
+                    key = ("target", f"{target} class", protocol, tolerance)
+                    rows += _group(key, hit_matrix(scores, protocol, tolerance, target), level)
     columns = ["breakdown", "group", "protocol", "tolerance", "method", "films", "accuracy", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=[*columns, "chance"])
+
+
+def _group(key: tuple[object, ...], hits: pd.DataFrame, chance: float) -> list[tuple[object, ...]]:
+    """Rows of one group of films, one for each method."""
+    rows = []
+    for method in hits.columns:
+        count = int(hits[method].sum())
+        interval = binomtest(count, len(hits)).proportion_ci(method="wilson")
+        rows.append((*key, method, len(hits), count / len(hits), interval.low, interval.high, chance))
+    return rows

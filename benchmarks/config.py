@@ -10,11 +10,14 @@ from typing import Any
 from benchmarks.errors import UserError
 
 # Settings that say where and how fast a run works, never what it computes: two runs that differ only in these have
-# the same results. ``methods`` is here because methods can be added to a finished run, and ``data`` because a data
-# folder is compared by its annotations, not by its path.
+# the same results. ``methods`` is here because methods can be added to a finished run, ``measure_films`` because films
+# can be, and ``data`` because a data folder is compared by its annotations, not by its path.
 FREE_SETTINGS = frozenset(
-    {"out", "data", "methods", "checkpoint", "accelerator", "devices", "num_nodes", "strategy", "threads", "quiet"}
-)
+    {
+        "out", "data", "methods", "measure_films", "checkpoint",
+        "accelerator", "devices", "num_nodes", "strategy", "threads", "quiet",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ class Config:
         shear: Largest shear in degrees, either way.
         truth: Ground truth of the Pointing Game: ``box`` or ``shape``.
         methods: Names of attribution methods or of sets of methods.
+        budget: Forward passes for a film that an attribution method may spend.
         score_batch_size: Films per batch while scoring; part of what is computed, as batches are units of work.
+        measure_films: Most films of the step ``measure``, half of each class, evenly spaced over the test split.
         accelerator: Lightning's accelerator.
         devices: Lightning's devices per machine.
         num_nodes: Number of machines.
@@ -100,7 +105,9 @@ class Config:
 
     truth: str = "box"
     methods: tuple[str, ...] = ("paper",)
+    budget: int = 300
     score_batch_size: int = 16
+    measure_films: int = 128
 
     accelerator: str = "auto"
     devices: str = "1"
@@ -160,6 +167,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "contrast": 0.2,
         "rotate": 8.0,
         "translate": 0.05,
+        "measure_films": 64,
     },
 }
 
@@ -223,6 +231,8 @@ def check(config: Config) -> None:
         ("epochs", 1),
         ("batch_size", 2),
         ("score_batch_size", 1),
+        ("budget", 20),
+        ("measure_films", 2),
         ("num_nodes", 1),
         ("film_size", 64),
     ):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from benchmarks.config import Config
 from benchmarks.data.films import load_film
 from benchmarks.dicom import is_dicom, load_dicom
 from benchmarks.errors import UserError
-from benchmarks.methods import METHODS, Context, Explain
+from benchmarks.methods import METHODS, Context, Explain, near_names
 from benchmarks.peaks import Peak, find_peaks
 from benchmarks.run_directory import read_json, saved_config, write_json
 from benchmarks.train import load_classifier
+from benchmarks.training_films import training_films
 
 DEFAULT_METHOD = "normgrad_conv1x1_combined"
 UNSURE = (0.25, 0.75)
@@ -94,14 +96,19 @@ class Explainer:
 
     def __init__(self, run: Path, method: str = DEFAULT_METHOD) -> None:
         if method not in METHODS or METHODS[method].family == "baseline":
-            known = ", ".join(name for name, entry in METHODS.items() if entry.family != "baseline")
-            raise UserError(f"--method: there is no method {method!r} that explains a film; choose one of {known}.")
+            near = [name for name in near_names(method) if METHODS[name].family != "baseline"]
+            raise UserError(
+                f"--method: there is no method {method!r} that explains a film; choose one such as "
+                f"{', '.join(near or [DEFAULT_METHOD])}."
+            )
         self.method = method
         self.config: Config = saved_config(run)
         self.network = load_classifier(run)
+        films = partial(training_films, replace(self.config, out=run), torch.device("cpu"))
+        context = Context(self.network, self.config.image_size, self.config.budget, films)
+        self._explain: Explain = METHODS[method].prepare(context)
         low, high = read_json(run / "classifier.json").get("unsure") or UNSURE
         self.unsure_range = (float(low), float(high))
-        self._explain: Explain = METHODS[method].prepare(Context(self.network, self.config.image_size))
 
     def __call__(self, path: Path) -> Explanation:
         """Explain one film.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from benchmarks.classifier import normalise
 from benchmarks.data.annotations import rasterize
 from benchmarks.data.object_cxr import FilmDataset
-from benchmarks.maps import FRAME, clip_at_percentile, stretch
-from benchmarks.methods import Explain, Method
+from benchmarks.maps import FRAME, Stretched, clip_at_percentile, stretch
+from benchmarks.methods import BUDGET, Context, Explain, Method, TrainingFilms
+from benchmarks.overlap import area_matched_iou, energy_share
 from benchmarks.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima, distance_to_mask
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when scores of the same configuration would come out different."""
 
 
@@ -36,6 +37,8 @@ class Job:
         seed: of random methods and of ties.
         truth: ``"box"`` or ``"shape"``.
         device: where the network is.
+        budget: forward passes for a film that a method may spend.
+        training: draws the training films for methods that learn from some.
     """
 
     network: nn.Module
@@ -45,6 +48,12 @@ class Job:
     seed: int
     truth: str
     device: torch.device
+    budget: int = BUDGET
+    training: TrainingFilms | None = None
+
+    def context(self) -> Context:
+        """What the methods share for the network."""
+        return Context(self.network, self.films.size, self.budget, self.training)
 
     @property
     def batches(self) -> int:
@@ -53,7 +62,9 @@ class Job:
 
     def digest(self) -> str:
         """Digest of everything that the scores depend on: settings, films, annotations, weights."""
-        digest = hashlib.sha256(repr((FORMAT, self.films.size, self.batch_size, self.seed, self.truth)).encode())
+        settings = (FORMAT, self.films.size, self.batch_size, self.seed, self.truth, self.budget)
+        digest = hashlib.sha256(repr(settings).encode())
+        digest.update(self.films.pixels.encode())
         for position in self.positives:
             record = self.films.records[position]
             digest.update(repr((record.name, record.shapes, self.films.original_sizes[position])).encode())
@@ -81,10 +92,14 @@ class FilmBatch:
         films = torch.stack([job.films[position][0] for position in self.positions])
         self.images = normalise(films.to(job.device))
         with torch.no_grad():
-            probabilities = job.network(self.images).softmax(dim=1)
-        self.probabilities, self.targets = probabilities.max(dim=1)
+            self.probabilities = job.network(self.images).softmax(dim=1)
+        self.targets = self.probabilities.argmax(dim=1)
         self.records = [job.films.records[position] for position in self.positions]
         self.masks = [annotation_mask(job, position) for position in self.positions]
+
+    def choose(self, chosen: Sequence[int]) -> Tensor:
+        """Some of the images, laid out in memory like all of them."""
+        return self.images[list(chosen)].contiguous(memory_format=torch.channels_last)
 
     def chance(self) -> list[tuple[str, int, float]]:
         """Chance levels as (image, tolerance, chance)."""
@@ -95,36 +110,65 @@ class FilmBatch:
         ]
 
     def play(self, method: Method, explain: Explain) -> list[dict[str, object]]:
-        """Compute a method's maps and play the game under both protocols."""
+        """Compute a method's maps and play the game under both protocols.
+
+        The maps explain the predicted class; where that is wrong, the film is also played with the true one.
+        """
+        rows = self._play(method, explain, range(len(self.records)), self.targets, "predicted")
+        labels = torch.tensor([record.label for record in self.records], device=self.targets.device)
+        wrong = (self.targets != labels).nonzero()[:, 0]
+        if len(wrong):
+            rows += self._play(method, explain, wrong.tolist(), labels[wrong], "true")
+        return rows
+
+    def _play(
+        self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor, explains: str
+    ) -> list[dict[str, object]]:
         started = time.perf_counter()
-        with _seeded(self.job.seed, method.name, self.batch, self.job.device):
-            maps = explain_within_memory(explain, self.images, self.targets).cpu()
-        seconds = (time.perf_counter() - started) / len(self.positions)
+        with seeded(self.job.seed, method.name, self.batch, self.job.device):
+            maps = explain_within_memory(explain, self.choose(chosen), targets).cpu()
+        seconds = (time.perf_counter() - started) / len(chosen)
         plain = stretch(maps)
+        overlaps = self._overlaps(plain, chosen)
         rows: list[dict[str, object]] = []
         for protocol in PROTOCOLS:
             clip = protocol == "paper" and method.clipped
             frames = stretch(clip_at_percentile(maps)) if clip else plain
-            maxima = choose_maxima(frames, protocol=protocol, seed=self.job.seed, image_ids=self.image_ids)
-            for i, record in enumerate(self.records):
-                x, y = (int(value) for value in maxima.points[i])
-                finite = bool(maxima.finite[i])
+            energy_and_iou = self._overlaps(frames, chosen) if clip else overlaps
+            ids = [self.image_ids[i] for i in chosen]
+            maxima = choose_maxima(frames, protocol=protocol, seed=self.job.seed, image_ids=ids)
+            for row, i in enumerate(chosen):
+                x, y = (int(value) for value in maxima.points[row])
+                finite = bool(maxima.finite[row])
+                energy, iou = energy_and_iou[row]
                 rows.append(
                     {
-                        "image": record.name,
+                        "image": self.records[i].name,
                         "method": method.name,
                         "protocol": protocol,
+                        "explains": explains,
                         "x": x if finite else None,
                         "y": y if finite else None,
                         "distance": distance_to_mask(x, y, self.masks[i]) if finite else None,
-                        "target": int(self.targets[i]),
-                        "probability": round(float(self.probabilities[i]), 6),
+                        "energy": energy,
+                        "iou": iou,
+                        "target": int(targets[row]),
+                        "probability": round(float(self.probabilities[i, targets[row]]), 6),
                         "seconds": seconds,
-                        "label": record.label,
-                        "status": "non_finite" if not finite else "constant" if maxima.constant[i] else "ok",
+                        "label": self.records[i].label,
+                        "status": "non_finite" if not finite else "constant" if maxima.constant[row] else "ok",
                     }
                 )
         return rows
+
+    def _overlaps(self, frames: Stretched, chosen: Sequence[int]) -> list[tuple[float | None, float | None]]:
+        """Energy and intersection over union of maps; None for those that are not finite."""
+        return [
+            (energy_share(plane, self.masks[i], zero), area_matched_iou(plane, self.masks[i]))
+            if finite
+            else (None, None)
+            for i, plane, zero, finite in zip(chosen, frames.planes, frames.zero, frames.finite, strict=True)
+        ]
 
 
 def explain_within_memory(explain: Explain, images: Tensor, targets: Tensor) -> Tensor:
@@ -149,7 +193,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def _seeded(seed: int, method: str, batch: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, method: str, batch: int, device: torch.device) -> Iterator[None]:
     """Seed torch for one unit; the random state outside is untouched."""
     unit = hashlib.sha256(f"{seed} {method} {batch}".encode()).digest()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -26,6 +26,7 @@ from benchmarks.film_batch import Job, explain_within_memory
 from benchmarks.maps import FRAME
 from benchmarks.methods import Context, Method
 from benchmarks.pointing_game import PROTOCOLS
+from benchmarks.statistics import explaining
 
 FILMS = 24
 """Most films in a gallery."""
@@ -106,7 +107,7 @@ def gallery_maps(
     digest = hashlib.sha256(f"1 {job.digest()} {list(positions)}".encode()).hexdigest()[:24]
     folder = folder / digest
     folder.mkdir(parents=True, exist_ok=True)
-    context = Context(job.network, job.films.size)
+    context = job.context()
     result = {}
     for method in track(methods, "Drawing maps", console=Console(stderr=True), transient=True, disable=not show):
         path = folder / f"{method.name}.npy"
@@ -173,7 +174,7 @@ def gallery_entries(
         [x, y, distance], x and y as shares, or None for a map that is not finite.
     """
     names = {job.films.records[position].name for position in positions}
-    rows = scores[scores["image"].isin(names)]
+    rows = explaining(scores[scores["image"].isin(names)])
     points = {key: group.set_index("method") for key, group in rows.groupby(["image", "protocol"])}
     entries = []
     for i, position in enumerate(positions):

@@ -23,7 +23,7 @@ from benchmarks.paper_tables import markdown
 from benchmarks.pointing_game import PROTOCOLS, TOLERANCES
 from benchmarks.run_directory import read_json
 from benchmarks.significance import significance_table, tied_groups
-from benchmarks.statistics import hit_matrix
+from benchmarks.statistics import explaining, hit_matrix
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("state.js", "brief.js", "table.js", "heat.js", "charts.js", "froc.js", "gallery.js")
@@ -104,7 +104,7 @@ def _gallery(config: Config, job: Job, methods: list[Method], scores: pd.DataFra
     names = choose_films(hits[judges] if judges else hits)
     position = {job.films.records[i].name: i for i in job.positives}
     positions = [position[name] for name in names]
-    seconds = scores.groupby("method")["seconds"].median().to_dict()
+    seconds = explaining(scores).groupby("method")["seconds"].median().to_dict()
     # The map of chance would be another one, which does not fit the point that was scored.
     ranking = hits.mean().drop("random", errors="ignore").sort_values(ascending=False, kind="stable")
     chosen = choose_methods({name: METHODS[name].family for name in ranking.index})

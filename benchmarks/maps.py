@@ -22,11 +22,14 @@ class Stretched:
             constant or not finite.
         finite: bool ``(N,)``, False when the map holds a NaN or an infinity.
         constant: bool ``(N,)``, True when the map is finite and has one value only.
+        zero: float64 ``(N,)``, where the value 0 of the map lies on the scale of its plane; 0 for a map that is
+            constant or not finite.
     """
 
     planes: np.ndarray
     finite: np.ndarray
     constant: np.ndarray
+    zero: np.ndarray
 
 
 def stretch(maps: Tensor, frame: int = FRAME, *, smooth: bool = False) -> Stretched:
@@ -47,10 +50,11 @@ def stretch(maps: Tensor, frame: int = FRAME, *, smooth: bool = False) -> Stretc
     maps = torch.where(finite.view(-1, 1, 1, 1), maps, torch.zeros_like(maps))
     low, high = (ends.view(-1, 1, 1, 1) for ends in maps.flatten(1).aminmax(dim=1))
     constant = finite & (low == high).flatten()
+    zero = _scale(torch.zeros_like(low), low, high).flatten().where(~constant, 0.0)
     maps = F.interpolate(_scale(maps, low, high), size=(frame, frame), mode="bilinear", align_corners=False)
     if smooth:
         maps = gaussian_smooth(maps)
-    return Stretched(maps[:, 0].numpy(), finite.numpy(), constant.numpy())
+    return Stretched(maps[:, 0].numpy(), finite.numpy(), constant.numpy(), zero.numpy())
 
 
 def clip_at_percentile(maps: Tensor, percentile: float = 99.0) -> Tensor:

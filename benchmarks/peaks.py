@@ -43,21 +43,49 @@ def find_peaks(
     Returns:
         Peaks; none when the map is constant or not finite.
     """
+    unit = _unit(saliency)
+    tops = _tops(unit, most, least, distance)
+    if not tops:
+        return []
+    rows, columns = np.indices(unit.shape)
+    nearest = np.argmin([np.hypot(columns - x, rows - y) for x, y in tops], axis=0)
+    return [_peak(unit, x, y, nearest == i) for i, (x, y) in enumerate(tops)]
+
+
+def find_points(
+    saliency: npt.NDArray[np.floating], *, most: int, least: float, distance: int | None = None
+) -> list[tuple[int, int, float]]:
+    """The same peaks without the areas around them, which take nearly all of the time.
+
+    Returns:
+        (x, y, score) of each, the highest first; see :func:`find_peaks` for the arguments.
+    """
+    unit = _unit(saliency)
+    return [(x, y, float(unit[y, x])) for x, y in _tops(unit, most, least, distance)]
+
+
+def _unit(saliency: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """The map scaled to [0, 1]; zeros when it is constant or not finite."""
     saliency = np.asarray(saliency, dtype=np.float64)
     if not np.isfinite(saliency).all() or np.ptp(saliency) <= 1e-12 * np.abs(saliency).max():
+        return np.zeros_like(saliency)
+    return (saliency - saliency.min()) / np.ptp(saliency)
+
+
+def _tops(unit: npt.NDArray[np.float64], most: int, least: float, distance: int | None) -> list[tuple[int, int]]:
+    if not unit.any():
         return []
-    unit = (saliency - saliency.min()) / np.ptp(saliency)
     reach = max(1, round(max(unit.shape) / 10)) if distance is None else distance
     highest_around = ndimage.maximum_filter(unit, size=2 * reach + 1)
     candidates = np.argwhere((unit == highest_around) & (unit >= least))
     tops: list[tuple[int, int]] = []
     for y, x in candidates[np.argsort(-unit[tuple(candidates.T)], kind="stable")].tolist():
         on_taken_plateau = any(np.hypot(x - other_x, y - other_y) <= reach for other_x, other_y in tops)
-        if len(tops) < most and not on_taken_plateau:
+        if not on_taken_plateau:
             tops.append((x, y))
-    rows, columns = np.indices(unit.shape)
-    nearest = np.argmin([np.hypot(columns - x, rows - y) for x, y in tops], axis=0)
-    return [_peak(unit, x, y, nearest == i) for i, (x, y) in enumerate(tops)]
+        if len(tops) == most:
+            break
+    return tops
 
 
 def _peak(unit: npt.NDArray[np.float64], x: int, y: int, own: npt.NDArray[np.bool_]) -> Peak:

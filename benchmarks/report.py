@@ -42,7 +42,7 @@ def report(config: Config) -> None:
             f"{config.out} holds no complete scores of this configuration: run `python -m benchmarks score` "
             "with the same options first"
         )
-    write_parquet(store, config.out / "scores.parquet")
+    write_parquet(scores, config.out / "scores.parquet")
     store.close()
     for method in select_methods(config.methods):
         if method.name not in set(table["method"]):

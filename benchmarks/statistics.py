@@ -6,7 +6,10 @@ whatever compares two of them must be paired.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.pointing_game import PROTOCOLS, TOLERANCES, is_hit
@@ -17,18 +20,32 @@ SUMMARY_COLUMNS = (
 )  # fmt: skip
 
 
-def hit_matrix(scores: pd.DataFrame, protocol: str, tolerance: float) -> pd.DataFrame:
+def explaining(scores: pd.DataFrame, target: str = "predicted") -> pd.DataFrame:
+    """The rows that explain one class: one for each film, method and protocol.
+
+    Args:
+        scores: rows of ``scores.parquet``.
+        target: ``"predicted"``, or ``"true"``: the film's label, which is the predicted class where the
+            classifier is right.
+    """
+    if "explains" not in scores:  # of a version that knew the predicted class only
+        return scores
+    return scores[scores["explains"] == "predicted" if target == "predicted" else scores["target"] == scores["label"]]
+
+
+def hit_matrix(scores: pd.DataFrame, protocol: str, tolerance: float, target: str = "predicted") -> pd.DataFrame:
     """Hits as a matrix of films x methods.
 
     Args:
         scores: rows of ``scores.parquet``.
         protocol: ``"paper"`` or ``"fair"``.
         tolerance: in pixels of the frame.
+        target: the class that the maps explain, as of :func:`explaining`.
 
     Returns:
         bool, one row a film, one column for each method that was scored on all of the films.
     """
-    chosen = scores[scores["protocol"] == protocol]
+    chosen = explaining(scores[scores["protocol"] == protocol], target)
     distances = chosen.pivot(index="image", columns="method", values="distance")
     played = chosen.pivot(index="image", columns="method", values="status").notna().all()
     distances = distances.loc[:, played[played].index]
@@ -47,11 +64,16 @@ def resampled_means(values: np.ndarray, seed: int, resamples: int = RESAMPLES) -
         float64 ``(resamples, columns)``.
     """
     films = len(values)
-    generator = np.random.default_rng(seed)
     values = np.asarray(values, dtype=np.float64)
-    # How often each film is drawn, one resample at a time: a matrix of draws would not fit for 100,000 films.
+    return np.stack([draw @ values for draw in drawn_films(films, seed, resamples)]) / films
+
+
+def drawn_films(films: int, seed: int, resamples: int = RESAMPLES) -> Iterator[npt.NDArray[np.int64]]:
+    """How often each film is drawn, one resample at a time: a matrix of draws would not fit for 100,000 films."""
+    generator = np.random.default_rng(seed)
     share = np.full(films, 1 / films)
-    return np.stack([generator.multinomial(films, share) @ values for _ in range(resamples)]) / films
+    for _ in range(resamples):
+        yield generator.multinomial(films, share)
 
 
 def bootstrap_interval(
@@ -73,9 +95,28 @@ def bootstrap_interval(
     return low, high
 
 
+def median_interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
+    """Median and its 95 % percentile bootstrap interval over films.
+
+    Args:
+        values: ``(films,)`` or ``(films, k)``; NaN is left out.
+        seed: Of the draws.
+
+    Returns:
+        Median, lower and upper end; NaN without films.
+    """
+    films = len(values)
+    if films == 0:
+        return np.nan, np.nan, np.nan
+    generator = np.random.default_rng(seed)
+    medians = [np.nanmedian(values[generator.integers(films, size=films)]) for _ in range(RESAMPLES)]
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return float(np.nanmedian(values)), float(low), float(high)
+
+
 def seconds_per_image(scores: pd.DataFrame) -> pd.Series:
     """Median over batches of the seconds an image, by method; the first batch, a warm-up, only counts when alone."""
-    batches = scores.drop_duplicates(["method", "batch"])
+    batches = explaining(scores).drop_duplicates(["method", "batch"])
     medians = batches.groupby("method")["seconds"].median()
     medians.update(batches[batches["batch"] > 0].groupby("method")["seconds"].median())
     return medians
@@ -111,7 +152,7 @@ def summarise(scores: pd.DataFrame, seed: int, order: list[str] | None = None) -
 
 def status_counts(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """How many maps were constant and not finite, by method, with the columns ``constant`` and ``non_finite``."""
-    chosen = scores[scores["protocol"] == protocol]
+    chosen = explaining(scores[scores["protocol"] == protocol])
     counts = pd.crosstab(chosen["method"], chosen["status"])
     return counts.reindex(columns=["constant", "non_finite"], fill_value=0)
 

@@ -25,6 +25,7 @@ from benchmarks.methods import METHODS
 from benchmarks.report import report
 from benchmarks.run_directory import open_run
 from benchmarks.score import open_job, open_store, score
+from benchmarks.statistics import explaining
 
 SOME = ("center", "random", "grad_cam", "guided_backprop", "normgrad_conv1x1_combined", "normgrad_scaling_single")
 
@@ -91,7 +92,7 @@ def test_page_holds_the_breakdown(run: Config) -> None:
 
 def test_gallery_holds_points_films_and_maps(run: Config) -> None:
     films = embedded((run.out / "report.html").read_text())["gallery"]["films"]
-    scores = pd.read_parquet(run.out / "scores.parquet").set_index(["image", "protocol", "method"])
+    scores = explaining(pd.read_parquet(run.out / "scores.parquet")).set_index(["image", "protocol", "method"])
 
     assert len(films) == POSITIVES
     for film in films:
@@ -230,7 +231,7 @@ def test_breakdown_by_hand() -> None:
     scores = pd.DataFrame(
         [
             {"image": image, "method": "m", "protocol": protocol, "distance": value, "status": "ok",
-             "target": int(image != "d"), "label": 1}
+             "target": int(image != "d"), "label": 1, "explains": "predicted"}
             for image, value in distance.items() for protocol in ("fair", "paper")
         ]
     )  # fmt: skip
@@ -258,11 +259,32 @@ def test_breakdown_by_hand() -> None:
     assert rows.loc[("objects", "3 or more"), ["ci_low", "ci_high"]].tolist() == pytest.approx([0.5 - half, 0.5 + half])
 
 
+def test_explained_classes_are_broken_down_where_the_classifier_is_wrong() -> None:
+    facts = pd.DataFrame({"side": 0.1, "count": 1, "shape": "ellipse", "kind": None}, index=list("abcd"))
+    predicted = pd.DataFrame(
+        {"image": list("abcd"), "method": "m", "distance": [0.0, 0.0, 99.0, 99.0], "status": "ok",
+         "target": [1, 1, 1, 0], "label": 1, "explains": "predicted"}
+    )  # fmt: skip
+    true = predicted[3:].assign(target=1, explains="true", distance=0.0)
+    scores = pd.concat([rows.assign(protocol=name) for rows in (predicted, true) for name in ("fair", "paper")])
+    chance = pd.DataFrame([(i, t, 0.1) for i in "abcd" for t in (0, 15, 25)], columns=["image", "tolerance", "chance"])
+
+    table = break_down(scores, chance, film_groups(facts, scores))
+
+    rows = table[(table["protocol"] == "paper") & (table["tolerance"] == 15)].set_index(["breakdown", "group"])
+    assert rows.loc["target", "accuracy"].to_dict() == {"predicted class": 0.5, "true class": 0.75}
+    assert rows.loc["target", "films"].tolist() == [4, 4]
+    assert rows.loc["target", "chance"].tolist() == pytest.approx([0.1, 0.1])
+    assert rows.loc[("verdict", "wrong: clean"), "accuracy"] == 0
+    right = scores[scores["explains"] == "predicted"].assign(target=1)
+    assert "target" not in set(break_down(right, chance, film_groups(facts, right))["breakdown"])
+
+
 def test_rare_kinds_share_a_group() -> None:
     kinds = [f"kind {number:02}" for number in range(15)]
     facts = pd.DataFrame({"side": 0.1, "count": 1, "shape": "ellipse", "kind": kinds + kinds[:13]})
     facts.index = pd.Index([f"{i}" for i in range(len(facts))], name="image")
-    scores = pd.DataFrame({"image": facts.index, "target": 1, "label": 1})
+    scores = pd.DataFrame({"image": facts.index, "target": 1, "label": 1, "explains": "predicted"})
 
     groups = film_groups(facts, scores)["kind"].value_counts()
 
@@ -279,7 +301,8 @@ def test_scores_of_a_run_fit_its_groups(run: Config, job: Job) -> None:
     center = table[(table["method"] == "center") & (table["tolerance"] == 0) & (table["protocol"] == "fair")]
     films = center.groupby("breakdown")["films"].sum()
     assert films[["size", "objects", "shape"]].tolist() == [POSITIVES] * 3
-    total = scores[(scores["method"] == "center") & (scores["protocol"] == "fair")]["distance"].eq(0).sum()
+    own = scores.query("method == 'center' and protocol == 'fair' and explains == 'predicted'")
+    total = own["distance"].eq(0).sum()
     for name in ("size", "objects", "shape"):
         rows = center[center["breakdown"] == name]
         assert (rows["accuracy"] * rows["films"]).sum() == pytest.approx(total)

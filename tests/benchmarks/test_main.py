@@ -53,7 +53,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["data"], ["train"], ["score"], ["report"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["data"], ["train"], ["score"], ["measure"], ["report"]])
 def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main([*command, "--help"])

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from benchmarks.peaks import find_peaks
+from benchmarks.peaks import find_peaks, find_points
 
 
 def bumps(*places: tuple[int, int, float, float], size: int = 100) -> np.ndarray:
@@ -52,3 +53,11 @@ def test_no_peaks_without_a_map() -> None:
     assert find_peaks(np.full((9, 9), 3.0)) == []
     assert find_peaks(np.full((9, 9), np.nan)) == []
     assert find_peaks(np.zeros((9, 9))) == []
+
+
+def test_points_are_the_peaks_without_their_areas() -> None:
+    saliency = ndimage.gaussian_filter(np.random.default_rng(0).random((80, 80)), 4)
+    for most, least in ((3, 0.2), (20, 0.01)):
+        peaks = find_peaks(saliency, most=most, least=least)
+        assert find_points(saliency, most=most, least=least) == [(peak.x, peak.y, peak.score) for peak in peaks]
+    assert find_points(np.full((8, 8), 2.0), most=3, least=0) == []

@@ -15,7 +15,6 @@ import pytest
 import torch
 from tiny_run import POSITIVES, make_run
 
-from benchmarks import methods as registry
 from benchmarks.classifier import normalise
 from benchmarks.errors import UserError
 from benchmarks.film_batch import explain_within_memory
@@ -50,7 +49,6 @@ def finished(tmp_path_factory):
 def add_method(monkeypatch, name, build, **options):
     method = Method(name, name, build, "baseline", cost="none", **options)
     monkeypatch.setitem(METHODS, name, method)
-    monkeypatch.setattr(registry, "_METHODS", (*registry._METHODS, method))
     return method
 
 
@@ -58,9 +56,13 @@ def test_one_row_for_each_film_method_and_protocol(finished):
     scores = read(finished)
     films = [f"{number:05d}.png" for number in range(POSITIVES)]  # the clean films are left out
     expected = sorted((film, method, protocol) for film in films for method in SOME for protocol in ("fair", "paper"))
-    assert list(zip(scores["image"], scores["method"], scores["protocol"], strict=True)) == expected
+    predicted = scores[scores["explains"] == "predicted"]
+    assert list(zip(predicted["image"], predicted["method"], predicted["protocol"], strict=True)) == expected
+    wrong = predicted.loc[predicted["target"] == 0, ["image", "method", "protocol"]]
+    true = scores.loc[scores["explains"] == "true", ["image", "method", "protocol"]]
+    assert wrong.to_numpy().tolist() == true.to_numpy().tolist()
     assert list(scores.columns) == [
-        "image", "method", "protocol", "x", "y", "distance",
+        "image", "method", "protocol", "explains", "x", "y", "distance", "energy", "iou",
         "target", "probability", "seconds", "label", "status", "batch",
     ]  # fmt: skip
     assert (scores["label"] == 1).all()
@@ -71,7 +73,7 @@ def test_one_row_for_each_film_method_and_protocol(finished):
 
 def test_rows_are_the_networks_verdict_and_the_geometry_of_the_annotation(finished):
     job = open_job(finished)
-    scores = read(finished).set_index(["method", "protocol", "image"])
+    scores = read(finished).query("explains == 'predicted'").set_index(["method", "protocol", "image"])
     for position in job.positives:
         record = job.films.records[position]
         with torch.no_grad():
@@ -91,7 +93,7 @@ def test_rows_are_the_networks_verdict_and_the_geometry_of_the_annotation(finish
 @pytest.mark.parametrize("protocol", ["paper", "fair"])
 def test_the_metric_gives_the_accuracy_of_the_rows(finished, protocol):
     job = open_job(finished)
-    rows = read(finished).query("method == 'input_x_gradient' and protocol == @protocol")
+    rows = read(finished).query("method == 'input_x_gradient' and protocol == @protocol and explains == 'predicted'")
     masks = torch.zeros(len(job.positives), FRAME, FRAME, dtype=torch.bool)
     for i, position in enumerate(job.positives):
         x1, y1, x2, y2 = job.films.records[position].shapes[0].box
@@ -142,7 +144,8 @@ def test_a_run_stopped_between_two_units_ends_with_the_same_rows(tmp_path, finis
         score(config)
     assert not (config.out / "scores.parquet").exists()
     score(config)
-    assert len(calls) == 3 * len(SOME) + 1  # the interrupted unit twice, the others once
+    explained = read(config).drop_duplicates(["batch", "method", "explains"])
+    assert len(calls) == len(explained) + 1  # the interrupted unit twice, the others once
     assert_same_scores(read(config), read(finished))
 
 
@@ -210,7 +213,7 @@ def test_another_configuration_never_mixes_with_old_scores(tmp_path):
     pd.testing.assert_frame_equal(read(config), first)
 
 
-@pytest.mark.parametrize("change", ["seed", "truth", "score_batch_size", "weights", "annotation"])
+@pytest.mark.parametrize("change", ["seed", "truth", "score_batch_size", "budget", "weights", "annotation"])
 def test_everything_that_scores_depend_on_is_in_the_digest(tmp_path, change):
     config = make_run(tmp_path)
     before = open_job(config).digest()
@@ -224,7 +227,8 @@ def test_everything_that_scores_depend_on_is_in_the_digest(tmp_path, change):
         table = config.data / "test.csv"
         table.write_text(table.read_text().replace("00000.png,0 ", "00000.png,1 "))
     else:
-        config = replace(config, **{change: {"seed": 1, "truth": "shape", "score_batch_size": 3}[change]})
+        others = {"seed": 1, "truth": "shape", "score_batch_size": 3, "budget": 299}
+        config = replace(config, **{change: others[change]})
     assert open_job(config).digest() != before
 
 
@@ -264,7 +268,7 @@ def test_a_method_that_runs_on_a_later_start_loses_its_failure(tmp_path, monkeyp
     broken = False
     score(config)
     assert store.failures() == {}
-    assert len(store.scores()) == 2 * POSITIVES
+    assert (store.scores()["explains"] == "predicted").sum() == 2 * POSITIVES
     store.close()
 
 
@@ -281,11 +285,12 @@ def test_maps_that_are_not_finite_or_constant_are_marked(tmp_path, monkeypatch):
     add_method(monkeypatch, "odd", build)
     config = make_run(tmp_path, methods=("odd",))
     score(config)
-    scores = read(config)
+    scores = read(config).query("explains == 'predicted'")
     first_of_batch = scores["image"].isin(["00000.png", "00002.png", "00004.png"])
     assert (scores["status"] == np.where(first_of_batch, "non_finite", "constant")).all()
-    assert scores.loc[first_of_batch, ["x", "y", "distance"]].isna().all(axis=None)
-    assert scores.loc[~first_of_batch, ["x", "y", "distance"]].notna().all(axis=None)
+    numbers = ["x", "y", "distance", "energy", "iou"]
+    assert scores.loc[first_of_batch, numbers].isna().all(axis=None)
+    assert scores.loc[~first_of_batch, numbers].notna().all(axis=None)
 
 
 @pytest.mark.parametrize(

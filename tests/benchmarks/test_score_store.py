@@ -9,8 +9,8 @@ from benchmarks.score_store import SCORE_COLUMNS, ScoreStore
 
 
 def row(image="1.png", method="a", **values):
-    plain = dict.fromkeys(SCORE_COLUMNS[:-1], 0)
-    return {**plain, "image": image, "method": method, "protocol": "fair", "status": "ok", **values}
+    plain = {**dict.fromkeys(SCORE_COLUMNS[:-1], 0), "protocol": "fair", "explains": "predicted", "status": "ok"}
+    return {**plain, "image": image, "method": method, **values}
 
 
 @pytest.fixture

@@ -1,0 +1,132 @@
+"""One unit of measuring: a method on a batch of annotated and clean films, from maps to numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmarks.data.annotations import rasterize
+from benchmarks.faithfulness import blur, insertion_and_deletion, rank_pixels
+from benchmarks.film_batch import FilmBatch, Job, explain_within_memory, seeded
+from benchmarks.maps import FRAME, stretch
+from benchmarks.methods import Explain, Method
+from benchmarks.peaks import find_points
+from benchmarks.unit_store import UnitStore
+from normgrad_attr.sensitivity import spearman
+
+FORMAT = 1
+"""Raise it when measures of the same configuration would come out different."""
+CLEAN, OBJECT = 0, 1
+MOST_PEAKS, LEAST_PEAK = 30, 0.01
+"""Most peaks of a map, and the lowest as a share of the highest."""
+
+MEASURE_COLUMNS = ("image", "method", "measure", "value")
+PEAK_COLUMNS = ("image", "method", "peak", "x", "y", "score", "object")
+
+Values = list[tuple[str, str, str, float | None]]
+"""Rows of :data:`MEASURE_COLUMNS`; None where a map is not finite or, for class sensitivity, constant."""
+Peaks = list[tuple[str, str, int, int, int, float, int]]
+"""Rows of :data:`PEAK_COLUMNS`, with x and y in the frame; a peak has one row for each object (its number on the
+film) that it lies in, or one row with the object -1."""
+
+
+class MeasureStore(UnitStore):
+    """One SQLite file of measures under one configuration; arguments as of :class:`UnitStore`."""
+
+    tables: ClassVar[Mapping[str, str]] = {
+        "measures": "digest TEXT, image TEXT, method TEXT, measure TEXT, value REAL, "
+        "PRIMARY KEY (digest, image, method, measure)",
+        "peaks": "digest TEXT, image TEXT, method TEXT, peak INTEGER, x INTEGER, y INTEGER, score REAL, "
+        "object INTEGER, PRIMARY KEY (digest, image, method, peak, object)",
+    }
+
+    def write_unit(self, batch: int, method: str, results: tuple[Values, Peaks]) -> None:
+        """Write the results of one method on one batch, in one transaction."""
+        values, peaks = results
+        self.write_results(batch, method, {"measures": (MEASURE_COLUMNS, values), "peaks": (PEAK_COLUMNS, peaks)})
+
+    def measures(self) -> pd.DataFrame:
+        """One row for each film, method and measure, sorted, as in ``measures.parquet``."""
+        return self.frame("measures", MEASURE_COLUMNS, "image, method, measure").astype({"value": "float64"})
+
+    def peaks(self) -> pd.DataFrame:
+        """All peaks, sorted."""
+        return self.frame("peaks", PEAK_COLUMNS, "image, method, peak, object")
+
+
+class MeasureBatch(FilmBatch):
+    """The films of one batch with what all methods share."""
+
+    def __init__(self, job: Job, batch: int) -> None:
+        super().__init__(job, batch)
+        self.annotated = [i for i, record in enumerate(self.records) if record.shapes]
+        self.objects = [self._object_masks(i) for i in range(len(self.records))]
+        self.blurred = blur(self.images)
+        self.gone = self._probabilities(self.blurred)
+
+    def measure(self, method: Method, explain: Explain) -> tuple[Values, Peaks]:
+        """Compute a method's maps for both classes and everything that is measured on them."""
+        job, everything = self.job, len(self.records)
+        with seeded(job.seed, method.name, self.batch, job.device):
+            towards = torch.full((everything,), OBJECT, device=job.device)
+            objects = explain_within_memory(explain, self.images, towards).cpu()
+            if self.annotated:
+                towards = torch.full((len(self.annotated),), CLEAN, device=job.device)
+                clean = explain_within_memory(explain, self.choose(self.annotated), towards).cpu()
+        values: Values = []
+        if self.annotated:
+            # With two classes the most and the least likely one are these two, in one order or the other.
+            correlations = spearman(objects[self.annotated].float(), clean.float())
+            for row, i in enumerate(self.annotated):
+                predicted = objects[i] if int(self.targets[i]) == OBJECT else clean[row]
+                insertion, deletion = self._areas(i, predicted)
+                for measure, value in (
+                    ("insertion", insertion),
+                    ("deletion", deletion),
+                    ("class_sensitivity", float(correlations[row])),
+                ):
+                    defined = value is not None and np.isfinite(value)
+                    values.append((self.records[i].name, method.name, measure, value if defined else None))
+        return values, self._peaks(method, objects)
+
+    def _areas(self, i: int, saliency: Tensor) -> tuple[float | None, float | None]:
+        if not bool(saliency.isfinite().all()):
+            return None, None
+        target = int(self.targets[i])
+        ranks = rank_pixels(saliency, self.images.shape[-1], (self.job.seed, self.image_ids[i]))
+        ends = float(self.probabilities[i, target]), float(self.gone[i, target])
+        return insertion_and_deletion(
+            lambda images: self._probabilities(images)[:, target], self.images[i], self.blurred[i], ends, ranks
+        )
+
+    def _probabilities(self, images: Tensor) -> Tensor:
+        """Class probabilities of many films, in batches that the network is known to cope with."""
+
+        def network(images: Tensor, _: Tensor) -> Tensor:
+            with torch.no_grad():
+                return torch.as_tensor(self.job.network(images).softmax(dim=1))
+
+        unused = torch.zeros(len(images))
+        parts = zip(images.split(self.job.batch_size), unused.split(self.job.batch_size), strict=True)
+        return torch.cat([explain_within_memory(network, *part) for part in parts])
+
+    def _peaks(self, method: Method, maps: Tensor) -> Peaks:
+        rows: Peaks = []
+        frames = stretch(maps)
+        for i, (plane, record) in enumerate(zip(frames.planes, self.records, strict=True)):
+            probability = float(self.probabilities[i, OBJECT])
+            for number, (x, y, height) in enumerate(find_points(plane, most=MOST_PEAKS, least=LEAST_PEAK)):
+                found = [index for index, mask in enumerate(self.objects[i]) if mask[y, x]]
+                score = probability * height
+                rows += [(record.name, method.name, number, x, y, score, index) for index in found or [-1]]
+        return rows
+
+    def _object_masks(self, i: int) -> Sequence[np.ndarray]:
+        width, height = self.job.films.original_sizes[self.positions[i]]
+        shapes = self.records[i].shapes
+        return [rasterize([shape], width, height, frame=FRAME, truth=self.job.truth) for shape in shapes]
