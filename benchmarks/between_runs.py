@@ -20,7 +20,14 @@ from benchmarks.config import FREE_SETTINGS, flag
 from benchmarks.consistency_report import Row
 from benchmarks.errors import UserError
 from benchmarks.run_directory import read_json
-from benchmarks.statistics import RESAMPLES, bootstrap_interval, hit_matrix, median_interval, resampled_means
+from benchmarks.statistics import (
+    RESAMPLES,
+    bootstrap_interval,
+    explaining,
+    hit_matrix,
+    median_interval,
+    resampled_means,
+)
 from benchmarks.variants import PROTOCOL, TOLERANCE
 
 # Settings that may differ between runs that count as repetitions of one recipe.
@@ -94,8 +101,8 @@ def between_runs(runs: Sequence[Finished], methods: Sequence[str], seed: int) ->
     """Compare runs by seed and by architecture.
 
     Intervals resample the films, the same ones for all runs, and the seeds of an architecture where there are
-    several. ``moved_px`` is the median distance between the maxima of two runs, over films
-    on which both explain the same class.
+    several. ``moved_px`` is the median over films of the distance between the maxima of two runs that explain the same
+    class there; with several such pairs, of a film's mean.
 
     Args:
         runs: As of :func:`load_finished`; fewer than two give no rows.
@@ -150,7 +157,7 @@ def _draws(values: list[npt.NDArray[np.float64]], seed: int, number: int) -> npt
     by_run = np.stack([resampled_means(matrix, seed, RESAMPLES) for matrix in values])
     runs = len(values)
     share = np.random.default_rng((seed, number)).multinomial(runs, np.full(runs, 1 / runs), size=RESAMPLES) / runs
-    return np.einsum("ra,arm->rm", share, by_run)
+    return np.asarray(np.einsum("ra,arm->rm", share, by_run))
 
 
 def _rows(
@@ -197,9 +204,7 @@ def _seed_rows(
 
 def _points(run: Finished, names: Sequence[str], films: pd.Index) -> dict[str, npt.NDArray[np.float64]]:
     """Maxima and class by method, (films, 3): x, y, target."""
-    chosen = run.scores[run.scores["protocol"] == PROTOCOL]
-    if "explains" in chosen:
-        chosen = chosen[chosen["explains"] == "predicted"]
+    chosen = explaining(run.scores[run.scores["protocol"] == PROTOCOL])
     return {
         name: chosen[chosen["method"] == name]
         .set_index("image")
@@ -220,9 +225,9 @@ def _moved_rows(
     pairs = list(pairs)
     rows: list[Row] = []
     for name in names:
-        # A film has one distance a pair; all of a film's are drawn together.
-        moved = np.stack([_moved(points[a][name], points[b][name]) for a, b in pairs], axis=1)
-        moved = moved[~np.isnan(moved).all(axis=1)]
+        by_pair = np.stack([_moved(points[a][name], points[b][name]) for a, b in pairs], axis=1)
+        defined = ~np.isnan(by_pair).all(axis=1)
+        moved = np.nanmean(by_pair[defined], axis=1)  # one number a film, so that films are what is drawn
         rows.append((check, variant, name, "moved_px", *median_interval(moved, seed), len(moved)))
     return rows
 

@@ -92,7 +92,8 @@ class FilmBatch:
         films = torch.stack([job.films[position][0] for position in self.positions])
         self.images = normalise(films.to(job.device))
         with torch.no_grad():
-            self.probabilities = job.network(self.images).softmax(dim=1)
+            outputs = explain_within_memory(lambda images, _: job.network(images), self.images, self.images)
+        self.probabilities = outputs.softmax(dim=1)
         self.targets = self.probabilities.argmax(dim=1)
         self.records = [job.films.records[position] for position in self.positions]
         self.masks = [annotation_mask(job, position) for position in self.positions]

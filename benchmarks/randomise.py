@@ -66,15 +66,15 @@ def randomised(network: nn.Module, blocks: Sequence[str], seed: int, batches: It
     """
     device = next(network.parameters()).device
     network = copy.deepcopy(network).cpu()  # random numbers of the CPU are the same on every machine
+    owners = [(_block(network, name), module) for name, module in _owners(network).items()]
     norms = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for block in blocks:
             torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed} {block}".encode()).digest()[:7], "little"))
-            for name, module in _owners(network).items():
-                if _block(network, name) == block:
-                    _draw(module)
-                    if isinstance(module, _BatchNorm) and module.track_running_stats:
-                        norms.append(module)
+            for module in (module for own, module in owners if own == block):
+                _draw(module)
+                if isinstance(module, _BatchNorm) and module.track_running_stats:
+                    norms.append(module)
     network.to(device)
     _estimate_statistics(network, norms, batches)
     return network

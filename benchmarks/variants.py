@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scipy.stats import rankdata
 from torch import Tensor
 
-from benchmarks.film_batch import FilmBatch, Job, explain_within_memory
+from benchmarks.film_batch import FilmBatch, Job, explain_within_memory, seeded
 from benchmarks.maps import stretch
 from benchmarks.methods import Explain, Method
 from benchmarks.pointing_game import choose_maxima, distance_to_mask
@@ -123,9 +122,10 @@ def play(films: Sequence[FilmBatch], maps: Tensor, reference: Tensor, *, smooth:
         reference: Maps of the same films and size.
         smooth: Smooth with the Gaussian of :func:`benchmarks.maps.gaussian_smooth` in the frame first.
     """
-    points, distances = [], []
-    for batch, part in zip(films, maps.split([len(batch.positions) for batch in films]), strict=True):
-        frames = stretch(part, smooth=smooth)
+    points: list[tuple[float, float]] = []
+    distances = []
+    for batch in films:
+        frames = stretch(maps[len(points) : len(points) + len(batch.positions)], smooth=smooth)
         maxima = choose_maxima(frames, protocol=PROTOCOL, seed=batch.job.seed, image_ids=batch.image_ids)
         for (x, y), finite, mask in zip(maxima.points.tolist(), maxima.finite, batch.masks, strict=True):
             points.append((x, y) if finite else (np.nan, np.nan))
@@ -178,17 +178,9 @@ def _maps(films: Sequence[FilmBatch], method: Method, explain: Explain) -> Tenso
     """Maps of all films on the CPU, float32 (N, 1, h, w)."""
     parts = []
     for batch in films:
-        with _seeded(batch.job.seed, method.name, batch.batch, batch.job.device):
+        with seeded(batch.job.seed, method.name, batch.batch, batch.job.device):
             parts.append(explain_within_memory(explain, batch.images, batch.targets).cpu().float())
     return torch.cat(parts)
-
-
-@contextmanager
-def _seeded(seed: int, method: str, batch: int, device: torch.device) -> Iterator[None]:
-    unit = hashlib.sha256(f"consistency {seed} {method} {batch}".encode()).digest()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int.from_bytes(unit[:7], "little"))
-        yield
 
 
 def _path(folder: Path, variant: str, method: Method) -> Path:

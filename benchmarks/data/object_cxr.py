@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -273,10 +273,10 @@ def _build_cache(records: Sequence[Record], size: int, films_path: Path, facts_p
         part.unlink(missing_ok=True)
 
 
-def _reserve(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
     """A uint8 memory map on a file whose space is taken already: a map that finds the disk full kills the process."""
     try:
-        films = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        films: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -23,6 +24,7 @@ _EXPECTED = (
     "Setting forward, backward hooks and attributes",
     "Input Tensor .* did not already require gradients",
     "The map of layer .* is constant",
+    "max_unpooling2d_forward_out does not have a deterministic",  # its windows never overlap here, so it has
 )
 
 
@@ -72,16 +74,23 @@ class Method:
             float. It never changes its arguments, and hides warnings that are expected here, such as that Captum sets
             hooks.
         """
-        attribute = self.build(context)
+        with _expected_warnings_hidden():
+            attribute = self.build(context)
 
         def explain(images: Tensor, targets: Tensor) -> Tensor:
-            with warnings.catch_warnings():
-                for message in _EXPECTED:
-                    warnings.filterwarnings("ignore", message=message)
+            with _expected_warnings_hidden():
                 # A new tensor object, so that requires_grad is never left on the caller's.
                 return reduce_channels(attribute(images.detach(), targets), self.reduction)
 
         return explain
+
+
+@contextmanager
+def _expected_warnings_hidden() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message in _EXPECTED:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def reduce_channels(attribution: Tensor, reduction: str) -> Tensor:

@@ -319,7 +319,16 @@ def test_many_methods_open_with_the_best(many: Any) -> None:
     assert list(everything.values()) == sorted(everything.values(), reverse=True)
     assert len(many.find_elements(By.CSS_SELECTOR, "#ranking circle")) == 70
     many.find_element(By.ID, "query").send_keys("variant 6")
-    assert set(accuracies(many)) == {name for name in everything if "variant 6" in name}
+    assert set(accuracies(many)) == {name for name in everything if "variant" in name and "6" in name}
+
+
+def test_no_name_sticks_out_of_the_ranking(many: Any) -> None:
+    for width in (1200, 390):
+        resize(many, width, 800)
+        many.execute_script("drawRanking()")
+        lefts = many.execute_script("return [...document.querySelectorAll('#ranking text')].map(e => e.getBBox().x)")
+        assert len(lefts) > 20
+        assert min(lefts) >= 0
 
 
 def test_many_methods_sort_before_they_are_cut(many: Any) -> None:
