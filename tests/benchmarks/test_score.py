@@ -22,7 +22,8 @@ from benchmarks.film_batch import explain_within_memory
 from benchmarks.maps import FRAME
 from benchmarks.methods import METHODS, Method
 from benchmarks.pointing_game import PointingGame
-from benchmarks.score import open_job, open_store, pending_units, score, score_units
+from benchmarks.score import open_job, open_store, score, score_units
+from benchmarks.units import pending_units
 
 ROOT = Path(__file__).parents[2]
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
