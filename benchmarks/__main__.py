@@ -1,4 +1,4 @@
-"""Command line of the benchmark: ``python -m benchmarks run|data|train|score|measure|report|compare|explain|speed``."""
+"""Command line of the benchmark: ``python -m benchmarks COMMAND``; ``--help`` names the commands."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name in ("run", "train", "score", "measure"):
             _add_devices(command)
     _add_compare(commands)
+    _add_consistency(commands)
     _add_explain(commands)
     _add_speed(commands)
     return parser
@@ -55,6 +56,24 @@ def _add_compare(commands: Any) -> None:
     command = commands.add_parser("compare", help=description, description=description.capitalize() + ".")
     command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run directories with reports")
     command.add_argument("--out", type=Path, metavar="DIR", help="write comparison.md and comparison.csv there")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_consistency(commands: Any) -> None:
+    description = "say whether maps stay when smoothed, and change with random weights, other seeds and architectures"
+    command = commands.add_parser(
+        "consistency", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
+    )
+    command.add_argument("--checkpoint", type=Path, metavar="RUN", required=True, help="run directory")
+    command.add_argument(
+        "--others", type=Path, nargs="+", metavar="RUN", help="finished runs of other seeds and architectures"
+    )
+    command.add_argument("--methods", type=_names, metavar="A,B", help="default: those of the run that are not slow")
+    command.add_argument("--films", type=int, metavar="N", help="annotated test films, evenly spaced; default: 32")
+    command.add_argument("--data", type=Path, metavar="DIR", help="films, where they are not where the run found them")
+    command.add_argument("--accelerator", metavar="A", help="auto, cpu, gpu ...")
+    command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -111,6 +130,9 @@ def _add_training(command: argparse.ArgumentParser) -> None:
 def _add_scoring(command: argparse.ArgumentParser) -> None:
     command.add_argument("--methods", type=_names, metavar="A,B", help="methods or sets of methods; default: paper")
     command.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
+    command.add_argument(
+        "--budget", type=int, metavar="N", help="forward passes a method may spend on a film; default: 300"
+    )
     command.add_argument("--score-batch-size", type=int, metavar="N", help="films per batch while scoring")
 
 
@@ -222,6 +244,12 @@ def _compare(folders: list[Path], out: Path | None) -> None:
     compare(folders, out)
 
 
+def _consistency(**settings: Any) -> None:
+    from benchmarks.consistency import consistency
+
+    consistency(**settings)
+
+
 def _speed(**settings: Any) -> None:
     from benchmarks.speed.command import speed
 
@@ -235,7 +263,12 @@ def _explain(**settings: Any) -> None:
 
 
 # Commands on finished runs, with arguments of their own.
-TOOLS: dict[str, Callable[..., None]] = {"compare": _compare, "explain": _explain, "speed": _speed}
+TOOLS: dict[str, Callable[..., None]] = {
+    "compare": _compare,
+    "consistency": _consistency,
+    "explain": _explain,
+    "speed": _speed,
+}
 
 STEPS: dict[str, Callable[[Config], None]] = {
     "run": _run,

@@ -1,4 +1,8 @@
-"""Accuracy by kinds of films (size, shape and number of objects, the classifier's verdict) and by explained class."""
+"""Accuracy by groups of films: size, shape, number and kind of the objects, the verdict, the class that is explained.
+
+A film is in one group of each breakdown, so that groups add up to the whole and a hit is never counted for an object
+that another one on the film earned; only the classes that are explained share their films.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,14 @@ BREAKDOWNS = {
     "size": "largest object on the film (square root of its box, in percent of the film's side; thirds of the films)",
     "objects": "number of annotated objects on the film",
     "shape": "how the objects are annotated",
+    "kind": "what the objects are, where known; a film with objects of several kinds counts as such only",
     "verdict": "the classifier's verdict on the film",
     "target": "the class that the maps explain (the two differ on the films that the classifier gets wrong)",
 }
+
+SEVERAL, OTHER = "several kinds", "other kinds"
+MOST_KINDS = 12
+"""Kinds with a group of their own, those of the most films."""
 
 
 def film_facts(job: Job) -> pd.DataFrame:
@@ -24,8 +33,8 @@ def film_facts(job: Job) -> pd.DataFrame:
 
     Returns:
         Index ``image``; columns ``side`` (square root of the share of the film that the box of the
-        largest object covers), ``count`` of objects, and ``shape``: ``rectangle``, ``ellipse``,
-        ``polygon`` or ``mixed``.
+        largest object covers), ``count`` of objects, ``shape`` (``rectangle``, ``ellipse``, ``polygon`` or
+        ``mixed``) and ``kind`` (what the objects are, :data:`SEVERAL` kinds, or None where one is unknown).
     """
     rows = []
     for position in job.positives:
@@ -36,9 +45,11 @@ def film_facts(job: Job) -> pd.DataFrame:
             xs = np.clip(shape.box[::2], 0, width)
             ys = np.clip(shape.box[1::2], 0, height)
             sides.append(float(np.sqrt(np.ptp(xs) * np.ptp(ys) / (width * height))))
-        kinds = {shape.kind for shape in record.shapes}
-        rows.append((record.name, max(sides), len(record.shapes), kinds.pop() if len(kinds) == 1 else "mixed"))
-    return pd.DataFrame(rows, columns=["image", "side", "count", "shape"]).set_index("image")
+        shapes = {shape.kind for shape in record.shapes}
+        kinds = {shape.content for shape in record.shapes}
+        kind = None if "" in kinds else kinds.pop() if len(kinds) == 1 else SEVERAL
+        rows.append((record.name, max(sides), len(record.shapes), shapes.pop() if len(shapes) == 1 else "mixed", kind))
+    return pd.DataFrame(rows, columns=["image", "side", "count", "shape", "kind"]).set_index("image")
 
 
 def film_groups(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -50,13 +61,17 @@ def film_groups(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Index ``image``, one ordered categorical column for each of :data:`BREAKDOWNS` that divides films: all but
-        ``target``.
+        ``target``. Missing where a film's group is not known.
     """
     low, high = (100 * edge for edge in np.quantile(facts["side"], [1 / 3, 2 / 3]))
     sizes = [f"small, below {low:.0f} %", f"medium, {low:.0f} to {high:.0f} %", f"large, above {high:.0f} %"]
     third = (100 * facts["side"] >= low).astype(int) + (100 * facts["side"] > high).astype(int)
     counts = ["1 object", "2 objects", "3 or more"]
     shapes = ["rectangle", "ellipse", "polygon", "mixed"]
+    films_of = facts.loc[facts["kind"] != SEVERAL, "kind"].value_counts()
+    films_of = films_of.sort_index().sort_values(ascending=False, kind="stable")
+    kinds = [*films_of.index[:MOST_KINDS], OTHER, SEVERAL]
+    rare = facts["kind"].notna() & ~facts["kind"].isin(kinds)
     verdicts = ["right: object", "wrong: clean"]
     films = explaining(scores).drop_duplicates("image").set_index("image").reindex(facts.index)
     wrong = (films["target"] != films["label"]).astype(int)
@@ -65,6 +80,7 @@ def film_groups(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
             "size": pd.Categorical.from_codes(third, sizes, ordered=True),
             "objects": pd.Categorical.from_codes(facts["count"].clip(upper=3) - 1, counts, ordered=True),
             "shape": pd.Categorical(facts["shape"], shapes, ordered=True),
+            "kind": pd.Categorical(facts["kind"].mask(rare, OTHER), kinds, ordered=True),
             "verdict": pd.Categorical.from_codes(wrong, verdicts, ordered=True),
         },
         index=facts.index,

@@ -17,6 +17,7 @@ from torchvision import models
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from benchmarks.augmentation import Augmentation, augment, draw
+from benchmarks.calibration import unsure_range
 from benchmarks.config import Config
 from benchmarks.errors import UserError
 
@@ -159,7 +160,8 @@ class Classifier(LightningModule):
         network: The network, as of :func:`build_network`.
 
     Attributes:
-        history: One entry an epoch: ``epoch`` (from 1), ``train_loss``, ``dev_auc``, ``dev_accuracy``, ``seconds``.
+        history: One entry an epoch: ``epoch`` (from 1), ``train_loss``, ``dev_auc``, ``dev_accuracy``, ``unsure`` (see
+            :func:`~benchmarks.calibration.unsure_range`, of the dev split), ``seconds``.
         result: ``auc``, ``accuracy``, ``n`` and ``positives`` of the split tested last.
     """
 
@@ -170,8 +172,9 @@ class Classifier(LightningModule):
         self.strength = Augmentation(
             config.brightness, config.contrast, config.rotate, config.translate, config.scale, config.shear
         )
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
         self.result: dict[str, float] = {}
+        self._unsure = (0.0, 1.0)
         self._losses: list[Tensor] = []
         self._outputs: list[tuple[Tensor, Tensor, Tensor]] = []
         self._started = 0.0
@@ -210,11 +213,13 @@ class Classifier(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """AUC and accuracy over the dev films of all devices."""
-        self.result = self._measure()
+        scores, labels = self._gathered()
+        self.result = _measured(scores, labels)
+        self._unsure = unsure_range(scores.cpu().numpy(), labels.cpu().numpy())
 
     def on_test_epoch_end(self) -> None:
         """AUC and accuracy over the test films of all devices."""
-        self.result = self._measure()
+        self.result = _measured(*self._gathered())
 
     def on_train_epoch_end(self) -> None:
         """Note and print the numbers of the epoch."""
@@ -224,6 +229,7 @@ class Classifier(LightningModule):
             "train_loss": float(mean_loss),
             "dev_auc": self.result["auc"],
             "dev_accuracy": self.result["accuracy"],
+            "unsure": [round(end, 4) for end in self._unsure],
             "seconds": round(time.perf_counter() - self._started, 1),
         }
         self.history.append(entry)
@@ -262,7 +268,8 @@ class Classifier(LightningModule):
         assert isinstance(gathered, Tensor)
         return gathered
 
-    def _measure(self) -> dict[str, float]:
+    def _gathered(self) -> tuple[Tensor, Tensor]:
+        """Probabilities and labels of the films of all devices, each film once."""
         scores, labels, indices = (
             self._gather(torch.cat(column)).flatten() for column in zip(*self._outputs, strict=True)
         )
@@ -270,10 +277,13 @@ class Classifier(LightningModule):
         # A distributed sampler repeats films until every device has as many: each film counts once.
         by_film = {int(index): position for position, index in enumerate(indices)}
         first = torch.tensor([by_film[index] for index in sorted(by_film)], device=scores.device)
-        scores, labels = scores[first], labels[first].long()
-        return {
-            "auc": float(binary_auroc(scores, labels)),
-            "accuracy": float(binary_accuracy(scores, labels)),
-            "n": len(labels),
-            "positives": int(labels.sum()),
-        }
+        return scores[first], labels[first].long()
+
+
+def _measured(scores: Tensor, labels: Tensor) -> dict[str, float]:
+    return {
+        "auc": float(binary_auroc(scores, labels)),
+        "accuracy": float(binary_accuracy(scores, labels)),
+        "n": len(labels),
+        "positives": int(labels.sum()),
+    }

@@ -15,12 +15,13 @@ from rich.table import Table
 from scipy.stats import rankdata, spearmanr
 
 from benchmarks.errors import UserError
+from benchmarks.methods import METHODS
 from benchmarks.run_directory import read_json
 from benchmarks.statistics import RESAMPLES, hit_matrix, resampled_means
 
 MAIN_TOLERANCE = 15
 KEYS = ["protocol", "tolerance", "method"]
-BASELINES = frozenset({"center", "random", "edge", "brightest"})
+BASELINES = frozenset(name for name, method in METHODS.items() if method.family == "baseline")
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,12 @@ def side_by_side(runs: list[Run]) -> pd.DataFrame:
     return table.drop(columns="mean").reset_index(drop=True)
 
 
+def left_out(runs: list[Run]) -> list[str]:
+    """Methods that some runs have and others lack, which are not compared."""
+    names = [set(run.table["method"]) for run in runs]
+    return sorted(set.union(*names) - set.intersection(*names))
+
+
 def correlations(runs: list[Run]) -> pd.DataFrame:
     """Spearman's correlation of the accuracies of each pair of runs, over their common methods.
 
@@ -184,6 +191,8 @@ def markdown(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> s
         lines += [f"## Protocol `{protocol}`, {_tolerance(int(tolerance))}", ""]
         lines += ["Accuracy in percent [95 % bootstrap interval over films].", ""]
         lines += [*_markdown_table(_accuracies(runs, group)), ""]
+    if missing := left_out(runs):
+        lines += [f"Not in all runs, so not compared: {', '.join(f'`{name}`' for name in missing)}.", ""]
     lines += ["## Do the runs rank the methods alike?", "", AGREEMENT_NOTE, ""]
     return "\n".join([*lines, *_markdown_table(_agreement(agreement)), ""])
 
@@ -239,6 +248,8 @@ def _print(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> Non
             if len(runs) > 2:  # 80 columns have no room for more intervals
                 rows = [[text.partition(" [")[0] for text in row] for row in rows]
             console.print(_rich_table(title.replace(" [95 % interval]", "") if len(runs) > 2 else title, rows))
+    if missing := left_out(runs):
+        console.print(f"Not in all runs, so not compared: {', '.join(missing)}.", markup=False)
     console.print(_rich_table("Do the runs rank the methods alike?", _agreement(agreement)))
 
 

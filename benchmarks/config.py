@@ -59,6 +59,7 @@ class Config:
         shear: Largest shear in degrees, either way.
         truth: Ground truth of the Pointing Game: ``box`` or ``shape``.
         methods: Names of attribution methods or of sets of methods.
+        budget: Forward passes for a film that an attribution method may spend.
         score_batch_size: Films per batch while scoring; part of what is computed, as batches are units of work.
         measure_films: Most films of the step ``measure``, half of each class, evenly spaced over the test split.
         accelerator: Lightning's accelerator.
@@ -104,6 +105,7 @@ class Config:
 
     truth: str = "box"
     methods: tuple[str, ...] = ("paper",)
+    budget: int = 300
     score_batch_size: int = 16
     measure_films: int = 128
 
@@ -229,6 +231,7 @@ def check(config: Config) -> None:
         ("epochs", 1),
         ("batch_size", 2),
         ("score_batch_size", 1),
+        ("budget", 20),
         ("measure_films", 2),
         ("num_nodes", 1),
         ("film_size", 64),

@@ -52,6 +52,7 @@ def load_dicom(path: Path | str) -> npt.NDArray[np.uint8]:
         try:
             dataset = pydicom.dcmread(path)
             _check(dataset, path)
+            _check_codec(dataset, path)
             stored = dataset.pixel_array
             if dataset.PhotometricInterpretation.startswith("MONOCHROME"):
                 return np.round(_to_unit(stored, dataset) * 255).astype(np.uint8)
@@ -74,6 +75,15 @@ def _check(dataset: Any, path: Path) -> None:
         raise UserError(f"{path} does not say whether large values are bright (no PhotometricInterpretation).")
 
 
+def _check_codec(dataset: Any, path: Path) -> None:
+    """Say what is missing before pydicom lists all packages that it looked for."""
+    from pydicom.pixels import get_decoder
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated and not get_decoder(syntax).is_available:
+        raise UserError(f"{path} is compressed ({syntax.name}), which needs a codec: run `pip install pylibjpeg[all]`.")
+
+
 def _to_unit(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.float64]:
     """Grey from 0 to 1 of a monochrome film."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi
@@ -86,13 +96,11 @@ def _to_unit(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.float64]:
             real[:] = True
     # Stored values keep their integer type for the VOI LUT when nothing rescales them.
     values = apply_modality_lut(stored, dataset)
+    centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
     if dataset.get("VOILUTSequence"):
         table = dataset.VOILUTSequence[0]
         unit = apply_voi(values, dataset) / float(2 ** int(table.LUTDescriptor[2]) - 1)
-    elif _first(dataset.get("WindowCenter")) is not None and _first(dataset.get("WindowWidth")) is not None:
-        centre, width = _first(dataset.WindowCenter), _first(dataset.WindowWidth)
-        assert centre is not None
-        assert width is not None
+    elif centre is not None and width is not None:
         unit = window(values, centre, width, str(dataset.get("VOILUTFunction", "LINEAR")))
     else:
         low, high = float(values[real].min()), float(values[real].max())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,15 @@ from benchmarks.config import Config
 from benchmarks.data.films import load_film
 from benchmarks.dicom import is_dicom, load_dicom
 from benchmarks.errors import UserError
-from benchmarks.methods import METHODS, Context, Explain
+from benchmarks.methods import METHODS, Context, Explain, near_names
 from benchmarks.peaks import Peak, find_peaks
 from benchmarks.run_directory import read_json, saved_config, write_json
 from benchmarks.train import load_classifier
+from benchmarks.training_films import training_films
 
 DEFAULT_METHOD = "normgrad_conv1x1_combined"
 UNSURE = (0.25, 0.75)
-"""Probabilities of a foreign object between which the verdict is called unsure."""
+"""Where verdicts count as unsure by runs that have measured no range of their own (``classifier.json``)."""
 
 NOTICE = "Research tool, not a medical device: never decide on a patient, or on a repeat exposure, by it alone."
 MARK = "#3cc8ff"
@@ -43,12 +45,14 @@ class Explanation:
         probability: Of a foreign object.
         saliency: float32 (height, width) of the network's input, for the class "foreign object".
         peaks: In pixels of the film; empty for a film that is called clean with confidence.
+        unsure_range: Probabilities between which the verdict is called unsure.
     """
 
     film: npt.NDArray[np.uint8]
     probability: float
     saliency: npt.NDArray[np.float32]
     peaks: tuple[Peak, ...]
+    unsure_range: tuple[float, float] = UNSURE
 
     @property
     def verdict(self) -> str:
@@ -57,18 +61,19 @@ class Explanation:
 
     @property
     def unsure(self) -> bool:
-        """Whether the probability is near a coin toss."""
-        return UNSURE[0] < self.probability < UNSURE[1]
+        """Whether the probability lies where verdicts are too often wrong."""
+        return self.unsure_range[0] < self.probability < self.unsure_range[1]
 
     @property
     def sentence(self) -> str:
-        """The verdict in words, with a second sentence where the model is unsure."""
+        """The verdict in words."""
         percent = f"{100 * self.probability:.0f} %"
         if self.unsure:
-            lean = "an object is a little more likely than not" if self.verdict != "clean" else "it leans to clean"
+            low, high = self.unsure_range
+            look = "look at the marked places" if self.peaks else "look at the whole film"
             return (
-                f"Unsure: the model gives a foreign object {percent}. "
-                f"That is close to a coin toss ({lean}), so look at the marked places yourself."
+                f"Unsure, leaning to {self.verdict}: the model gives a foreign object {percent}, and from "
+                f"{100 * low:.0f} to {100 * high:.0f} % it is not to be relied on, so {look} yourself."
             )
         if self.verdict == "clean":
             return f"Clean: the model gives a foreign object {percent}."
@@ -91,12 +96,19 @@ class Explainer:
 
     def __init__(self, run: Path, method: str = DEFAULT_METHOD) -> None:
         if method not in METHODS or METHODS[method].family == "baseline":
-            known = ", ".join(name for name, entry in METHODS.items() if entry.family != "baseline")
-            raise UserError(f"--method: there is no method {method!r} that explains a film; choose one of {known}.")
+            near = [name for name in near_names(method) if METHODS[name].family != "baseline"]
+            raise UserError(
+                f"--method: there is no method {method!r} that explains a film; choose one such as "
+                f"{', '.join(near or [DEFAULT_METHOD])}."
+            )
         self.method = method
         self.config: Config = saved_config(run)
         self.network = load_classifier(run)
-        self._explain: Explain = METHODS[method].prepare(Context(self.network, self.config.image_size))
+        films = partial(training_films, replace(self.config, out=run), torch.device("cpu"))
+        context = Context(self.network, self.config.image_size, self.config.budget, films)
+        self._explain: Explain = METHODS[method].prepare(context)
+        low, high = read_json(run / "classifier.json").get("unsure") or UNSURE
+        self.unsure_range = (float(low), float(high))
 
     def __call__(self, path: Path) -> Explanation:
         """Explain one film.
@@ -118,10 +130,10 @@ class Explainer:
         torch.manual_seed(self.config.seed)
         maps = self._explain(image, torch.tensor([1])).float()
         saliency = F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)[0, 0].numpy()
-        peaks = find_peaks(saliency) if probability > UNSURE[0] else []
+        peaks = find_peaks(saliency) if probability > self.unsure_range[0] else []
         height, width = film.shape
         scaled = tuple(_to_film(peak, width / size, height / size) for peak in peaks)
-        return Explanation(film, probability, saliency, scaled)
+        return Explanation(film, probability, saliency, scaled, self.unsure_range)
 
 
 def explain(images: list[Path], checkpoint: Path, out: Path | None = None, method: str = DEFAULT_METHOD) -> None:
@@ -181,7 +193,9 @@ def draw(result: Explanation, title: str, method: str, path: Path) -> None:
         x1, y1, x2, y2 = peak.box
         marked.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=MARK, linewidth=1.4))
         label = {"facecolor": MARK, "edgecolor": "none", "pad": 1.5}
-        marked.text(x1, y1, f"{number}: {peak.score:.2f}", fontsize=8, va="bottom", bbox=label, clip_on=True)
+        above = y1 > 0.05 * height  # else there is no room for it on the film
+        side = {"va": "bottom" if above else "top", "ha": "left" if x1 < 0.85 * width else "right"}
+        marked.text(x1, y1, f"{number}: {peak.score:.2f}", fontsize=8, bbox=label, clip_on=True, **side)
     letters = int(2 * wide / 0.085)
     figure.suptitle("\n".join(textwrap.wrap(result.sentence, letters)), fontsize=11)
     figure.supxlabel("\n".join(textwrap.wrap(NOTICE, letters)), fontsize=8)
@@ -198,6 +212,7 @@ def _as_json(result: Explanation, path: Path, explainer: Explainer, measured: di
         "verdict": result.verdict,
         "probability": round(result.probability, 6),
         "unsure": result.unsure,
+        "unsure_range": list(result.unsure_range),
         "sentence": result.sentence,
         "peaks": [
             {"x": peak.x, "y": peak.y, "score": round(peak.score, 4), "box": list(peak.box)} for peak in result.peaks

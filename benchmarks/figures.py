@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from benchmarks.classifier import normalise
 from benchmarks.film_batch import Job, annotation_mask
 from benchmarks.maps import FRAME
-from benchmarks.methods import Context, Method
+from benchmarks.methods import Method
 from benchmarks.pointing_game import is_hit
 from benchmarks.statistics import explaining
 
@@ -40,13 +40,14 @@ def draw_overlays(
 
     Args:
         job: network and films.
-        methods: one column each, without baselines, the first :data:`MOST_COLUMNS` of them.
+        methods: one column each, without baselines, the first :data:`MOST_COLUMNS` of them, the paper's in front.
         scores: rows of ``scores.parquet``.
         path: PNG to write.
         rows: number of films.
         protocol: whose points are marked.
         tolerance: in pixels of the frame.
     """
+    methods = sorted(methods, key=lambda method: "paper" not in method.sets)
     methods = [method for method in methods if method.family != "baseline"][:MOST_COLUMNS]
     chosen = np.unique(np.linspace(0, len(job.positives) - 1, rows).round().astype(int))
     positions = [job.positives[i] for i in chosen]
@@ -55,7 +56,7 @@ def draw_overlays(
     images = normalise(films.to(job.device))
     with torch.no_grad():
         probabilities = job.network(images).softmax(dim=1).cpu()
-    context = Context(job.network, job.films.size)
+    context = job.context()
     points = explaining(scores[scores["protocol"] == protocol]).set_index(["image", "method"])
     figure = Figure(figsize=(1.75 * (len(methods) + 1), 1.75 * len(positions) + 0.9), layout="constrained")
     axes = figure.subplots(len(positions), len(methods) + 1, squeeze=False)

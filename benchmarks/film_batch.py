@@ -17,7 +17,7 @@ from benchmarks.classifier import normalise
 from benchmarks.data.annotations import rasterize
 from benchmarks.data.object_cxr import FilmDataset
 from benchmarks.maps import FRAME, Stretched, clip_at_percentile, stretch
-from benchmarks.methods import Explain, Method
+from benchmarks.methods import BUDGET, Context, Explain, Method, TrainingFilms
 from benchmarks.overlap import area_matched_iou, energy_share
 from benchmarks.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima, distance_to_mask
 
@@ -37,6 +37,8 @@ class Job:
         seed: of random methods and of ties.
         truth: ``"box"`` or ``"shape"``.
         device: where the network is.
+        budget: forward passes for a film that a method may spend.
+        training: draws the training films for methods that learn from some.
     """
 
     network: nn.Module
@@ -46,6 +48,12 @@ class Job:
     seed: int
     truth: str
     device: torch.device
+    budget: int = BUDGET
+    training: TrainingFilms | None = None
+
+    def context(self) -> Context:
+        """What the methods share for the network."""
+        return Context(self.network, self.films.size, self.budget, self.training)
 
     @property
     def batches(self) -> int:
@@ -54,7 +62,9 @@ class Job:
 
     def digest(self) -> str:
         """Digest of everything that the scores depend on: settings, films, annotations, weights."""
-        digest = hashlib.sha256(repr((FORMAT, self.films.size, self.batch_size, self.seed, self.truth)).encode())
+        settings = (FORMAT, self.films.size, self.batch_size, self.seed, self.truth, self.budget)
+        digest = hashlib.sha256(repr(settings).encode())
+        digest.update(self.films.pixels.encode())
         for position in self.positives:
             record = self.films.records[position]
             digest.update(repr((record.name, record.shapes, self.films.original_sizes[position])).encode())
@@ -82,7 +92,8 @@ class FilmBatch:
         films = torch.stack([job.films[position][0] for position in self.positions])
         self.images = normalise(films.to(job.device))
         with torch.no_grad():
-            self.probabilities = job.network(self.images).softmax(dim=1)
+            outputs = explain_within_memory(lambda images, _: job.network(images), self.images, self.images)
+        self.probabilities = outputs.softmax(dim=1)
         self.targets = self.probabilities.argmax(dim=1)
         self.records = [job.films.records[position] for position in self.positions]
         self.masks = [annotation_mask(job, position) for position in self.positions]

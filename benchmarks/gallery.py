@@ -30,11 +30,13 @@ from benchmarks.statistics import explaining
 
 FILMS = 24
 """Most films in a gallery."""
+METHODS_WITH_MAPS = 24
+"""Most methods with maps in a gallery; with the sizes below this bounds the page, whatever films and maps look like."""
 MAP_SIDE = 64
 """Side of a stored map: the eye needs no more under a film of a few hundred pixels."""
 FILM_SIDE = 480
 """Longer side of a film in the page."""
-SECONDS = 30.0
+SECONDS = 20.0
 """Time that the maps of one method may take; a slow method is drawn on the worst films only."""
 
 
@@ -58,6 +60,24 @@ def choose_films(hits: pd.DataFrame, most: int = FILMS) -> list[str]:
     spaced = np.linspace(0, len(rest) - 1, most - len(worst) - len(divided)).round().astype(int)
     chosen = {*worst, *divided, *rest.index[spaced]}
     return [name for name in share.index if name in chosen]
+
+
+def choose_methods(families: dict[str, str], most: int = METHODS_WITH_MAPS) -> set[str]:
+    """Choose methods by a rule that is fair to families of any size: the best of each, then the second of each ...
+
+    Args:
+        families: Family by method, the best method first.
+        most: Number of methods.
+
+    Returns:
+        Names.
+    """
+    place: dict[str, int] = {}
+    turns = []
+    for name, family in families.items():
+        place[family] = place.get(family, 0) + 1
+        turns.append((place[family], name))
+    return {name for _, name in sorted(turns, key=lambda turn: turn[0])[:most]}
 
 
 def gallery_maps(
@@ -87,7 +107,7 @@ def gallery_maps(
     digest = hashlib.sha256(f"1 {job.digest()} {list(positions)}".encode()).hexdigest()[:24]
     folder = folder / digest
     folder.mkdir(parents=True, exist_ok=True)
-    context = Context(job.network, job.films.size)
+    context = job.context()
     result = {}
     for method in track(methods, "Drawing maps", console=Console(stderr=True), transient=True, disable=not show):
         path = folder / f"{method.name}.npy"

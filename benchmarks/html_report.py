@@ -12,35 +12,29 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.breakdown import BREAKDOWNS, break_down, film_facts, film_groups
-from benchmarks.charts import draw_breakdown, draw_cost, draw_ranking
+from benchmarks.charts import PROTOCOL, TOLERANCE, draw_breakdowns, draw_cost, draw_froc, draw_ranking
 from benchmarks.config import Config
 from benchmarks.film_batch import Job
-from benchmarks.gallery import MAP_SIDE, choose_films, gallery_entries, gallery_maps
+from benchmarks.further_tables import consistency_data, froc_data, measures_data, read_table
+from benchmarks.gallery import MAP_SIDE, choose_films, choose_methods, gallery_entries, gallery_maps
 from benchmarks.maps import FRAME
 from benchmarks.methods import METHODS, Method
+from benchmarks.paper_tables import markdown
 from benchmarks.pointing_game import PROTOCOLS, TOLERANCES
 from benchmarks.run_directory import read_json
 from benchmarks.significance import significance_table, tied_groups
 from benchmarks.statistics import explaining, hit_matrix
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("state.js", "table.js", "charts.js", "gallery.js")
-
-EXTRA = {
-    "measures.csv": ("Other measures", "What the maps score by measures other than the Pointing Game."),
-    "consistency.csv": (
-        "Consistency",
-        "How far the maps change with smoothing, weights, training seed and architecture.",
-    ),
-}
-"""Tables that other steps may leave in the run directory, with a title and a sentence."""
+SCRIPTS = ("state.js", "brief.js", "table.js", "heat.js", "charts.js", "froc.js", "gallery.js")
 
 
 def write_html(config: Config, job: Job, content: dict[str, Any], scores: pd.DataFrame, chance: pd.DataFrame) -> None:
     """Write ``report.html`` and what belongs to it into the run directory.
 
-    Besides the page: ``significance.csv``, ``breakdown.csv``, ``tables.md``, and ``ranking``, ``cost`` and
-    ``breakdown`` each as PNG and SVG.
+    Besides the page: ``significance.csv``, ``breakdown.csv``, ``tables.md``, and ``ranking``, ``cost``, ``froc`` and
+    ``breakdown_size`` and so on, each as PNG and SVG. What other steps wrote is shown where it is there, see
+    :mod:`benchmarks.further_tables`.
 
     Args:
         config: Of the run.
@@ -54,12 +48,18 @@ def write_html(config: Config, job: Job, content: dict[str, Any], scores: pd.Dat
     breakdown = break_down(scores, chance, film_groups(film_facts(job), scores))
     tests.to_csv(config.out / "significance.csv", index=False, float_format="%.6g")
     breakdown.to_csv(config.out / "breakdown.csv", index=False, float_format="%.6g")
-    (config.out / "tables.md").write_text(markdown(tests, breakdown), encoding="utf-8")
+    measures, froc, consistency = (
+        read_table(config.out, name) for name in ("measures.csv", "froc.csv", "consistency.csv")
+    )
+    text = markdown(tests, breakdown, measures, froc)
+    (config.out / "tables.md").write_text(text, encoding="utf-8")
     keys = ["protocol", "tolerance", "method"]
     rows = rows.merge(tests.drop(columns="accuracy"), on=keys)
     draw_ranking(rows, content["chance"], config.out / "ranking")
     draw_cost(rows, config.out / "cost")
-    draw_breakdown(breakdown, config.out / "breakdown")
+    draw_breakdowns(breakdown, config.out)
+    if froc is not None:
+        draw_froc(froc, config.out / "froc")
     methods = [METHODS[name] for name in METHODS if name in set(rows["method"])]
     data = {
         "run": _run(config, content),
@@ -67,7 +67,7 @@ def write_html(config: Config, job: Job, content: dict[str, Any], scores: pd.Dat
         "tolerances": list(TOLERANCES),
         "chance": content["chance"],
         "methods": [_method(method) for method in methods],
-        "rows": rows.to_dict(orient="records"),
+        "rows": rows.round(6).to_dict(orient="records"),
         "groups": [
             {
                 "protocol": protocol,
@@ -78,8 +78,10 @@ def write_html(config: Config, job: Job, content: dict[str, Any], scores: pd.Dat
             for tolerance in TOLERANCES
         ],
         "breakdowns": BREAKDOWNS,
-        "breakdown": _rounded(breakdown).to_dict(orient="records"),
-        "extra": [_extra(config.out / name, *text) for name, text in EXTRA.items() if (config.out / name).is_file()],
+        "breakdown": _breakdown(breakdown),
+        "measures": measures_data(measures),
+        "froc": froc_data(froc),
+        "consistency": consistency_data(consistency),
         "gallery": _gallery(config, job, methods, scores),
         "remarks": _remarks(config, content),
     }
@@ -96,47 +98,17 @@ def page(data: dict[str, Any]) -> str:
     return result.replace("/*DATA*/", plain)
 
 
-def markdown(tests: pd.DataFrame, breakdown: pd.DataFrame) -> str:
-    """Tests against the best and accuracies by groups of films, as Markdown."""
-    lines = ["# Which differences are real", ""]
-    lines += ["McNemar's exact test against the best method on the same films, Holm's correction.", ""]
-    for (protocol, tolerance), group in tests.groupby(["protocol", "tolerance"]):
-        lines += [f"## Protocol `{protocol}`, {_within(int(tolerance))}", ""]
-        lines += ["| method | accuracy, % | only the best hits | only it hits | p (Holm) | differs | ranks |"]
-        lines += ["| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
-        for row in group.itertuples():
-            verdict = "best" if row.method == row.best else "yes" if row.differs else "not shown"
-            lines.append(
-                f"| {row.method} | {100 * row.accuracy:.1f} | {row.only_best} | {row.only_method} | {row.p_holm:.3g} "
-                f"| {verdict} | {row.rank_low:.0f} to {row.rank_high:.0f} |"
-            )
-        lines.append("")
-    lines += ["# Accuracy by groups of films", ""]
-    for (name, protocol, tolerance), rows in breakdown.groupby(["breakdown", "protocol", "tolerance"], sort=False):
-        wide = rows.pivot(index="method", columns="group", values="accuracy")
-        groups = rows.drop_duplicates("group").set_index("group")
-        wide = wide[list(groups.index)]
-        lines += [f"## By {name}, protocol `{protocol}`, {_within(int(tolerance))}", ""]
-        lines += [f"{BREAKDOWNS[str(name)].capitalize()}; percent.", ""]
-        lines.append(
-            f"| method | {' | '.join(f'{group} ({films} films)' for group, films in groups['films'].items())} |"
-        )
-        lines.append("| --- |" + " ---: |" * len(groups))
-        for method, values in wide.iterrows():
-            lines.append(f"| {method} | {' | '.join(f'{100 * value:.1f}' for value in values)} |")
-        lines += [f"| (chance) | {' | '.join(f'{100 * value:.1f}' for value in groups['chance'])} |", ""]
-    return "\n".join(lines)
-
-
 def _gallery(config: Config, job: Job, methods: list[Method], scores: pd.DataFrame) -> dict[str, Any]:
-    hits = hit_matrix(scores, "fair", 15)
+    hits = hit_matrix(scores, PROTOCOL, TOLERANCE)[[method.name for method in methods]]
     judges = [method.name for method in methods if method.family != "baseline"]
     names = choose_films(hits[judges] if judges else hits)
     position = {job.films.records[i].name: i for i in job.positives}
     positions = [position[name] for name in names]
     seconds = explaining(scores).groupby("method")["seconds"].median().to_dict()
-    # The map of chance is drawn anew and would not fit the point that was scored.
-    drawn = [method for method in methods if method.name != "random"]
+    # The map of chance would be another one, which does not fit the point that was scored.
+    ranking = hits.mean().drop("random", errors="ignore").sort_values(ascending=False, kind="stable")
+    chosen = choose_methods({name: METHODS[name].family for name in ranking.index})
+    drawn = [method for method in methods if method.name in chosen]
     maps = gallery_maps(job, drawn, positions, seconds, config.cache_dir / "gallery", show=not config.quiet)
     total = len(job.positives)
     which = f"All {total} annotated films."
@@ -144,6 +116,10 @@ def _gallery(config: Config, job: Job, methods: list[Method], scores: pd.DataFra
         which = (
             f"{len(names)} of {total} annotated films: a third that the fewest methods hit, a third on which they are "
             "most divided, a third evenly spaced over the rest."
+        )
+    if len(drawn) < len(ranking):
+        which += (
+            f" Maps of {len(drawn)} of {len(methods)} methods: the best of each family, then the second, and so on."
         )
     ramp = (matplotlib.colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
     return {
@@ -178,10 +154,25 @@ def _method(method: Method) -> dict[str, str]:
     }
 
 
-def _extra(path: Path, title: str, note: str) -> dict[str, Any]:
-    table = pd.read_csv(path)
-    rows = [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row] for row in table.to_numpy()]
-    return {"title": title, "note": note, "columns": [str(name) for name in table.columns], "rows": rows}
+def _breakdown(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """One table for each breakdown, protocol and tolerance: groups, and ``[accuracy, ci_low, ci_high]`` by method."""
+    result = []
+    for (by, protocol, tolerance), rows in table.groupby(["breakdown", "protocol", "tolerance"], sort=False):
+        groups = rows.drop_duplicates("group")[["group", "films", "chance"]].rename(columns={"group": "name"})
+        values: dict[str, list[list[float]]] = {}
+        for row in rows.itertuples():  # groups come in the same order for every method
+            cell = [round(value, 4) for value in (row.accuracy, row.ci_low, row.ci_high)]
+            values.setdefault(str(row.method), []).append(cell)
+        result.append(
+            {
+                "by": by,
+                "protocol": protocol,
+                "tolerance": int(tolerance),
+                "groups": groups.round({"chance": 4}).to_dict(orient="records"),
+                "values": values,
+            }
+        )
+    return result
 
 
 def _remarks(config: Config, content: dict[str, Any]) -> list[tuple[str, str]]:
@@ -196,11 +187,3 @@ def _remarks(config: Config, content: dict[str, Any]) -> list[tuple[str, str]]:
         facts = {name: value for name, value in read_json(path).items() if value is not None}
         remarks.append(("Versions", ", ".join(f"{name} {value}" for name, value in facts.items())))
     return remarks
-
-
-def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    return table.round({"accuracy": 4, "ci_low": 4, "ci_high": 4, "chance": 4})
-
-
-def _within(tolerance: int) -> str:
-    return f"within {tolerance} px" if tolerance else "inside"

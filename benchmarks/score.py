@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from benchmarks.film_batch import FilmBatch, Job
 from benchmarks.methods import Method
 from benchmarks.score_store import ScoreStore
 from benchmarks.train import load_classifier
+from benchmarks.training_films import training_films
 from benchmarks.units import Step, compute_units, run_step
 
 
@@ -45,7 +47,11 @@ def open_job(config: Config, device: torch.device | str = "cpu") -> Job:
         raise UserError(f"the test split of {config.data_root} has no annotated film, so there is nothing to point at")
     network = load_classifier(config.classifier_dir).to(device)
     films = FilmDataset(records, config.image_size, config.cache_dir)
-    return Job(network, films, positives, config.score_batch_size, config.seed, config.truth, torch.device(device))
+    device = torch.device(device)
+    training = partial(training_films, config, device)
+    return Job(
+        network, films, positives, config.score_batch_size, config.seed, config.truth, device, config.budget, training
+    )
 
 
 def open_store(config: Config, job: Job) -> ScoreStore:

@@ -95,6 +95,27 @@ def bootstrap_interval(
     return low, high
 
 
+def median_interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
+    """Median and its 95 % percentile bootstrap interval over films.
+
+    Args:
+        values: ``(films,)``.
+        seed: of the draws.
+
+    Returns:
+        Median, lower and upper end; NaN without films.
+    """
+    films = len(values)
+    if films == 0:
+        return np.nan, np.nan, np.nan
+    generator = np.random.default_rng(seed)
+    at_once = max(1, 1_000_000 // films)
+    sizes = [min(at_once, RESAMPLES - start) for start in range(0, RESAMPLES, at_once)]
+    medians = [np.median(values[generator.integers(films, size=(size, films))], axis=1) for size in sizes]
+    low, high = np.quantile(np.concatenate(medians), [0.025, 0.975])
+    return float(np.median(values)), float(low), float(high)
+
+
 def seconds_per_image(scores: pd.DataFrame) -> pd.Series:
     """Median over batches of the seconds an image, by method; the first batch, a warm-up, only counts when alone."""
     batches = explaining(scores).drop_duplicates(["method", "batch"])

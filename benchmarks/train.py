@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import resource
 import sys
 import time
@@ -124,6 +125,7 @@ def _summary(config: Config, model: Classifier, best_epoch: int, started: float)
         "split": "test",
         "dev_auc": model.history[best_epoch - 1]["dev_auc"],
         "dev_accuracy": model.history[best_epoch - 1]["dev_accuracy"],
+        "unsure": model.history[best_epoch - 1].get("unsure"),
         "best_epoch": best_epoch,
         "epochs": config.epochs,
         "history": model.history,
@@ -185,13 +187,22 @@ def load_classifier(run_dir: Path) -> nn.Module:
         The network in evaluation mode on the CPU, channels last in memory.
 
     Raises:
-        UserError: The directory has no trained classifier.
+        UserError: The directory has no trained classifier, or one that cannot be read or does not fit its architecture.
     """
     config = saved_config(run_dir)
     path = run_dir / "checkpoints" / "best.ckpt"
     if not path.exists() or not (run_dir / "classifier.json").exists():
         raise UserError(f"{run_dir} has no trained classifier: run `python -m benchmarks train --out {run_dir}` first.")
     network = build_network(config.arch, "none")
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
+        raise UserError(f"{path} is damaged: delete {run_dir} and train anew.") from None
+    try:
+        network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    except RuntimeError:
+        raise UserError(
+            f"{path} holds the weights of another network than today's {config.arch}, which was changed since: train "
+            "anew into another --out."
+        ) from None
     return network.to(memory_format=torch.channels_last).eval()

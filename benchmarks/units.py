@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.config import Config
 from benchmarks.errors import UserError
 from benchmarks.film_batch import FilmBatch, Job, is_out_of_memory
-from benchmarks.methods import Context, Explain, Method, select_methods
+from benchmarks.methods import Explain, Method, select_methods
 from benchmarks.unit_store import UnitStore
 
 S = TypeVar("S", bound=UnitStore)
@@ -138,7 +138,7 @@ def compute_units(
         doing: for the progress bar, as in "Scoring".
         show: draw a progress bar with the time left.
     """
-    context = Context(job.network, job.films.size)
+    context = job.context()
     ready: dict[str, Explain] = {}
     failed: set[str] = set()
     progress = Progress(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from normgrad_attr.attribution import CombinedNormGrad, NormGrad
+from normgrad_attr.attribution import NormGrad
+from normgrad_attr.combined import CombinedNormGrad
 from normgrad_attr.layer_extract import LAYER_EXTRACTS
 from normgrad_attr.meta import MetaSaliency
 from normgrad_attr.probe import probe_weights

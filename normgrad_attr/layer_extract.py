@@ -41,8 +41,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normgrad_attr.capture import Captured
 from normgrad_attr.extract import Summands, accumulation_dtype
+from normgrad_attr.recorder import Captured
 from normgrad_attr.window import Window
 
 

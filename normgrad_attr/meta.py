@@ -23,7 +23,8 @@ class MetaSaliency(Attribution):
     The step makes the target a little more likely (with ``ascend`` less), and the attribution of the moved model is
     more sensitive to the target's class than that of the model itself. The model is never changed: the moved weights
     stand in for its own during the attribution only, also inside nested methods such as
-    :class:`captum.attr.NoiseTunnel`, and also if the attribution fails.
+    :class:`captum.attr.NoiseTunnel`, and also if the attribution fails. Other threads that use the model meanwhile see
+    them too.
 
     All floating-point parameters are moved, frozen or not: ``requires_grad`` says what is to be trained, not what the
     output depends on. Half-precision weights round such small steps away; use float32.

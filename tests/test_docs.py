@@ -156,7 +156,8 @@ def test_imports_go_one_way(graph_of: Any) -> None:
     """The picture of the architecture page: no circles, and the library knows nothing of the benchmark."""
     graph = graph_of.import_graph(ROOT / "normgrad_attr")
     heights = graph_of.levels(graph)
-    assert heights["attribution"] > heights["capture"] > heights["_captum"]
+    assert heights["combined"] > heights["attribution"] > heights["capture"] > heights["_captum"]
+    assert heights["capture"] > max(heights["recorder"], heights["guards"])
     assert heights["attribution"] > heights["aggregate"] > heights["extract"] > heights["window"]
     graph_of.levels(graph_of.import_graph(ROOT / "benchmarks"))
     for module in (ROOT / "normgrad_attr").glob("*.py"):

@@ -70,6 +70,26 @@ def test_metadata_is_complete(dist: Path) -> None:
     assert set(metadata.get_all("Provides-Extra") or []) >= {"benchmarks", "test", "docs", "dev"}
 
 
+def test_ci_runs_with_the_oldest_versions_that_are_declared(dist: Path) -> None:
+    pinned = ROOT / ".ci" / "oldest.txt"
+    if not pinned.exists():
+        pytest.skip("this is not a checkout of the repository")
+    lines = [line.strip() for line in pinned.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    pins = {name: version.split(".") for name, _, version in (line.partition("==") for line in lines)}
+    (wheel,) = dist.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        info = f"normgrad_attr-{normgrad_attr.__version__}.dist-info/METADATA"
+        metadata = email.message_from_bytes(archive.read(info))
+    floors = {}
+    for requirement in metadata.get_all("Requires-Dist") or []:
+        floor = re.match(r"([\w-]+)[^;]*>=([\d.]+)", requirement)
+        if floor and (floor[1] in pins or "extra ==" not in requirement or "'benchmarks'" in requirement):
+            floors[floor[1]] = floor[2].split(".")
+    assert floors.keys() == pins.keys()
+    for name, floor in floors.items():
+        assert pins[name][: len(floor)] == floor, name
+
+
 def test_twine_accepts_the_files(dist: Path) -> None:
     command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, dist.iterdir())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -142,3 +162,16 @@ sys.meta_path.insert(0, Absent())
 import normgrad_attr, normgrad_attr.functional
 """
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_the_import_brings_nothing_that_captum_does_not() -> None:
+    script = """
+import sys, captum.attr
+before = set(sys.modules)
+import normgrad_attr, normgrad_attr.functional
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(new - set(sys.stdlib_module_names)))
+assert "torchvision" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["normgrad_attr"]

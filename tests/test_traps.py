@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -314,6 +316,17 @@ def test_gradients_that_the_user_has_gathered_are_kept(kind):
 
 
 @each_kind
+def test_backward_hooks_of_the_users_own(kind):
+    net, x = Net().eval(), images()
+    expected = build(kind, net, "block").attribute(x, 0)
+    seen = []
+    net.head.register_full_backward_hook(lambda module, inputs, outputs: seen.append(outputs[0].shape))
+    with untouched(net, x):
+        torch.testing.assert_close(build(kind, net, "block").attribute(x, 0), expected)
+    assert seen == [torch.Size([2, 4])]
+
+
+@each_kind
 def test_inference_mode(kind):
     net, x = Net().eval(), images()
     with (
@@ -424,6 +437,29 @@ def test_compiled_model(kind, backend, warm):
         with untouched(net, x):
             torch.testing.assert_close(build(kind, compiled, layer).attribute(x, 0), expected)
     torch.testing.assert_close(compiled(x), net(x))
+
+
+@needs_stance
+def test_threads_that_overlap_leave_compilation_on():
+    torch._dynamo.reset()
+    net, x, begun, over = Net().eval(), images(), threading.Event(), threading.Event()
+
+    def wait(*_: Any) -> None:  # the first call ends behind the second, which began later
+        if threading.current_thread() is not threading.main_thread():
+            begun.set()
+            over.wait(10)
+
+    handle = net.head.register_forward_pre_hook(wait)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(NormGrad(net, "block").attribute, x, 0)
+        begun.wait(10)
+        second = NormGrad(net, "block").attribute(x, 0)
+        over.set()
+        torch.testing.assert_close(first.result(), second)
+    handle.remove()
+    graphs = []
+    torch.compile(net, backend=lambda graph, _: graphs.append(graph) or graph.forward)(x)
+    assert graphs
 
 
 @needs_stance
@@ -582,6 +618,16 @@ def test_double_backward_by_weights(kind):
     torch.testing.assert_close(float(slope), (values[0] - values[1]) / 2e-6, rtol=1e-5, atol=1e-8)
 
 
+def test_third_derivatives():
+    net = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(8, 2)).double().eval()
+    x = torch.randn(1, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+
+    def maps(t: Tensor) -> Tensor:
+        return NormGrad(net, "1").attribute(t, 1, grad_kwargs={"create_graph": True})
+
+    assert torch.autograd.gradgradcheck(maps, (x,))
+
+
 @each_kind
 def test_double_backward_is_finite_where_activations_and_gradients_are_zero(kind):
     net, x = Net().eval(), images()
@@ -638,26 +684,44 @@ class Second(First):
     device = property(lambda self: torch.device("cuda", 1))
 
 
-class Threads(nn.DataParallel):
-    """What DataParallel does with two devices: the parts of the batch run in threads, with hooks in common."""
+class TwoDevices(nn.DataParallel):
+    """DataParallel's own forward, over torch's own replicas; only what needs a second device is stood in for."""
 
     def __init__(self, module: nn.Module, device_ids: list[int]) -> None:
         nn.DataParallel.__init__(self, module)
-        self.device_ids = device_ids
+        self.device_ids, self.output_device, self.dim = device_ids, device_ids[0], 0
+        self.src_device_obj = torch.device("cpu")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def scatter(self, inputs: Any, kwargs: Any, device_ids: Any) -> Any:
+        parts = [
+            [t.chunk(2)[i].as_subclass([First, Second][device]) for t in inputs] for i, device in enumerate(device_ids)
+        ]
+        return tuple(map(tuple, parts)), ({}, {})
+
+    def replicate(self, module: nn.Module, device_ids: Any) -> list[nn.Module]:
+        def copies(tensors: Any, devices: Any, detach: bool = False) -> list[list[Tensor]]:
+            return [[(t.detach() if detach else t).clone() for t in tensors] for _ in devices]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys.modules["torch.nn.parallel.replicate"], "_broadcast_coalesced_reshape", copies)
+            return nn.parallel.replicate(module, list(device_ids), not torch.is_grad_enabled())
+
+    def parallel_apply(self, replicas: Any, inputs: Any, kwargs: Any) -> list[Tensor]:
         outputs: dict[int, Tensor] = {}
         recorded = torch.is_grad_enabled()
 
-        def work(device: int, part: Tensor) -> None:
+        def work(i: int) -> None:
             with torch.set_grad_enabled(recorded):
-                outputs[device] = self.module(part.as_subclass([First, Second][device]))
+                outputs[i] = replicas[i](*inputs[i], **kwargs[i])
 
-        threads = [threading.Thread(target=work, args=a) for a in zip(self.device_ids, x.chunk(2), strict=True)]
-        for thread in reversed(threads):  # the last part is done first
+        for i in reversed(range(len(replicas))):  # the last part is done first
+            thread = threading.Thread(target=work, args=(i,))
             thread.start()
             thread.join()
-        return torch.cat([outputs[device].as_subclass(Tensor) for device in self.device_ids])
+        return [outputs[i] for i in range(len(replicas))]
+
+    def gather(self, outputs: Any, output_device: Any) -> Tensor:
+        return torch.cat([y.as_subclass(Tensor) for y in outputs])
 
 
 @each_kind
@@ -667,7 +731,7 @@ class Threads(nn.DataParallel):
 def test_data_parallel_with_two_devices(kind, device_ids, hidden, layer_input):
     net, x = Net().eval(), images(5)
     expected = plain(kind, lambda: net(x)[:, 0], [net.block], SIZE, layer_input)
-    parallel = Threads(net, device_ids)
+    parallel = TwoDevices(net, device_ids)
     forward = (lambda t: parallel(t)) if hidden else parallel
     with untouched(net, x):
         method = build(kind, forward, net.block, device_ids=device_ids if hidden else None)

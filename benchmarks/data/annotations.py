@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +26,13 @@ class Shape:
         kind: ``"rectangle"``, ``"ellipse"`` or ``"polygon"``.
         points: (x, y) in pixels of the original film; two opposite corners of the bounding box for a
             rectangle and an ellipse, three or more vertices for a polygon. May lie off the film.
+        content: What lies there, such as ``"button"``; empty where unknown. The annotation's text has no place for
+            it, so it takes no part in comparisons.
     """
 
     kind: str
     points: tuple[tuple[float, float], ...]
+    content: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the kind and the number of points."""

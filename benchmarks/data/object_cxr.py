@@ -4,6 +4,8 @@ Two layouts are known, and both headers ``image_name,annotation`` and ``image_pa
 
     root/train.csv  root/train/00001.jpg ...                       (as the organisers ship it)
     root/object-CXR_train/train.csv  root/object-CXR_train/images/00001.jpg ...
+
+What the objects are may be told in a table of its own, see :mod:`benchmarks.data.kinds`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,7 @@ from torch.utils.data import Dataset
 
 from benchmarks.data.annotations import Shape, parse_annotation
 from benchmarks.data.films import decode
+from benchmarks.data.kinds import read_kinds, with_kinds
 from benchmarks.errors import UserError
 
 T = TypeVar("T")
@@ -68,9 +71,10 @@ def read_split(root: Path | str, split: str, limit: int | None = None) -> list[R
         One record a film. That the films exist is checked here; that they decode, by ``FilmDataset``.
 
     Raises:
-        UserError: No such split, a malformed row, a missing film, or a name that leaves the folder.
+        UserError: No such split, a malformed row or table of kinds, a missing film, or a name that leaves the folder.
     """
     table, folder = _locate(Path(root), split)
+    kinds = read_kinds(table)
     records = []
     seen: dict[str, int] = {}
     try:
@@ -91,6 +95,8 @@ def read_split(root: Path | str, split: str, limit: int | None = None) -> list[R
                 if name in seen:
                     raise UserError(f"{where}: {name} is already on row {seen[name]}; remove one of the two.")
                 seen[name] = reader.line_num
+                if name in kinds:
+                    shapes = with_kinds(table, name, shapes, kinds[name])
                 path = _film_path(folder, table, name, where)
                 records.append(Record(name, path, shapes, reader.line_num, table))
     except (csv.Error, UnicodeDecodeError) as error:
@@ -162,9 +168,11 @@ class FilmDataset(Dataset[tuple[torch.Tensor, int, int]]):
     Attributes:
         records: The records.
         original_sizes: (width, height) of each film as stored, to which its shapes refer.
+        pixels: Digest of the films at the working size.
 
     Raises:
-        UserError: A film is missing or does not decode; names the film and its row.
+        UserError: Films are missing or do not decode (names the first and its row, and counts them), or the disk has
+            no room for the decoded ones.
     """
 
     def __init__(self, records: Sequence[Record], size: int, cache_dir: Path | str) -> None:
@@ -174,10 +182,12 @@ class FilmDataset(Dataset[tuple[torch.Tensor, int, int]]):
         cache = Path(cache_dir)
         cache.mkdir(parents=True, exist_ok=True)
         stem = _digest(self.records, size)
-        self._path, sizes_path = cache / f"{stem}.npy", cache / f"{stem}.sizes.npy"
-        if not (self._path.is_file() and sizes_path.is_file()):
-            _build_cache(self.records, size, self._path, sizes_path)
-        self.original_sizes: list[tuple[int, int]] = [(int(w), int(h)) for w, h in np.load(sizes_path)]
+        self._path, facts_path = cache / f"{stem}.npy", cache / f"{stem}.facts.npz"
+        if not (self._path.is_file() and facts_path.is_file()):
+            _build_cache(self.records, size, self._path, facts_path)
+        with np.load(facts_path) as facts:
+            self.original_sizes: list[tuple[int, int]] = [(int(w), int(h)) for w, h in facts["sizes"]]
+            self.pixels = str(facts["pixels"])
         self._films: npt.NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
@@ -214,10 +224,10 @@ def _located(record: Record, action: Callable[[], T]) -> T:
         raise UserError(f"{record.table}, row {record.row}: {error}") from None
 
 
-def _build_cache(records: Sequence[Record], size: int, films_path: Path, sizes_path: Path) -> None:
+def _build_cache(records: Sequence[Record], size: int, films_path: Path, facts_path: Path) -> None:
     """Decode all films. Other processes may do the same: each writes its own file and renames it."""
     part = films_path.with_suffix(f".{os.getpid()}.part")
-    films = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(records), size, size))
+    films = _reserve(part, (len(records), size, size))
     sizes = np.zeros((len(records), 2), dtype=np.int64)
 
     def fill(index: int) -> None:
@@ -229,17 +239,39 @@ def _build_cache(records: Sequence[Record], size: int, films_path: Path, sizes_p
         # Threads are enough: PIL decodes and resizes without holding the interpreter's lock.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             jobs = [pool.submit(fill, index) for index in range(len(records))]
+            damaged = []
             try:
                 for job in track(jobs, "Decoding films", console=Console(stderr=True), transient=True):
-                    job.result()
+                    error = job.exception()
+                    if isinstance(error, UserError):
+                        damaged.append(str(error))  # told at the end, all at once: each start decodes every film
+                    elif error is not None:
+                        raise error
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+        if damaged:
+            count = f" Damaged films in all: {len(damaged)} of {len(records)}." if len(damaged) > 1 else ""
+            raise UserError(damaged[0] + count)
         films.flush()
-        sizes_part = sizes_path.with_suffix(f".{os.getpid()}.part")
-        with sizes_part.open("wb") as stream:
-            np.save(stream, sizes)
-        sizes_part.replace(sizes_path)
+        facts_part = facts_path.with_suffix(f".{os.getpid()}.part")
+        with facts_part.open("wb") as stream:
+            np.savez(stream, sizes=sizes, pixels=hashlib.sha256(films).hexdigest())
+        facts_part.replace(facts_path)
         part.replace(films_path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
+    """A uint8 memory map on a file whose space is taken already: a map that finds the disk full kills the process."""
+    try:
+        films: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        needed = np.prod(shape) / 2**30
+        raise UserError(f"{path.parent} has no room for the decoded films, {needed:.1f} GB ({error}).") from None
+    return films

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import ConvexHull
@@ -41,7 +43,8 @@ def draw_objects(rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Ma
         exposed: What the collimator let through; objects lie wholly inside of it.
 
     Returns:
-        The film with the objects, and their annotations in pixels of the film; at least one.
+        The film with the objects, and their annotations in pixels of the film; at least one. Each says of which of
+        :data:`~benchmarks.data.objects.OBJECTS` it is.
     """
     attenuation = to_attenuation(grey)
     shapes: list[Shape] = []
@@ -49,7 +52,8 @@ def draw_objects(rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Ma
     weights = np.array([kind.weight for kind in OBJECTS.values()])
     wanted = rng.choice([1, 2, 3], p=EPISODES)
     for _ in range(60):
-        kind = OBJECTS[names[rng.choice(len(names), p=weights / weights.sum())]]
+        name = names[rng.choice(len(names), p=weights / weights.sum())]
+        kind = OBJECTS[name]
         placed = _episode(rng, kind, lungs, exposed)
         if not placed:
             continue
@@ -60,7 +64,7 @@ def draw_objects(rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Ma
             continue
         if rng.random() < TOGETHER.get(kind.place, 0):
             placed = [[stroke for sketch in placed for stroke in sketch]]
-        shapes += [_annotate(rng, sketch, grey.shape[1]) for sketch in placed]
+        shapes += [replace(_annotate(rng, sketch, grey.shape[1]), content=name) for sketch in placed]
         wanted -= 1
         if not wanted:
             break

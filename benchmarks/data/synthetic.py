@@ -17,6 +17,7 @@ from rich.progress import track
 from benchmarks.data.anatomy import draw_anatomy
 from benchmarks.data.annotations import Shape, format_annotation
 from benchmarks.data.distractors import draw_distractors
+from benchmarks.data.kinds import write_kinds
 from benchmarks.data.placing import draw_objects
 from benchmarks.data.strokes import Array
 
@@ -62,7 +63,8 @@ def write_synthetic(
 ) -> None:
     """Write a set: ``root/train.csv``, ``root/train/00001.jpg`` and so on, numbered through all splits.
 
-    The CSV of a split is written last, so that a split with a CSV is complete.
+    What the objects are is in ``root/train_kinds.csv`` and so on. The CSV of a split is written last, so that a split
+    with a CSV is complete.
 
     Args:
         root: Folder of the set; created when missing.
@@ -83,18 +85,20 @@ def write_synthetic(
             jobs = [(number, bool(rank < count // 2)) for number, rank in zip(numbers, order, strict=True)]
             write = partial(_write_film, folder, seed, size)
             films = pool.map(write, jobs, chunksize=16)
-            cells = list(track(films, f"Drawing {split}", total=count, console=Console(stderr=True), transient=True))
+            drawn = list(track(films, f"Drawing {split}", total=count, console=Console(stderr=True), transient=True))
+            annotated = [(f"{number:05}.jpg", shapes) for number, shapes in zip(numbers, drawn, strict=True)]
+            write_kinds(root / f"{split}.csv", annotated)
             with (root / f"{split}.csv").open("w", newline="") as stream:
                 writer = csv.writer(stream, lineterminator="\n")
                 writer.writerow(["image_name", "annotation"])
-                writer.writerows((f"{number:05}.jpg", cell) for number, cell in zip(numbers, cells, strict=True))
+                writer.writerows((name, format_annotation(shapes)) for name, shapes in annotated)
             first += count
 
 
-def _write_film(folder: Path, seed: int, size: int, job: tuple[int, bool]) -> str:
-    """Write one film; returns its annotation."""
+def _write_film(folder: Path, seed: int, size: int, job: tuple[int, bool]) -> tuple[Shape, ...]:
+    """Write one film; returns its annotations."""
     number, positive = job
     grey, shapes, _ = draw_film(seed, number, positive, size)
     pixels = np.round(grey * 255).astype(np.uint8)
     Image.fromarray(pixels).save(folder / f"{number:05}.jpg", quality=QUALITY)
-    return format_annotation(shapes)
+    return shapes

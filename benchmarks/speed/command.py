@@ -70,14 +70,14 @@ def speed(
 
 def measure_all(plan: Plan) -> dict[str, Any]:
     """Do all measurements of a plan, and say on stderr which one is being done."""
-    costs = {}
-    for name in plan.networks:
-        _say(f"{name}: time and memory of {len(CONTENDERS)} rows")
-        costs[name] = measure.measure_network(plan, name)
     first = plan.networks[0]
     measured = {"network": first, "batch": plan.batch, "image_size": plan.image_size, "threads": plan.threads}
     _say(f"{first}: rows that have bounds, two at a time")
     pairs = measure.time_pairs(plan)
+    costs = {}
+    for name in plan.networks:
+        _say(f"{name}: time and memory of {len(CONTENDERS)} rows")
+        costs[name] = measure.measure_network(plan, name)
     _say(f"{first}: batch size, image size, number of layers")
     by_batch, by_size, by_layers = measure.cost_by_batch(plan), measure.cost_by_size(plan), measure.cost_by_layers(plan)
     _say(f"{plan.calls} calls in search of leaks; import time")

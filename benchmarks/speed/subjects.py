@@ -44,6 +44,13 @@ def _torchvision(name: str) -> Callable[[], nn.Module]:
     return lambda: torchvision.models.get_model(name, weights=None)
 
 
+def _vit_b_16() -> nn.Module:
+    """With a head drawn at random: torchvision's is zero before training, and so would be every gradient."""
+    network = torchvision.models.vit_b_16(weights=None)
+    nn.init.normal_(network.heads.head.weight, std=0.02)
+    return network
+
+
 def _tiny() -> nn.Module:
     """Few enough operations that a thousand attributions take seconds; for the search for leaks, and for tests."""
     layers = [nn.Sequential(nn.Conv2d(c, 8, 3, padding=1), nn.ReLU(inplace=True)) for c in (3, 8, 8, 8)]
@@ -68,7 +75,7 @@ SUBJECTS: dict[str, Subject] = {
     ),
     # Behind the last block only the class token has a gradient, so the last layer is the norm at its entrance.
     "vit_b_16": Subject(
-        _torchvision("vit_b_16"),
+        _vit_b_16,
         f"{_VIT}11.ln_1",
         (f"{_VIT}2", f"{_VIT}5", f"{_VIT}8", f"{_VIT}11.ln_1"),
         f"{_VIT}11.ln_1",

@@ -1,9 +1,14 @@
 // Ranking and cost figures, drawn as SVG in the colours and at the width of the page.
 function room(id) { return Math.min(980, Math.max(320, byId(id).clientWidth)); }
 
+function short(text, letters) { // both ends tell long names apart
+  const head = Math.floor(0.45 * letters);
+  return text.length > letters ? `${text.slice(0, head)}…${text.slice(head + 1 - letters)}` : text;
+}
+
 function drawRanking() {
   const rows = visibleRows(), line = 26, width = room("ranking"), narrow = width < 600, top = 28;
-  const left = narrow ? 160 : 215, right = narrow ? 68 : 150;
+  const left = narrow ? 150 : 320, right = narrow ? 68 : 150, letters = narrow ? 21 : 40;
   const height = top + line * rows.length + 12, x = (share) => left + share * (width - left - right);
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Accuracy of each method with its interval; the numbers are in the table" });
   for (let tick = 0; tick <= 10; tick += narrow ? 5 : 2) {
@@ -16,23 +21,27 @@ function drawRanking() {
   rows.forEach((row, i) => {
     const y = top + line * (i + 0.5), hue = colour(methods.get(row.method).family);
     place.set(row.method, y);
-    svg.append(drawn("text", { x: left - 10, y: y + 4, "text-anchor": "end", "font-size": narrow ? 10.5 : 13 }, named(row.method)));
+    svg.append(drawn("text", { x: left - 10, y: y + 4, "text-anchor": "end", "font-size": narrow ? 10.5 : 13 }, short(named(row.method), letters)));
     svg.append(drawn("line", { x1: x(row.ci_low), x2: x(row.ci_high), y1: y, y2: y, style: `stroke:${hue};stroke-width:3`, "stroke-linecap": "round" }));
     svg.append(drawn("circle", { cx: x(row.accuracy), cy: y, r: 5, style: `fill:${hue}` }));
     svg.append(drawn("text", { class: "faint", x: width - right + 10, y: y + 4 }, `${row.rank_low.toFixed(0)}–${row.rank_high.toFixed(0)}`));
   });
   const groups = data.groups.find((entry) => entry.protocol === state.protocol && entry.tolerance === state.tolerance).groups;
+  const spans = groups.map((group) => group.filter((name) => place.has(name)).map((name) => place.get(name)))
+    .filter((ys) => ys.length > 1).map((ys) => [Math.min(...ys), Math.max(...ys)]);
+  // Of the methods that are shown, some groups may be a part of others.
+  const bars = spans.filter(([low, high], i) => !spans.some(([a, b], k) => a <= low && high <= b && (b - a > high - low || k < i)));
   const free = []; // lowest y that each lane is taken to
-  for (const group of groups) {
-    const ys = group.filter((name) => place.has(name)).map((name) => place.get(name));
-    if (ys.length < 2) continue;
-    const low = Math.min(...ys), high = Math.max(...ys);
-    let lane = free.findIndex((end) => end < low);
-    if (lane < 0) lane = free.push(0) - 1;
+  const lanes = bars.map(([low, high]) => {
+    const open = free.findIndex((end) => end < low), lane = open < 0 ? free.length : open;
     free[lane] = high;
-    const at = width - right + (narrow ? 48 : 70) + 9 * lane;
-    if (at < width - 4) svg.append(drawn("line", { x1: at, x2: at, y1: low - 6, y2: high + 6, class: "axis", "stroke-width": 4, "stroke-linecap": "round" }));
-  }
+    return lane;
+  });
+  const first = width - right + (narrow ? 46 : 66), step = Math.min(9, (width - 5 - first) / free.length);
+  bars.forEach(([low, high], i) => {
+    const at = first + step * lanes[i];
+    svg.append(drawn("line", { x1: at, x2: at, y1: low - 6, y2: high + 6, class: "axis", "stroke-width": Math.min(4, 0.6 * step), "stroke-linecap": "round" }));
+  });
   byId("ranking").replaceChildren(svg);
 }
 
@@ -41,6 +50,7 @@ function drawCost() {
   const width = room("cost"), height = Math.round(Math.max(300, 0.47 * width)), left = 52, right = 24, top = 16, bottom = 46;
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Seconds a film against accuracy" });
   byId("cost").replaceChildren(svg);
+  byId("front").textContent = "";
   if (!rows.length) return;
   const seconds = rows.map((row) => Math.max(row.seconds_per_image, 1e-4));
   const low = Math.floor(Math.log10(Math.min(...seconds))), high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...seconds)) + 0.05));
@@ -74,6 +84,8 @@ function drawCost() {
     svg.append(point);
   });
   svg.append(tip);
+  const best = rows.filter((row) => !better(row)).sort((a, b) => a.seconds_per_image - b.seconds_per_image);
+  byId("front").textContent = `Ringed, from the fastest: ${best.map((row) => `${named(row.method)} (${duration(row.seconds_per_image)} s, ${percent(row.accuracy)} %)`).join("; ")}.`;
 }
 views.push(drawRanking, drawCost);
 window.addEventListener("resize", () => { drawRanking(); drawCost(); });

@@ -1,10 +1,15 @@
 // Films one by one, with the map of a method over them.
 const films = data.gallery.films;
-const shown = { film: 0, method: null, opacity: 0.65, order: "worst", map: true };
+const shown = { film: 0, method: null, opacity: 0.65, order: "worst", map: true, all: false };
+const withMaps = new Set(films.flatMap((film) => film.drawn));
 const ramp = Uint8Array.from(atob(data.gallery.ramp), (character) => character.charCodeAt(0)); // inferno, 256 x RGB
 const loaded = new Map(); // film name -> [film image, map sheet], once decoded
 
-function galleryMethods() { return visibleRows().map((row) => row.method).filter((name) => films.length && name in films[0].points[state.protocol]); }
+function galleryMethods() { // those with maps, all when asked for, and always the one that is looked at
+  const names = filteredRows().map((row) => row.method).filter((name) => films.length && name in films[0].points[state.protocol]);
+  const some = names.filter((name) => shown.all || withMaps.has(name) || name === shown.method);
+  return some.length ? some : names;
+}
 function point(film, method) { return film.points[state.protocol][method]; }
 function hits(film, method) { const at = point(film, method); return Boolean(at) && isHit(at[2]); }
 function galleryFilms() {
@@ -74,7 +79,8 @@ function drawCaption(film) {
   if (at) result = hits(film, shown.method) ? `hit${at[2] > 0 ? `, ${at[2]} px off` : ", inside an annotation"}` : `miss, ${at[2]} px from the nearest annotation`;
   const objects = film.shapes.length === 1 ? "1 annotated object" : `${film.shapes.length} annotated objects`;
   const count = galleryMethods(), good = count.filter((name) => hits(film, name)).length;
-  const missing = film.drawn.includes(shown.method) ? "" : " No map is drawn: the method is too slow for all films of this page.";
+  const why = withMaps.has(shown.method) ? "the method is too slow for all films of this page" : shown.method === "random" ? "it was drawn by chance" : "this page holds maps of the best of each family";
+  const missing = film.drawn.includes(shown.method) ? "" : ` No map is drawn: ${why}.`;
   byId("caption").replaceChildren(element("strong", { textContent: `${shown.film + 1} of ${films.length}: ${label}: ${result}.` }), ` ${objects}; ${verdict}; ${good} of ${count.length} methods hit.${missing}`);
   byId("canvas").setAttribute("aria-label", `${label}: ${result}`);
 }
@@ -97,12 +103,25 @@ function drawGallery() {
   }));
   byId("gallery-methods").setAttribute("aria-activedescendant", `option-${shown.method}`);
   keepInView(byId("gallery-methods"), byId(`option-${shown.method}`), "Top", "Height");
-  byId("strip").replaceChildren(...order.map((entry, i) => element("button", {
-    type: "button", "aria-current": String(i === shown.film), tabindex: "-1", "aria-label": `Film ${entry.name}: ${hits(entry, shown.method) ? "hit" : "miss"}`,
-    style: { "background-image": `url(${entry.film})` }, onclick: () => { shown.film = i; drawGallery(); },
-  }, element("span", { class: hits(entry, shown.method) ? "hit" : "miss", textContent: hits(entry, shown.method) ? "✓" : "✗", "aria-hidden": "true" }))));
+  byId("strip").replaceChildren(...order.map((entry, i) => {
+    const button = thumbnail(entry), hit = hits(entry, shown.method);
+    button.onclick = () => { shown.film = i; drawGallery(); };
+    button.setAttribute("aria-current", String(i === shown.film));
+    button.setAttribute("aria-label", `Film ${entry.name}: ${hit ? "hit" : "miss"}`);
+    button.firstChild.className = hit ? "hit" : "miss";
+    button.firstChild.textContent = hit ? "✓" : "✗";
+    return button;
+  }));
   keepInView(byId("strip"), byId("strip").children[shown.film], "Left", "Width");
   drawStage(film);
+}
+
+const thumbnails = new Map(); // made once: the pictures are long strings
+function thumbnail(film) {
+  if (!thumbnails.has(film.name)) {
+    thumbnails.set(film.name, element("button", { type: "button", tabindex: "-1", style: { "background-image": `url(${film.film})` } }, element("span", { "aria-hidden": "true" })));
+  }
+  return thumbnails.get(film.name);
 }
 
 function keepInView(box, item, side, length) { // scrolls the box only, never the page
@@ -145,7 +164,8 @@ byId("stage").addEventListener("touchend", (event) => {
   const moved = event.changedTouches[0].clientX - touch;
   if (Math.abs(moved) > 40) step(moved < 0 ? 1 : -1, 0);
 }, { passive: true });
+const withoutMaps = data.methods.filter((method) => !withMaps.has(method.name)).length;
+byId("gallery-all").parentElement.hidden = !withoutMaps;
+byId("gallery-all").addEventListener("change", (event) => { shown.all = event.target.checked; drawGallery(); });
 byId("gallery-which").textContent = data.gallery.which;
 views.push(drawGallery);
-drawOnce();
-render();

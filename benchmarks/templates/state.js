@@ -2,11 +2,15 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const methods = new Map(data.methods.map((method) => [method.name, method]));
+const FEW = 20; // methods that are shown at first when there are many
+const narrow = () => window.matchMedia("(max-width: 46rem)").matches;
 const state = {
   protocol: data.protocols.includes("fair") ? "fair" : data.protocols[0],
   tolerance: data.tolerances.includes(15) ? 15 : data.tolerances[0],
   families: new Set(data.methods.map((method) => method.family)),
-  query: "", sort: "accuracy", ascending: false, by: null,
+  costs: new Set(data.methods.map((method) => method.cost)),
+  most: data.methods.length > FEW + 5 ? FEW : Infinity,
+  query: "", sort: "accuracy", ascending: false,
 };
 const views = []; // functions that draw one part of the page anew
 
@@ -34,10 +38,15 @@ function drawn(tag, attributes = {}, text = null) {
 
 const percent = (share) => (100 * share).toFixed(1);
 const within = (tolerance) => (tolerance ? `within ${tolerance} px` : "inside");
-const known = ["normgrad", "cam", "gradient", "baseline"];
+const known = ["normgrad", "cam", "gradient", "perturbation", "baseline"];
+const named = (name) => methods.get(name)?.title ?? name;
 const colour = (family) => `var(--${known.includes(family) ? family : "other"})`;
 const dot = (family) => element("span", { class: "dot", style: { "--c": colour(family) }, "aria-hidden": "true" });
 const duration = (seconds) => (seconds < 0.0005 ? "<0.001" : seconds < 10 ? seconds.toFixed(3) : seconds.toFixed(1));
+
+const rowHead = (name) => [element("span", { class: "name" }, ...(methods.has(name) ? [dot(methods.get(name).family)] : []), element("span", { textContent: named(name) }))];
+const costs = { none: "no pass", one_pass: "one pass", many_passes: "many passes" };
+const costName = (cost) => costs[cost] ?? cost.replaceAll("_", " ");
 
 function chosenRows() { // of the protocol and tolerance
   return data.rows.filter((row) => row.protocol === state.protocol && row.tolerance === state.tolerance);
@@ -45,12 +54,12 @@ function chosenRows() { // of the protocol and tolerance
 
 function visible(name) {
   const method = methods.get(name), query = state.query.trim().toLowerCase();
-  return state.families.has(method.family) && `${method.title} ${name} ${method.family}`.toLowerCase().includes(query);
+  const text = `${method.title} ${name} ${method.family} ${costName(method.cost)} ${method.reduction}`.toLowerCase();
+  return state.families.has(method.family) && state.costs.has(method.cost) && query.split(/\s+/).every((word) => text.includes(word));
 }
 
-function visibleRows() {
-  return chosenRows().filter((row) => visible(row.method)).sort((a, b) => b.accuracy - a.accuracy);
-}
+function filteredRows() { return chosenRows().filter((row) => visible(row.method)).sort((a, b) => b.accuracy - a.accuracy); }
+function visibleRows() { return filteredRows().slice(0, state.most); }
 
 function isHit(distance) { return state.tolerance === 0 ? distance === 0 : distance < state.tolerance; }
 
@@ -67,15 +76,23 @@ function segments(id, values, label, key) {
 }
 
 segments("protocol", data.protocols, (name) => name, "protocol");
-segments("tolerance", data.tolerances, within, "tolerance");
-for (const family of state.families) {
-  byId("families").append(element("button", {
-    type: "button", "aria-pressed": "true",
-    onclick: (event) => {
-      if (!state.families.delete(family)) state.families.add(family);
-      event.currentTarget.setAttribute("aria-pressed", String(state.families.has(family)));
-      render();
-    },
-  }, dot(family), family));
+function chips(id, chosen, content) { // buttons that take values out of a set and put them back
+  for (const value of [...chosen]) {
+    byId(id).append(element("button", {
+      type: "button", "aria-pressed": "true",
+      onclick: (event) => {
+        if (!chosen.delete(value)) chosen.add(value);
+        event.currentTarget.setAttribute("aria-pressed", String(chosen.has(value)));
+        render();
+      },
+    }, ...content(value)));
+  }
+  byId(id).parentElement.hidden = chosen.size < 2;
 }
+
+segments("tolerance", data.tolerances, within, "tolerance");
+if (state.most < Infinity) segments("most", [FEW, Infinity], (value) => (value === FEW ? `${FEW} best` : "all"), "most");
+byId("most").parentElement.hidden = state.most === Infinity;
+chips("families", state.families, (family) => [dot(family), family]);
+chips("costs", state.costs, (cost) => [costName(cost)]);
 byId("query").addEventListener("input", (event) => { state.query = event.target.value; render(); });

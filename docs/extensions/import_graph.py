@@ -26,18 +26,27 @@ def import_graph(package: Path) -> Graph:
         for path in sorted(package.rglob("*.py"))
         if path.name != "__init__.py"
     }
-    graph: Graph = {name: set() for name in modules}
-    for name, path in modules.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                found = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            else:
-                continue
-            inside = (full.removeprefix(f"{package.name}.") for full in found if full.startswith(f"{package.name}."))
-            graph[name].update(other for other in inside if other in modules and other != name)
-    return graph
+    imports = {name: _imported(path, package.name) for name, path in modules.items()}
+    # What is imported from a subpackage comes from the modules that its __init__ imports.
+    offered = {
+        ".".join(path.parent.relative_to(package).parts): _imported(path, package.name) & modules.keys()
+        for path in package.rglob("*/__init__.py")
+    }
+    return {
+        name: set().union(*(offered.get(other, {other}) for other in others)) & modules.keys() - {name}
+        for name, others in imports.items()
+    }
+
+
+def _imported(path: Path, package: str) -> set[str]:
+    """Names below a package that a source file imports, relative to it; some may be no modules."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return {full.removeprefix(f"{package}.") for full in found if full.startswith(f"{package}.")}
 
 
 def folded(graph: Graph, *left_out: str) -> Graph:

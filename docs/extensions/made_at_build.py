@@ -11,6 +11,7 @@ from typing import Any
 import cost
 import extract_figure
 import import_graph
+import method_table
 import start_picture
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
@@ -31,6 +32,7 @@ def make(app: Sphinx) -> None:
     text = "\n\n".join(run_section(run, made) for run in runs)
     costs = "\n".join(cost.table(run) for run in runs if (run / "summary.csv").exists())
     none = "No run is stored in this version; `python -m benchmarks run` measures the seconds per image on yours.\n"
+    (made / "methods.md").write_text(method_table.table(), encoding="utf-8")
     (made / "cost.md").write_text(costs or none, encoding="utf-8")
     (made / "results.md").write_text(text or "No run is stored in this version.\n", encoding="utf-8")
 

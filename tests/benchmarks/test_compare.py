@@ -89,6 +89,8 @@ def test_command_prints_and_writes(folders: list[Path], tmp_path: Path, capsys: 
     assert "normgrad_conv1x1_single" in printed
     text = (tmp_path / "both" / "comparison.md").read_text()
     assert "| one, two | fair | within 15 px | all | 4 | 1.00" in text
+    assert "Not in all runs, so not compared: `random`." in text
+    assert "not compared: random." in printed
     assert len(pd.read_csv(tmp_path / "both" / "comparison.csv")) == 24
     assert len(pd.read_csv(tmp_path / "both" / "correlation.csv")) == 3 * 6 * 2
 

@@ -40,6 +40,7 @@ def test_json_keeps_every_setting(preset: str, tmp_path: Path) -> None:
         ({"limit": 1}, "--limit"),
         ({"seed": -1}, "seed"),
         ({"threads": 0}, "--threads"),
+        ({"budget": 19}, "--budget"),
         ({"truth": "circle"}, "--truth"),
     ],
 )

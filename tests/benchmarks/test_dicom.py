@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.util
+import io
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,39 @@ def test_colour_capture(tmp_path: Path) -> None:
     film = load_dicom(write_dicom(tmp_path / "a.dcm", pixels, "RGB"))
 
     np.testing.assert_array_equal(film, np.asarray(Image.fromarray(pixels).convert("L")))
+
+
+@pytest.mark.parametrize("suffix", ["JPEGBaseline8Bit", "JPEG2000Lossless"])
+def test_compressed_films(tmp_path: Path, suffix: str) -> None:
+    """Pillow, which the benchmark needs anyway, reads these two."""
+    smooth = np.round(RAMP / 4095 * 255).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(smooth).save(stream, "JPEG" if suffix.startswith("JPEGB") else "JPEG2000", quality=95)
+
+    film = load_dicom(compressed(tmp_path / "a.dcm", smooth, suffix, stream.getvalue()))
+
+    assert np.abs(film.astype(int) - smooth).max() <= 3
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pylibjpeg") is not None, reason="the codec is installed")
+def test_missing_codec_is_one_sentence(tmp_path: Path) -> None:
+    path = compressed(tmp_path / "a.dcm", RAMP, "JPEGLosslessSV1", b"\xff\xd8 ...")
+
+    with pytest.raises(UserError) as caught:
+        load_dicom(path)
+
+    assert str(caught.value).startswith(f"{path} is compressed (JPEG Lossless")
+    assert str(caught.value).endswith("needs a codec: run `pip install pylibjpeg[all]`.")
+    assert "\n" not in str(caught.value)
+
+
+def compressed(path: Path, pixels: np.ndarray, syntax: str, data: bytes) -> Path:
+    dataset = pydicom.dcmread(write_dicom(path, pixels))
+    dataset.PixelData = pydicom.encaps.encapsulate([data])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    dataset.save_as(path)
+    return path
 
 
 def test_recognised_by_content(tmp_path: Path) -> None:

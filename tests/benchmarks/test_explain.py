@@ -92,17 +92,41 @@ def test_clean_film_has_no_places(bright: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("probability", "start"), [(0.97, "Foreign object: the model gives it 97 % and points at one place."),
-                               (0.6, "Unsure: the model gives a foreign object 60 %"),
-                               (0.4, "Unsure: the model gives a foreign object 40 %"),
-                               (0.1, "Clean: the model gives a foreign object 10 %.")]
-)  # fmt: skip
+    ("probability", "start"),
+    [
+        (0.97, "Foreign object: the model gives it 97 % and points at one place."),
+        (0.6, "Unsure, leaning to foreign object: the model gives a foreign object 60 %, and from 25 to 75 %"),
+        (0.4, "Unsure, leaning to clean: the model gives a foreign object 40 %, and from 25 to 75 %"),
+        (0.1, "Clean: the model gives a foreign object 10 %."),
+    ],
+)
 def test_sentence(probability: float, start: str) -> None:
     peaks = (Peak(1, 1, 1.0, (0, 0, 2, 2)),) if probability > 0.25 else ()
     result = Explanation(np.zeros((4, 4), np.uint8), probability, np.zeros((4, 4), np.float32), peaks)
 
     assert result.sentence.startswith(start)
-    assert result.unsure == ("coin toss" in result.sentence)
+    assert result.sentence.count(".") == 1  # one sentence
+    assert result.unsure == ("yourself" in result.sentence)
+
+
+def test_the_range_is_that_of_the_run(run: Config, tmp_path: Path) -> None:
+    film = sorted((run.data_root / "test").glob("*.png"))[0]
+    assert Explainer(run.out)(film).unsure_range == (0.25, 0.75)  # a run of an earlier version
+    path = run.out / "classifier.json"
+    before = path.read_text()
+    try:
+        path.write_text(json.dumps({**json.loads(before), "unsure": [0.0, 1.0]}))
+        result = Explainer(run.out)(film)
+        path.write_text(json.dumps({**json.loads(before), "unsure": [0.5, 0.5]}))
+        sure = Explainer(run.out)(film)
+    finally:
+        path.write_text(before)
+
+    assert result.unsure
+    assert "from 0 to 100 %" in result.sentence
+    assert result.peaks
+    assert not sure.unsure
+    assert bool(sure.peaks) == (sure.verdict == "foreign object")
 
 
 def test_command_writes_overlay_and_json(run: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

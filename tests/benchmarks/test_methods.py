@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import copy
+import importlib
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import nn
 from torchvision.models import VisionTransformer
 
 from benchmarks.classifier import SlimResNet18
 from benchmarks.errors import UserError
 from benchmarks.layers import Layers
-from benchmarks.methods import METHODS, Context, Method, reduce_channels, select_methods
+from benchmarks.methods import METHODS, Context, Method, reduce_channels, registry, select_methods
+from benchmarks.methods.normgrad import last_convolution
 
 PAPER = (
     "center", "random", "grad_cam", "guided_grad_cam", "input_x_gradient", "guided_backprop",
@@ -89,23 +93,50 @@ def input_gradient(network, images):
 
 
 def test_registry_holds_the_methods_of_the_paper_in_order():
-    assert tuple(METHODS) == PAPER
-    assert {method.name for method in select_methods("paper")} == set(PAPER)
+    assert tuple(method.name for method in select_methods("paper")) == PAPER
+    assert [method.name for method in select_methods("all")] == list(METHODS)
     for method in METHODS.values():
-        assert method.family in ("baseline", "cam", "gradient", "normgrad")
+        assert method.family in ("baseline", "cam", "gradient", "perturbation", "normgrad")
         assert method.reduction in ("signed", "absolute", "positive")
         assert method.cost in ("none", "one_pass", "many_passes", "perturbation")
         assert "all" in method.sets
-    assert [m.name for m in METHODS.values() if m.clipped] == ["guided_grad_cam", "input_x_gradient", "guided_backprop"]
+        assert "fast" in method.sets or "paper" not in method.sets
+    clipped = [method.name for method in select_methods("paper") if method.clipped]
+    assert clipped == ["guided_grad_cam", "input_x_gradient", "guided_backprop"]
+
+
+def test_no_two_methods_have_one_name_or_title():
+    assert len(METHODS) == sum(len(family.METHODS) for family in registry._FAMILIES)
+    assert len({method.title for method in METHODS.values()}) == len(METHODS)
+
+
+def test_every_source_can_be_imported():
+    for method in METHODS.values():
+        module, _, name = method.source.rpartition(".")
+        assert method.source == "benchmarks" or hasattr(importlib.import_module(module), name), method.name
+
+
+def test_normgrad_is_the_whole_grid_by_name():
+    extracts = ("bias", "scaling", "conv1x1", "conv3x3", "depthwise_conv3x3")
+    suffixes = ("", "_positive_norm", "_sum", "_max")
+    grid = {f"normgrad_{e}_{s}{a}" for e in extracts for s in ("single", "combined") for a in suffixes}
+    layers = {f"normgrad_layer_single{a}" for a in suffixes}
+    ways = ("uniform", "linear", "probe", "added", "added_linear", "added_probe", "suggested", "meta")
+    others = {f"normgrad_{e}_combined_{w}" for e in extracts for w in ways}
+    single = {f"normgrad_{e}_single_meta" for e in extracts}
+    noisy = {f"normgrad_conv1x1_combined_{kind}" for kind in ("smoothgrad", "smoothgrad_squared", "vargrad")}
+    assert {n for n, m in METHODS.items() if m.family == "normgrad"} == grid | layers | others | single | noisy
 
 
 def test_selection_by_set_and_name_keeps_the_order_of_the_registry():
     assert [method.name for method in select_methods("guided_backprop, center,center")] == ["center", "guided_backprop"]
     assert [method.name for method in select_methods(["random", "paper"])] == list(PAPER)
+    fast = select_methods("fast,random")
+    assert [method.name for method in select_methods("all") if method in fast] == [method.name for method in fast]
 
 
 def test_unknown_and_missing_names_are_told():
-    with pytest.raises(UserError, match=r"no method 'gradcam'; known .*paper.* grad_cam"):
+    with pytest.raises(UserError, match=r"no method 'gradcam'; near it are grad_cam.* sets are paper, fast, all"):
         select_methods("paper,gradcam")
     with pytest.raises(UserError, match="--methods is empty"):
         select_methods(" ,")
@@ -115,27 +146,10 @@ def test_reductions_by_hand():
     attribution = torch.tensor([[1.0, -2.0], [-3.0, 5.0]]).view(1, 2, 1, 2)
     assert reduce_channels(attribution, "absolute").flatten().tolist() == [4.0, 7.0]
     assert reduce_channels(attribution, "positive").flatten().tolist() == [1.0, 5.0]
-    assert reduce_channels(attribution[:, :1], "signed").flatten().tolist() == [1.0, -2.0]
-    with pytest.raises(ValueError, match="2 channels"):
-        reduce_channels(attribution, "signed")
-
-
-@pytest.mark.parametrize("name", PAPER)
-def test_every_method_gives_one_finite_detached_map_an_image(name, context, images):
-    maps = explain(name, context, images)
-    assert maps.shape[:2] == (2, 1)
-    assert maps.isfinite().all()
-    assert not maps.requires_grad
-
-
-@pytest.mark.parametrize("name", [name for name in PAPER if name != "random"])
-def test_a_batch_equals_its_images_one_at_a_time(name, context, images):
-    method = METHODS[name].prepare(context)
-    together = method(images, TARGETS)
-    for i in range(2):
-        torch.testing.assert_close(
-            method(images[i : i + 1], TARGETS[i : i + 1]), together[i : i + 1], rtol=2e-4, atol=1e-6
-        )
+    assert reduce_channels(attribution, "signed").flatten().tolist() == [-2.0, 3.0]
+    assert reduce_channels(attribution[:, :1], "positive").flatten().tolist() == [1.0, 0.0]
+    with pytest.raises(ValueError, match="no reduction 'largest'"):
+        reduce_channels(attribution, "largest")
 
 
 def test_center_is_largest_in_the_middle():
@@ -149,6 +163,20 @@ def test_random_follows_torchs_seed(context, images):
     torch.manual_seed(4)
     assert torch.equal(explain("random", context, images), first)
     assert not torch.equal(explain("random", context, images), first)
+
+
+def test_edge_is_the_length_of_the_sobel_gradient(context, images):
+    film = images.mean(dim=1).double().numpy()
+    expected = [(ndimage.sobel(one, axis=0) ** 2 + ndimage.sobel(one, axis=1) ** 2) ** 0.5 for one in film]
+    torch.testing.assert_close(explain("edge", context, images)[:, 0].double(), torch.tensor(np.stack(expected)),
+                               rtol=1e-4, atol=1e-5)  # fmt: skip
+
+
+def test_the_brightest_pixel_is_that_of_the_film(context):
+    images = torch.zeros(2, 3, 5, 5)
+    images[0, :, 1, 3] = 2
+    images[1, :, 4, 0] = 3
+    assert explain("brightest", context, images).flatten(1).argmax(dim=1).tolist() == [8, 20]
 
 
 def test_grad_cam_is_the_rectified_weighted_sum(network, context, images):
@@ -205,27 +233,53 @@ def test_combined_normgrad_is_the_product_of_the_papers_layers(extract, network,
     torch.testing.assert_close(actual, product / product.amax((1, 2, 3), keepdim=True), rtol=1e-3, atol=1e-5)
 
 
-def test_nothing_of_the_caller_is_changed(images):
-    network = SlimResNet18().eval()
-    before = copy.deepcopy(network.state_dict())
-    context = Context(network, 96)
-    for method in METHODS.values():
-        method.prepare(context)(images, TARGETS)
-    assert all(module.inplace for module in network.modules() if isinstance(module, nn.ReLU))
-    assert not images.requires_grad
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
-    for module in network.modules():
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
-        assert not module._backward_hooks
-        assert not module.training
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
 def test_guided_methods_need_relu_modules(images):
     context = Context(nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Flatten(), nn.LazyLinear(2)), 96)
     with pytest.raises(UserError, match="no ReLU module"):
         METHODS["guided_backprop"].prepare(context)
+
+
+def test_the_layers_own_weights_are_those_of_the_last_convolution(network, context, images):
+    """Materialised: each location's share in the gradient of the convolution's weights."""
+    layer = network.layer4[1].conv2
+    seen = []
+    handle = layer.register_forward_hook(lambda m, i, o: seen.extend((i[0], o)))
+    score = network(images).gather(1, TARGETS.view(-1, 1)).sum()
+    handle.remove()
+    (g,) = torch.autograd.grad(score, [seen[1]])
+    expected = virtual_identity_norms("conv3x3", seen[0].detach(), g)
+    torch.testing.assert_close(explain("normgrad_layer_single", context, images), expected, rtol=1e-4, atol=0)
+
+
+def test_the_last_convolution_is_not_the_shortcuts():
+    block = nn.Sequential()
+    block.conv1 = nn.Conv2d(1, 1, 3)
+    block.downsample = nn.Sequential(nn.Conv2d(1, 1, 1))
+    assert last_convolution(block, "stage.0") == "stage.0.conv1"
+    assert last_convolution(nn.Conv2d(1, 1, 1), "stage.0") == "stage.0"
+    with pytest.raises(UserError, match="block stage has no convolution"):
+        last_convolution(nn.Sequential(nn.ReLU()), "stage")
+
+
+def test_added_maps_are_the_sum_of_the_papers_layers(network, context, images):
+    total = torch.zeros(2, 1, 96, 96)
+    for x, g in capture(network, images, ["layer2.0", "layer3.0", "layer4.0", "layer4.1"]):
+        plane = F.interpolate(virtual_identity_norms("conv1x1", x, g), size=(96, 96), mode="bilinear")
+        low, high = plane.amin((1, 2, 3), keepdim=True), plane.amax((1, 2, 3), keepdim=True)
+        total = total + (plane - low) / (high - low)
+    low, high = total.amin((1, 2, 3), keepdim=True), total.amax((1, 2, 3), keepdim=True)
+    actual = explain("normgrad_conv1x1_combined_added", context, images)
+    torch.testing.assert_close(actual, (total - low) / (high - low), rtol=1e-3, atol=1e-5)
+
+
+def test_suggested_layers_serve_a_transformer_too():
+    transformer = VisionTransformer(32, 8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=2).eval()
+    with torch.no_grad():
+        transformer.heads.head.weight.normal_()
+    context = Context(transformer, 32)
+    maps = METHODS["normgrad_conv1x1_combined_suggested"].prepare(context)(torch.randn(2, 3, 32, 32), TARGETS)
+    assert maps.shape == (2, 1, 32, 32)
+    assert (maps.flatten(1).amax(dim=1) == 1).all()
 
 
 def test_layer_methods_say_that_a_transformer_has_no_maps():

@@ -15,7 +15,6 @@ import pytest
 import torch
 from tiny_run import POSITIVES, make_run
 
-from benchmarks import methods as registry
 from benchmarks.classifier import normalise
 from benchmarks.errors import UserError
 from benchmarks.film_batch import explain_within_memory
@@ -51,7 +50,6 @@ def finished(tmp_path_factory):
 def add_method(monkeypatch, name, build, **options):
     method = Method(name, name, build, "baseline", cost="none", **options)
     monkeypatch.setitem(METHODS, name, method)
-    monkeypatch.setattr(registry, "_METHODS", (*registry._METHODS, method))
     return method
 
 
@@ -216,7 +214,7 @@ def test_another_configuration_never_mixes_with_old_scores(tmp_path):
     pd.testing.assert_frame_equal(read(config), first)
 
 
-@pytest.mark.parametrize("change", ["seed", "truth", "score_batch_size", "weights", "annotation"])
+@pytest.mark.parametrize("change", ["seed", "truth", "score_batch_size", "budget", "weights", "annotation"])
 def test_everything_that_scores_depend_on_is_in_the_digest(tmp_path, change):
     config = make_run(tmp_path)
     before = open_job(config).digest()
@@ -230,7 +228,8 @@ def test_everything_that_scores_depend_on_is_in_the_digest(tmp_path, change):
         table = config.data / "test.csv"
         table.write_text(table.read_text().replace("00000.png,0 ", "00000.png,1 "))
     else:
-        config = replace(config, **{change: {"seed": 1, "truth": "shape", "score_batch_size": 3}[change]})
+        others = {"seed": 1, "truth": "shape", "score_batch_size": 3, "budget": 299}
+        config = replace(config, **{change: others[change]})
     assert open_job(config).digest() != before
 
 

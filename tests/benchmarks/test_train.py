@@ -108,6 +108,9 @@ def test_classifier_json_and_network_agree(films: Path, tmp_path: Path, capsys: 
     result = json.loads((config.out / "classifier.json").read_text())
 
     assert (result["split"], result["n"], result["positives"], result["epochs"]) == ("test", 10, 5, 3)
+    best_entry = result["history"][result["best_epoch"] - 1]
+    assert result["unsure"] == best_entry["unsure"]
+    assert 0 <= result["unsure"][0] <= 0.5 <= result["unsure"][1] <= 1
     assert result["dev_auc"] == max(entry["dev_auc"] for entry in result["history"])
     assert 0 <= result["auc"] <= 1
     assert "epoch 3/3" in capsys.readouterr().out

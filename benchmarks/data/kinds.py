@@ -1,0 +1,82 @@
+"""What the annotated objects are: an optional table beside the CSV of a split, for which Object-CXR has no place.
+
+``test_kinds.csv`` lies beside ``test.csv``; ``kinds`` holds the objects of a film in the order of its annotation::
+
+    image_name,kinds
+    00002.jpg,button;button;necklace
+
+Films that are not in it have objects of unknown kind.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.data.annotations import Shape
+from benchmarks.errors import UserError
+
+HEADER = ["image_name", "kinds"]
+
+
+def kinds_table(table: Path) -> Path:
+    """Where the kinds of a split are, whose CSV is given."""
+    return table.with_name(f"{table.stem}_kinds.csv")
+
+
+def write_kinds(table: Path, films: Iterable[tuple[str, Iterable[Shape]]]) -> None:
+    """Write the kinds of the films that have objects.
+
+    Args:
+        table: CSV of the split.
+        films: Name and shapes of each film.
+    """
+    with kinds_table(table).open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(HEADER)
+        writer.writerows((name, ";".join(s.content for s in shapes)) for name, shapes in films if shapes)
+
+
+def read_kinds(table: Path) -> dict[str, tuple[str, ...]]:
+    """Read the kinds of a split.
+
+    Args:
+        table: CSV of the split.
+
+    Returns:
+        Kinds by the film's name; empty where the split has none.
+
+    Raises:
+        UserError: The file is there but not readable.
+    """
+    path = kinds_table(table)
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream, strict=True)
+            if [cell.strip() for cell in next(reader, [])] != HEADER:
+                raise UserError(f'{path}, row 1: the header must be "{",".join(HEADER)}".')
+            rows = {}
+            for cells in filter(None, reader):
+                if len(cells) != 2:
+                    raise UserError(f"{path}, row {reader.line_num}: two cells are expected, not {len(cells)}.")
+                rows[cells[0].strip()] = tuple(kind.strip() for kind in cells[1].split(";"))
+            return rows
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not readable as CSV ({error}).") from None
+
+
+def with_kinds(table: Path, name: str, shapes: tuple[Shape, ...], kinds: tuple[str, ...]) -> tuple[Shape, ...]:
+    """The shapes of a film with their kinds.
+
+    Raises:
+        UserError: There are more or fewer kinds than objects.
+    """
+    if len(kinds) != len(shapes):
+        raise UserError(
+            f"{kinds_table(table)}: {name} has {len(kinds)} kinds for {len(shapes)} annotated objects; give one each."
+        )
+    return tuple(replace(shape, content=kind) for shape, kind in zip(shapes, kinds, strict=True))

@@ -1,0 +1,160 @@
+"""Tables that other steps leave in the run directory, in the form in which the page shows them.
+
+Their names and columns are :data:`COLUMNS`. A table that is not there leaves out its part of the report.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.errors import UserError
+
+COLUMNS = {
+    "measures.csv": ("method", "measure", "value", "ci_low", "ci_high", "films", "better"),
+    "froc.csv": ("method", "false_positives_per_image", "sensitivity"),
+    "consistency.csv": ("check", "variant", "method", "measure", "value", "ci_low", "ci_high", "films"),
+}
+
+MEASURES = {
+    "energy": ("Energy", "Share of the map's energy that lies in annotations (energy-based Pointing Game)."),
+    "iou": ("IoU", "Overlap of the thresholded map with the annotation: intersection over union."),
+    "froc": (
+        "FROC",
+        "The map's peaks as marks of a detector: mean share of objects found at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false "
+        "marks a film, as the Object-CXR challenge scores detectors.",
+    ),
+    "insertion": ("Insertion", "Area under the class's probability while pixels are put in, the most salient first."),
+    "deletion": ("Deletion", "Area under the class's probability while pixels are taken out, the most salient first."),
+    "class_sensitivity": (
+        "Class sensitivity",
+        "Rank correlation between the maps for the most and for the least likely class. A map that depends on the "
+        "class has little.",
+    ),
+}
+"""Title of a measure, and what it says."""
+
+CHECKS = {
+    "smoothing": ("Smoothing", "What changes when maps are smoothed before their maximum is taken."),
+    "randomised": ("Randomised weights", "What is left of the maps when weights are replaced by random ones."),
+    "seed": ("Training seed", "What changes when the classifier is trained anew with another seed."),
+    "architecture": ("Architecture", "What changes with another architecture of the classifier."),
+}
+"""Title of a check of consistency, and what it asks."""
+
+SHOWN = {
+    "accuracy": ("accuracy, %", 100, 1),
+    "accuracy_difference": ("difference of the accuracy, points", 100, 1),
+    "accuracy_sd": ("standard deviation of the accuracy, points", 100, 1),
+    "rank_correlation": ("rank correlation of the maps", 1, 2),
+    "moved_px": ("distance that the maximum moved, px of the frame", 1, 0),
+}
+"""Title, factor and digits of a measure of consistency."""
+
+
+def read_table(folder: Path, name: str) -> pd.DataFrame | None:
+    """Read a table of the run directory.
+
+    Args:
+        folder: The run directory.
+        name: One of :data:`COLUMNS`.
+
+    Returns:
+        The table; None where there is none, or where it has no rows.
+
+    Raises:
+        UserError: A column is missing.
+    """
+    path = folder / name
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path)
+    missing = [column for column in COLUMNS[name] if column not in table.columns]
+    if missing:
+        raise UserError(f"{path} has no column {missing[0]!r}: delete it, and start the step that writes it again.")
+    return table if len(table) else None
+
+
+def measures_data(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Measures in the order of :data:`MEASURES`, with ``[value, ci_low, ci_high, films]`` by method."""
+    if table is None:
+        return []
+    order = [name for name in MEASURES if name in set(table["measure"])]
+    order += [name for name in table["measure"].unique() if name not in MEASURES]
+    result = []
+    for name in order:
+        rows = table[table["measure"] == name]
+        title, note = MEASURES.get(name, (name.replace("_", " "), ""))
+        values = {str(row.method): _cell(row) for row in rows.itertuples()}
+        result.append({"name": name, "title": title, "note": note, "better": rows["better"].iloc[0], "values": values})
+    return result
+
+
+def sensitivities(table: pd.DataFrame) -> pd.DataFrame:
+    """Sensitivities, the best method on the mean first.
+
+    Args:
+        table: ``froc.csv``.
+
+    Returns:
+        Index method, one column for each number of false positives a film, in rising order.
+    """
+    wide = table.pivot(index="method", columns="false_positives_per_image", values="sensitivity")
+    return wide.loc[wide.mean(axis=1).sort_values(ascending=False, kind="stable").index]
+
+
+def fraction(rate: float) -> str:
+    """A number of false positives as the challenge writes it: 1/8, 1/4 and so on, or a plain number."""
+    return f"1/{1 / rate:g}" if 0 < rate < 1 and (1 / rate).is_integer() else f"{rate:g}"
+
+
+def froc_data(table: pd.DataFrame | None) -> dict[str, Any] | None:
+    """``rates`` with their ``labels``, and the sensitivities at each by method."""
+    if table is None:
+        return None
+    wide = sensitivities(table)
+    return {
+        "rates": [float(rate) for rate in wide.columns],
+        "labels": [fraction(float(rate)) for rate in wide.columns],
+        "values": {str(method): [_number(value) for value in row] for method, row in wide.iterrows()},
+    }
+
+
+def consistency_data(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """One table for each check and measure: ``variants``, and for each method one cell a variant or None."""
+    if table is None:
+        return []
+    order = [name for name in CHECKS if name in set(table["check"])]
+    order += [name for name in table["check"].unique() if name not in CHECKS]
+    result = []
+    for check in order:
+        title, note = CHECKS.get(check, (str(check), ""))
+        for measure, rows in table[table["check"] == check].groupby("measure", sort=False):
+            variants = [str(variant) for variant in rows["variant"].unique()]
+            cells = {(str(row.method), str(row.variant)): _cell(row) for row in rows.itertuples()}
+            methods = [str(method) for method in rows["method"].unique()]
+            words, factor, digits = SHOWN.get(str(measure), (str(measure).replace("_", " "), 1, 3))
+            result.append(
+                {
+                    "title": title,
+                    "note": note,
+                    "measure": words,
+                    "factor": factor,
+                    "digits": digits,
+                    "variants": variants,
+                    "values": {method: [cells.get((method, variant)) for variant in variants] for method in methods},
+                }
+            )
+    return result
+
+
+def _cell(row: Any) -> list[float | None]:
+    return [*(_number(getattr(row, name)) for name in ("value", "ci_low", "ci_high")), _number(row.films)]
+
+
+def _number(value: Any) -> float | None:
+    """A number as JSON knows it, of five digits."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")

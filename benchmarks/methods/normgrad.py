@@ -1,0 +1,149 @@
+"""NormGrad in all variants: extracts, aggregates, one layer or several and how they are combined.
+
+Names are ``normgrad_EXTRACT_SCOPE`` and, for what differs from the paper, a suffix: the aggregate if it is not the
+norm, the combination if it is not the plain product, ``suggested`` for other layers, ``meta`` for meta-saliency, and
+the kinds of :mod:`benchmarks.methods.noise`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torchvision.models import SwinTransformer, VisionTransformer
+
+from benchmarks.errors import UserError
+from benchmarks.methods.context import Context
+from benchmarks.methods.method import ALL, FAST, PAPER, Explain, Method
+from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad
+
+EXTRACTS = ("scaling", "conv1x1", "conv3x3", "bias", "depthwise_conv3x3")
+AGGREGATES = ("norm", "positive_norm", "sum", "max")
+COMBINATIONS = {
+    "uniform": ("product", "uniform"),  # the root of the plain product: its maximum is in the same place
+    "linear": ("product", "linear"),
+    "probe": ("product", "probe"),
+    "added": ("sum", "uniform"),  # not "sum", which is an aggregate
+    "added_linear": ("sum", "linear"),
+    "added_probe": ("sum", "probe"),
+}
+"""What else than the paper's plain product: combination and weights of the layers by the suffix of the name."""
+
+LEARNING_RATE = 1e-3
+"""Step of meta-saliency; the paper tries 1e-4 to 2.5e-3."""
+
+
+def _single(extract: str, aggregate: str, context: Context) -> Explain:
+    method = NormGrad(context.network, context.layers.single, extract=extract, aggregate=aggregate)
+    return lambda images, targets: method.attribute(images, targets)
+
+
+def _own_weights(aggregate: str, context: Context) -> Explain:
+    """The last convolution of the block that the other entries look at, since a block has no weight of its own."""
+    name = last_convolution(context.layer, context.layers.single)
+    method = NormGrad(context.network, name, extract="layer", aggregate=aggregate)
+    return lambda images, targets: method.attribute(images, targets)
+
+
+def last_convolution(block: nn.Module, name: str) -> str:
+    """Name of a block's last convolution, shortcuts aside.
+
+    Raises:
+        UserError: There is none.
+    """
+    names = [
+        f"{name}.{inner}" if inner else name
+        for inner, module in block.named_modules()
+        if isinstance(module, nn.Conv2d) and "downsample" not in inner
+    ]
+    if not names:
+        raise UserError(f"the block {name} has no convolution whose weights could be looked at")
+    return names[-1]
+
+
+def combined(
+    context: Context, extract: str, aggregate: str = "norm", combine: str = "product", weighting: str = "ones"
+) -> CombinedNormGrad:
+    """NormGrad of the paper's layers; ``"ones"`` for weights is the plain product of min-max maps, as in the paper."""
+    layers = list(context.layers.combined)
+    weights: Any = {"ones": [1.0] * len(layers)}.get(weighting, weighting)
+    if weighting == "probe":
+        weights = context.probe_weights
+    return CombinedNormGrad(
+        context.network, layers, extract=extract, aggregate=aggregate, combine=combine, weights=weights
+    )
+
+
+def _combined(extract: str, aggregate: str, combine: str, weighting: str, context: Context) -> Explain:
+    method = combined(context, extract, aggregate, combine, weighting)
+    return lambda images, targets: method.attribute(images, targets)
+
+
+def _suggested(extract: str, context: Context) -> Explain:
+    tokens = isinstance(context.network, (VisionTransformer, SwinTransformer))
+    layers = context.suggested_layers
+    method = CombinedNormGrad(
+        context.network, layers, extract=extract, weights=[1.0] * len(layers), channel_dim=-1 if tokens else None
+    )
+    return lambda images, targets: method.attribute(images, targets)
+
+
+def _meta(extract: str, scope: str, context: Context) -> Explain:
+    inner = (
+        NormGrad(context.network, context.layers.single, extract=extract)
+        if scope == "single"
+        else combined(context, extract)
+    )
+    method = MetaSaliency(inner, lr=LEARNING_RATE)
+    return lambda images, targets: method.attribute(images, targets)
+
+
+def _sets(extract: str, aggregate: str) -> frozenset[str]:
+    if aggregate == "norm":
+        return PAPER if extract in ("scaling", "conv1x1", "conv3x3") else FAST
+    return FAST if extract == "conv1x1" and aggregate == "positive_norm" else ALL
+
+
+def _entry(parts: tuple[str, ...], build: Any, sets: frozenset[str], source: str) -> Method:
+    name = "_".join(("normgrad", *parts))
+    title = f"NormGrad {parts[0]}\n{' '.join(parts[1:]).replace('_', ' ')}"
+    return Method(name, title, build, "normgrad", sets=sets, source=f"normgrad_attr.{source}")
+
+
+def _suffix(aggregate: str) -> tuple[str, ...]:
+    return () if aggregate == "norm" else (aggregate,)
+
+
+METHODS = (
+    *(
+        _entry((extract, scope, *_suffix(aggregate)), build, _sets(extract, aggregate), source)
+        for extract in EXTRACTS
+        for aggregate in AGGREGATES
+        for scope, build, source in (
+            ("single", partial(_single, extract, aggregate), "NormGrad"),
+            ("combined", partial(_combined, extract, aggregate, "product", "ones"), "CombinedNormGrad"),
+        )
+    ),
+    *(
+        _entry((extract, "combined", suffix), partial(_combined, extract, "norm", *how), ALL, "CombinedNormGrad")
+        for extract in EXTRACTS
+        for suffix, how in COMBINATIONS.items()
+    ),
+    *(
+        _entry(("layer", "single", *_suffix(aggregate)), partial(_own_weights, aggregate),
+               FAST if aggregate == "norm" else ALL, "NormGrad")
+        for aggregate in AGGREGATES
+    ),
+    *(
+        _entry((extract, "combined", "suggested"), partial(_suggested, extract),
+               FAST if extract == "conv1x1" else ALL, "CombinedNormGrad")
+        for extract in EXTRACTS
+    ),
+    *(
+        _entry((extract, scope, "meta"), partial(_meta, extract, scope),
+               FAST if extract == "conv1x1" else ALL, "MetaSaliency")
+        for extract in EXTRACTS
+        for scope in ("single", "combined")
+    ),
+)  # fmt: skip

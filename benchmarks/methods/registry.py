@@ -1,0 +1,58 @@
+"""All methods, and how to choose some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from benchmarks.errors import UserError
+from benchmarks.methods import (
+    baselines,
+    cam,
+    channel_scores,
+    gradients,
+    layers,
+    noise,
+    normgrad,
+    occlusion,
+    rise,
+    superpixels,
+)
+from benchmarks.methods.method import Method
+
+_FAMILIES = (baselines, layers, gradients, normgrad, noise, cam, channel_scores, occlusion, superpixels, rise)
+
+METHODS: dict[str, Method] = {method.name: method for family in _FAMILIES for method in family.METHODS}
+SETS = ("paper", "fast", "all")
+
+
+def near_names(name: str) -> list[str]:
+    """Up to three methods whose names resemble a misspelt one, the nearest first."""
+    return get_close_matches(name, METHODS, cutoff=0.4)
+
+
+def select_methods(wanted: str | Iterable[str]) -> list[Method]:
+    """Find methods by set or name, each once, in the order of the registry.
+
+    Args:
+        wanted: Names and sets, as a sequence or as one string separated by commas.
+
+    Raises:
+        UserError: A name is unknown, or there is none.
+    """
+    names = [name.strip() for name in (wanted.split(",") if isinstance(wanted, str) else wanted)]
+    chosen: set[str] = set()
+    for name in filter(None, names):
+        if name in SETS:
+            chosen.update(method.name for method in METHODS.values() if name in method.sets)
+        elif name in METHODS:
+            chosen.add(name)
+        else:
+            near = near_names(name)
+            raise UserError(
+                f"--methods: there is no method {name!r}; near it are {', '.join(near) or 'none'}, the sets are "
+                f"{', '.join(SETS)}, and the page docs/methods.md tells how all are called"
+            )
+    if not chosen:
+        raise UserError(f"--methods is empty: name a set ({', '.join(SETS)}) or methods such as grad_cam")
+    return [method for method in METHODS.values() if method.name in chosen]

@@ -1,0 +1,445 @@
+"""A graph that begins at the first layer gives what one recorded from the beginning gives, whatever the network."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from captum.attr import LayerGradientXActivation
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+from models import KINDS, Net, build, images, plain, untouched
+from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
+
+from normgrad_attr import NormGrad
+from normgrad_attr.capture import capture
+
+
+class Pair(nn.Conv2d):
+    """Two outputs, the second of which depends on the first."""
+
+    def forward(self, x: Tensor) -> Any:
+        y = super().forward(x)
+        return y, y.tanh()
+
+
+class Keeps(nn.Conv2d):
+    """Keeps what it returns, for others to use."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.own = super().forward(x)
+        return self.own
+
+
+class LastOf(nn.Module):
+    """Hands one of a list of tensors on."""
+
+    def forward(self, xs: list[Tensor]) -> Tensor:
+        return xs[-1]
+
+
+class Overwrites(nn.Module):
+    """Works in place and does not say so."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(0.5)
+
+
+MODULES = {
+    "conv": lambda c: nn.Conv2d(c, 2, 1),
+    "tanh": lambda c: nn.Tanh(),
+    "identity": lambda c: nn.Identity(),
+    "dropout_": lambda c: nn.Dropout(inplace=True),
+    "relu_": lambda c: nn.ReLU(inplace=True),
+    "relu_ ignored": lambda c: nn.ReLU(inplace=True),
+    "block": lambda c: nn.Sequential(nn.Conv2d(c, 2, 1), nn.ReLU(inplace=True)),
+    "pair": lambda c: Pair(c, 2, 1),
+    "keeps": lambda c: Keeps(c, 2, 1),
+    "last of": lambda c: LastOf(),
+    "overwrites": lambda c: Overwrites(),
+}
+FUNCTIONS = ["add", "mul", "cat", "half", "detach", "add_", "kept"]
+MODES = {"": contextlib.nullcontext, "no_grad": torch.no_grad, "enable_grad": torch.enable_grad}
+Step = tuple[str, int, int, str]
+
+
+class Drawn(nn.Module):
+    """Steps on a growing list of tensors (N, C, 2, 2), all of which the two outputs depend on."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        super().__init__()
+        self.steps = steps
+        self.parts = nn.ModuleDict()
+        with torch.no_grad():
+            self(torch.zeros(1, 2, 2, 2, dtype=torch.float64))  # makes the parts, which fit their inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        tensors = [x * 1]
+        for i, (kind, a, b, mode) in enumerate(self.steps):
+            s, t = tensors[a % len(tensors)], tensors[b % len(tensors)]
+            with MODES[mode]():
+                tensors += self.step(str(i), kind, s, t)
+        means = torch.stack([t.sin().mean((1, 2, 3)) for t in tensors], 1)
+        weights = torch.arange(1, 2 * len(tensors) + 1, dtype=x.dtype).cos().view(-1, 2)
+        return means @ weights
+
+    def step(self, name: str, kind: str, s: Tensor, t: Tensor) -> list[Tensor]:
+        if kind in MODULES:
+            if name not in self.parts:
+                self.parts[name] = MODULES[kind](s.shape[1]).double()
+            out = self.parts[name]([t, s] if kind == "last of" else s)
+            return [] if kind == "relu_ ignored" else list(out) if kind == "pair" else [out]
+        if kind == "kept":
+            return [m.own for m in self.parts.values() if isinstance(m, Keeps)][-1:]
+        if kind in ("add", "mul", "add_") and t.shape[1] not in (1, s.shape[1]):
+            return []
+        if kind == "add_":
+            if s.untyped_storage().data_ptr() != t.untyped_storage().data_ptr():
+                s += t
+            return []
+        return [
+            {
+                "add": lambda: s + t,
+                "mul": lambda: s * t,
+                "cat": lambda: torch.cat([s, t], 1),
+                "half": lambda: s[:, :1],
+                "detach": lambda: s.detach(),
+            }[kind]()
+        ]
+
+
+@contextlib.contextmanager
+def naive_hooks(layers: Sequence[nn.Module], kept: dict[nn.Module, list[Any]]) -> Iterator[None]:
+    """Keep each output as it is when its layer is left, and pass a copy on, but for what a layer did in place."""
+
+    def hook(layer: nn.Module, _: Any, output: Any) -> Any:
+        tensors = output if isinstance(output, tuple) else (output,)
+        for t in tensors:
+            if torch.is_grad_enabled() and not t.requires_grad:  # a constant, or cut from the graph
+                t.requires_grad_()
+        kept[layer] = [(t.detach().clone(), get_gradient_edge(t) if t.requires_grad else None) for t in tensors]
+        if isinstance(layer, nn.ReLU):
+            return output
+        return tuple(t.clone() for t in tensors) if isinstance(output, tuple) else output.clone()
+
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            stack.callback(layer.register_forward_hook(hook).remove)
+        yield
+
+
+def recorded_from_the_beginning(
+    net: nn.Module, layers: Sequence[nn.Module], x: Tensor, target: int
+) -> list[list[tuple[Tensor, Tensor]]]:
+    kept: dict[nn.Module, list[Any]] = {}
+    with torch.enable_grad(), naive_hooks(layers, kept):
+        score = net(x.detach().clone().requires_grad_())[:, target].sum()
+    edges = [edge for layer in layers for _, edge in kept[layer] if edge is not None]
+    gradients = iter(torch.autograd.grad(score, edges, allow_unused=True) if edges and score.requires_grad else ())
+    found = []
+    for layer in layers:
+        pairs = [(value, next(gradients, None) if edge is not None else None) for value, edge in kept[layer]]
+        found.append([(value, torch.zeros_like(value) if g is None else g) for value, g in pairs])
+    return found
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([*MODULES, *FUNCTIONS, "conv", "conv", "keeps", "kept", "add", "cat", "half", "half"]),
+        st.integers(0, 11),
+        st.integers(0, 11),
+        st.sampled_from(["", "", "", "", "no_grad", "enable_grad"]),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.filter_too_much])
+@given(st.data())
+def test_networks_drawn_at_random(data: st.DataObject) -> None:
+    try:
+        net = Drawn(data.draw(steps)).eval()
+    except RuntimeError:  # such as an in-place operation on a view from no_grad
+        reject()
+    parts = [m for m in net.parts.modules() if not isinstance(m, nn.ModuleDict)]
+    if not parts:
+        reject()
+    layers = data.draw(st.lists(st.sampled_from(parts), min_size=1, max_size=3, unique=True))
+    net.requires_grad_(data.draw(st.booleans()))
+    x = torch.randn(2, 2, 2, 2, dtype=torch.float64).requires_grad_(data.draw(st.booleans()))
+    try:
+        expected = recorded_from_the_beginning(net, layers, x, 1)
+    except (RuntimeError, AssertionError):  # overwritten what its backward needs: nor could the network be trained
+        reject()
+    with torch.set_grad_enabled(data.draw(st.booleans())):
+        found = capture(net, layers, x, 1, grad_kwargs={"materialize_grads": True})
+    for (captured,), pairs in zip(found, expected, strict=True):
+        for a, g, (value, gradient) in zip(captured.activations, captured.gradients, pairs, strict=True):
+            torch.testing.assert_close(a, value, rtol=0, atol=0)
+            torch.testing.assert_close(g, gradient, rtol=1e-12, atol=1e-14)
+
+
+def forwards(net: nn.Module) -> list[None]:
+    calls: list[None] = []
+    net.register_forward_pre_hook(lambda *_: calls.append(None))
+    return calls
+
+
+class Skip(nn.Module):
+    """A decoder that takes the encoder's features from where a hook or the layer itself left them."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.layer, self.behind = nn.Conv2d(3, 4, 1), layer, nn.Conv2d(4, 4, 3, padding=1)
+        self.features: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(self.stem(x))
+        skipped = self.features.pop() if self.features else self.layer.own
+        return (self.behind(y).tanh() * skipped).mean((2, 3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("by", ["layer", "hook"])
+def test_an_output_that_takes_a_second_way(kind: str, by: str, frozen: bool) -> None:
+    net, x = Skip(Keeps(4, 4, 1)).eval().requires_grad_(not frozen), images()
+    if by == "hook":
+        net.layer.register_forward_hook(lambda m, a, out: net.features.append(out))
+    y = net.layer(net.stem(x)).detach().requires_grad_()
+    net.features.clear()
+    (g,) = torch.autograd.grad((net.behind(y).tanh() * y).mean((2, 3))[:, 1].sum(), y)
+    expected = y.detach().norm(dim=1, keepdim=True) * g.norm(dim=1, keepdim=True)
+    calls = forwards(net)
+    with untouched(net, x):
+        found = build(kind, net, "layer").attribute(x, 1)
+        assert not net.layer.own.requires_grad
+        del net.layer.own
+        net.layer.own = None
+    assert len(calls) == 1
+    if kind == "single":
+        torch.testing.assert_close(found, expected)
+    else:
+        from normgrad_attr.functional import combine_maps
+
+        torch.testing.assert_close(found, combine_maps([expected], (12, 12)))
+
+
+class Position(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Parameter(torch.randn(1, 3, 12, 12))
+
+    def forward(self) -> Tensor:
+        return self.map
+
+
+class Positioned(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.position, self.net = Position(), Net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x + self.position())
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_layer_that_returns_its_own_weight(frozen: bool) -> None:
+    net, x = Positioned().eval().requires_grad_(not frozen), images()
+    shifted = (x + net.position.map).detach().requires_grad_()
+    (g,) = torch.autograd.grad(net.net(shifted)[:, 0].sum(), shifted)
+    expected = net.position.map.detach().norm(dim=1, keepdim=True) * g.sum(0, keepdim=True).norm(dim=1, keepdim=True)
+    with untouched(net, x):
+        torch.testing.assert_close(NormGrad(net, "position").attribute(x, 0), expected)
+
+
+@pytest.mark.parametrize("name", ["relu_ ignored", "dropout_", "last of", "identity"])
+def test_tensors_that_are_used_elsewhere_too(name: str) -> None:
+    first = MODULES[name](4)
+
+    class Elsewhere(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.layer, self.side = nn.Conv2d(3, 4, 1), first, nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            before = self.side(x)
+            out = self.layer([x, x] if name == "last of" else x)
+            return (before * x * out).mean((2, 3))
+
+    net, x = Elsewhere().eval().requires_grad_(False), images()
+    h = net.stem(x)
+    y = (h.relu() if name == "relu_ ignored" else h).requires_grad_()
+    before = net.side(h) if name == "relu_ ignored" else net.side(y)  # of another value, or of the very tensor
+    (g,) = torch.autograd.grad((before * y * y).mean((2, 3))[:, 2].sum(), y)
+    with untouched(net, x):
+        found = NormGrad(net, "layer").attribute(x, 2)
+    torch.testing.assert_close(found, y.detach().norm(dim=1, keepdim=True) * g.norm(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_outputs_of_one_layer_that_depend_on_each_other(before: bool) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.pair = nn.Conv2d(3, 4, 1), Pair(4, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y, z = self.pair(self.stem(x))
+            return (y.square() * z).mean((2, 3))
+
+    net, x = Model().eval(), images()
+    theirs = LayerGradientXActivation(net, net.pair).attribute(x, 1)
+    layers = [net.stem, net.pair] if before else [net.pair]
+    with untouched(net, x):
+        ours = NormGrad(net, layers, extract="scaling", aggregate="sum").attribute(x, 1)[-1]
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b.sum(1, keepdim=True).detach())
+    recorded = NormGrad(net, layers, extract="scaling", aggregate="sum").attribute(
+        x, 1, grad_kwargs={"create_graph": True}
+    )
+    torch.testing.assert_close(ours, tuple(m.detach() for m in recorded[-1]))
+
+
+def test_views_taken_before_the_graph_begins_and_overwritten_behind() -> None:
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.layer, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(2, 2, 1), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            a, b = x.chunk(2, 1) if self.training else (x[:, :2], x[:, 2:])
+            a += self.layer(b).tanh()
+            return self.head(x.square().mean((2, 3)))
+
+    net, x = Halves().eval(), images()
+    h = net.stem(x).detach()
+    y = net.layer(h[:, 2:]).detach().requires_grad_()
+    out = torch.cat([h[:, :2] + y.tanh(), h[:, 2:]], 1)
+    (g,) = torch.autograd.grad(net.head(out.square().mean((2, 3)))[:, 1].sum(), y)
+    with untouched(net, x):
+        found = NormGrad(net, "layer").attribute(x, 1)
+    torch.testing.assert_close(found, y.detach().norm(dim=1, keepdim=True) * g.norm(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("layer", ["layers.0", "layers.0.linear1", "layers.1.norm2", "layers.1.dropout1"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:enable_nested_tensor is True")
+def test_torchs_own_transformer_whose_fast_path_calls_no_layers(layer: str, frozen: bool, masked: bool) -> None:
+    block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    encoder, head = nn.TransformerEncoder(block, 2).eval().requires_grad_(not frozen), nn.Linear(8, 3)
+    x = torch.randn(2, 5, 8)
+    mask = torch.tensor([[False] * 5, [False] * 3 + [True] * 2]) if masked else None
+
+    def forward(tokens: Tensor) -> Tensor:
+        return head(encoder(tokens, src_key_padding_mask=mask)[:, :3].mean(1))
+
+    module = encoder.get_submodule(layer)
+    kept: dict[nn.Module, list[Any]] = {}
+    with naive_hooks([module], kept):
+        score = forward(x.clone().requires_grad_())[:, 1].sum()
+    ((value, edge),) = kept[module]
+    (g,) = torch.autograd.grad(score, [edge])
+    expected = value.norm(dim=-1) * g.norm(dim=-1)
+    with untouched(encoder, x):
+        found = NormGrad(forward, module, channel_dim=-1).attribute(x, 1)
+    torch.testing.assert_close(found[:, 0], expected)
+
+
+def test_a_value_that_the_layer_works_out_and_keeps_is_seen_with_the_whole_graph_only() -> None:
+    """The known limit: nothing tells of it without recording the layer itself."""
+
+    class Gated(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            self.own = y.sigmoid()
+            return y
+
+    net, x = Skip(Gated(4, 4, 1)).eval(), images()
+    found = NormGrad(net, "layer").attribute(x, 1)
+    whole = NormGrad(net, "layer").attribute(x, 1, grad_kwargs={"create_graph": True})
+    expected = plain("single", lambda: net(x)[:, 1], [net.layer], (12, 12))
+    torch.testing.assert_close(whole.detach(), expected)
+    assert not torch.allclose(found, expected)
+
+
+# Threads
+
+
+def test_what_another_thread_does_with_the_model_meanwhile_is_not_recorded() -> None:
+    net, x, other = Net().eval(), images(), images(3)
+    expected = NormGrad(net, ["conv1", "block"]).attribute(x, 1)
+    with torch.no_grad():
+        truth = net(other)
+    seen: list[tuple[Tensor, bool]] = []
+
+    def infer() -> None:
+        with torch.no_grad():
+            seen.append((net(other), torch.is_grad_enabled()))
+
+    def meanwhile(*_: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            thread = threading.Thread(target=infer)
+            thread.start()
+            thread.join()
+
+    for layer in (net.conv1, net.bn):  # before the first layer was left, and behind it
+        layer.register_forward_pre_hook(meanwhile)
+    with untouched(net, x):
+        found = NormGrad(net, ["conv1", "block"]).attribute(x, 1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert len(seen) == 2
+    for output, recording in seen:
+        assert not recording
+        assert not output.requires_grad
+        torch.testing.assert_close(output, truth, rtol=0, atol=0)
+
+
+def test_several_threads_may_attribute_with_one_model() -> None:
+    net = Net().eval()
+    batches = [images() for _ in range(24)]
+    method = NormGrad(net, ["conv1", "block"])
+    expected = [method.attribute(x, 1) for x in batches]
+    with untouched(net), ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda x: method.attribute(x, 1), batches))
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_layer_that_runs_in_a_thread_of_the_models_own() -> None:
+    net, x = Net().eval(), images()
+
+    def threaded(t: Tensor) -> Tensor:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(net, t).result()
+
+    with pytest.raises(AssertionError, match=r"Layer Conv2d ran in another thread.*pass device_ids"):
+        NormGrad(threaded, net.conv1).attribute(x, 1)
+
+
+# Memory
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("options", [{}, {"attribute_to_layer_input": True}, {"grad_kwargs": {"create_graph": True}}])
+def test_no_reference_cycles(kind: str, options: dict[str, Any]) -> None:
+    net, x = Net().eval(), images()
+    method = build(kind, net, "conv1", "block")
+    method.attribute(x, 1, **options)
+    gc.collect()
+    gc.disable()
+    try:
+        method.attribute(x, 1, **options)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
