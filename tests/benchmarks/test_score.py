@@ -168,7 +168,7 @@ def units(config):
 def test_a_run_killed_by_sigkill_goes_on_and_ends_with_the_same_rows(tmp_path, finished):
     config = make_run(tmp_path, methods=SOME)
     with run_cli(config) as process:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while units(config) < 2 and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
@@ -180,7 +180,7 @@ def test_a_run_killed_by_sigkill_goes_on_and_ends_with_the_same_rows(tmp_path, f
 def test_two_processes_give_the_rows_of_one(tmp_path, finished):
     config = make_run(tmp_path, methods=SOME)
     with run_cli(config, "--devices", "2", "--accelerator", "cpu") as process:
-        output = process.communicate(timeout=300)[0]
+        output = process.communicate(timeout=600)[0]
     assert process.returncode == 0, output
     assert_same_scores(read(config), read(finished))
     assert not list(config.out.glob("scores.rank*"))
