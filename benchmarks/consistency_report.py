@@ -97,9 +97,9 @@ def _table(rows: pd.DataFrame, keys: Sequence[tuple[str, str]], *, intervals: bo
     by_key = rows.set_index(["method", "variant", "measure"])
     result = [["method", *(f"{variant}: {MEASURES[measure]}" for variant, measure in keys)]]
     for method in dict.fromkeys(rows["method"]):
+        places = [(method, variant, measure) for variant, measure in keys]
         texts = [
-            _text(by_key.loc[(method, *key)], key[1], intervals=intervals) if (method, *key) in by_key.index else ""
-            for key in keys
+            _text(by_key.loc[place], place[2], intervals=intervals) if place in by_key.index else "" for place in places
         ]
         result.append([method, *texts])
     return result
