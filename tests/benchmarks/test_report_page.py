@@ -26,6 +26,7 @@ from benchmarks.html_report import page as html_page
 from benchmarks.report import report
 from benchmarks.run_directory import open_run
 from benchmarks.score import score
+from benchmarks.statistics import explaining
 
 SOME = ("center", "random", "grad_cam", "guided_backprop", "normgrad_conv1x1_combined", "normgrad_scaling_single")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -367,7 +368,7 @@ def test_gallery_lists_methods_with_maps_and_others_when_asked(many: Any) -> Non
 
 
 def test_gallery_by_arrow_keys(page: Any, run: Config) -> None:
-    scores = pd.read_parquet(run.out / "scores.parquet").set_index(["image", "method", "protocol"])
+    scores = explaining(pd.read_parquet(run.out / "scores.parquet")).set_index(["image", "method", "protocol"])
     page.find_element(By.ID, "gallery").send_keys("")
     page.execute_script("document.getElementById('gallery').focus()")
     seen = set()
