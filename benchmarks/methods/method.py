@@ -66,8 +66,13 @@ class Method:
     def prepare(self, context: Context) -> Explain:
         """Build the method and put its reduction behind it.
 
-        The returned function never changes its arguments, returns detached maps ``(N, 1, h, w)``, and hides warnings
-        that are expected here, such as that Captum sets hooks.
+        Args:
+            context: Of the network.
+
+        Returns:
+            A function from images float ``(N, 3, S, S)`` and classes long ``(N,)`` to detached maps ``(N, 1, h, w)``,
+            float. It never changes its arguments, and hides warnings that are expected here, such as that Captum sets
+            hooks.
         """
         with _expected_warnings_hidden():
             attribute = self.build(context)
@@ -89,10 +94,23 @@ def _expected_warnings_hidden() -> Iterator[None]:
 
 
 def reduce_channels(attribution: Tensor, reduction: str) -> Tensor:
-    """Reduce an attribution ``(N, C, h, w)`` to one detached map an image, ``(N, 1, h, w)``.
+    """Reduce an attribution to one map an image, the sum over its channels.
+
+    Args:
+        attribution: ``(N, C, h, w)``, any float dtype.
+        reduction: ``"signed"``, ``"absolute"`` or ``"positive"``: what is summed.
+
+    Returns:
+        ``(N, 1, h, w)``, same dtype, detached.
 
     Raises:
         ValueError: There is no such reduction.
+
+    Example:
+        >>> import torch
+        >>> attribution = torch.tensor([1.0, -3.0]).view(1, 2, 1, 1)
+        >>> [reduce_channels(attribution, r).item() for r in ("signed", "absolute", "positive")]
+        [-2.0, 4.0, 1.0]
     """
     attribution = attribution.detach()
     if reduction == "absolute":
