@@ -22,6 +22,8 @@ COLOURS = {
     "baseline": "#737a86",
 }
 OTHER = "#a8327d"
+MOST = 50
+"""Most methods in a figure, the best ones; the tables hold all."""
 CURVES = 8
 DASHES = ("-", "--", ":", "-.")
 CAPTION = f"protocol {PROTOCOL}, hit within {TOLERANCE} px"
@@ -35,8 +37,10 @@ def draw_ranking(rows: pd.DataFrame, chance: dict[str, float], stem: Path) -> No
         chance: Chance level by tolerance, as in ``summary.json``.
         stem: Path of the figure without its suffix.
     """
-    rows = _main(rows).sort_values("accuracy", kind="stable")
-    figure = Figure(figsize=(7, 1.1 + 0.28 * len(rows)), layout="constrained")
+    count = rows["method"].nunique()
+    rows = _best(_main(rows))[::-1]
+    titles = [_title(str(name)) for name in rows["method"]]
+    figure = Figure(figsize=(4.2 + 0.09 * max(map(len, titles)), 1.1 + 0.28 * len(rows)), layout="constrained")
     axis = figure.subplots()
     for y, row in enumerate(rows.itertuples()):
         colour = _colour(str(row.method))
@@ -44,11 +48,12 @@ def draw_ranking(rows: pd.DataFrame, chance: dict[str, float], stem: Path) -> No
         face = "white" if row.differs else colour
         axis.plot(100 * row.accuracy, y, "o", color=colour, markerfacecolor=face, markersize=6.5, mew=1.6)
     axis.axvline(100 * chance[str(TOLERANCE)], color="#737a86", ls="--", lw=1, zorder=0)
+    note = f"; the {MOST} best of {count}" if count > MOST else ""
     figure.supxlabel(
-        f"accuracy, % ({CAPTION})\ndashed: chance; filled: no real difference from the best is shown", fontsize=9
+        f"accuracy, % ({CAPTION})\ndashed: chance; filled: no real difference from the best is shown{note}", fontsize=9
     )
     axis.set(xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4))
-    axis.set_yticks(range(len(rows)), [_title(str(name)) for name in rows["method"]])
+    axis.set_yticks(range(len(rows)), titles)
     axis.grid(axis="x", color="#d9dce2", lw=0.6)
     _save(figure, stem)
 
@@ -57,7 +62,7 @@ def draw_cost(rows: pd.DataFrame, stem: Path) -> None:
     """Seconds a film against accuracy, the methods numbered by accuracy; those without a network pass are left out."""
     rows = _main(rows)
     rows = rows[[METHODS[name].cost != "none" for name in rows["method"]]]
-    rows = rows.sort_values("accuracy", ascending=False, kind="stable")
+    rows = _best(rows)
     figure = Figure(figsize=(9, max(4.5, 0.8 + 0.18 * len(rows))), layout="constrained")
     axis = figure.subplots()
     for number, row in enumerate(rows.itertuples(), start=1):
@@ -90,7 +95,7 @@ def draw_breakdowns(table: pd.DataFrame, folder: Path) -> None:
 def _draw_groups(table: pd.DataFrame, stem: Path) -> None:
     heads = table.drop_duplicates("group")
     wide = table.pivot(index="method", columns="group", values="accuracy")[list(heads["group"])]
-    wide = wide.loc[wide.mean(axis=1).sort_values(ascending=False, kind="stable").index]
+    wide = wide.loc[wide.mean(axis=1).sort_values(ascending=False, kind="stable").index[:MOST]]
     values = np.vstack([wide.to_numpy(), heads["chance"].to_numpy()])
     titles = [*map(_title, map(str, wide.index)), "(chance)"]
     wide_enough = 0.075 * max(map(len, titles)) + 0.72 * len(heads) + 0.4
@@ -134,6 +139,10 @@ def draw_froc(table: pd.DataFrame, stem: Path) -> None:
 
 def _main(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["protocol"] == PROTOCOL) & (rows["tolerance"] == TOLERANCE)]
+
+
+def _best(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.sort_values("accuracy", ascending=False, kind="stable")[:MOST]
 
 
 def _colour(method: str) -> str:

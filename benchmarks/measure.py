@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks import measure_batch
 from benchmarks.config import Config
 from benchmarks.faithfulness import BLUR, STEPS
 from benchmarks.film_batch import Job
-from benchmarks.measure_batch import MeasureBatch, MeasureStore
+from benchmarks.measure_batch import FORMAT, LEAST_PEAK, MOST_PEAKS, MeasureBatch, MeasureStore
 from benchmarks.measure_table import BETTER, froc_tables, mean_table, overlap_values
 from benchmarks.methods import METHODS, Method
 from benchmarks.score import open_job, open_store, write_parquet
@@ -72,9 +71,14 @@ def measure_units(job: Job, pending: dict[int, list[Method]], store: MeasureStor
     )  # fmt: skip
 
 
+def measure_digest(job: Job) -> str:
+    """Digest of everything that the measures depend on."""
+    what = (FORMAT, STEPS, BLUR, MOST_PEAKS, LEAST_PEAK, job.digest())
+    return hashlib.sha256(repr(what).encode()).hexdigest()
+
+
 def _open_file(path: Path, job: Job) -> MeasureStore:
-    what = (measure_batch.FORMAT, STEPS, BLUR, measure_batch.MOST_PEAKS, measure_batch.LEAST_PEAK, job.digest())
-    return MeasureStore(path, hashlib.sha256(repr(what).encode()).hexdigest())
+    return MeasureStore(path, measure_digest(job))
 
 
 def _finish(config: Config, job: Job, store: MeasureStore) -> None:

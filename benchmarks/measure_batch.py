@@ -81,7 +81,7 @@ class MeasureBatch(FilmBatch):
         values: Values = []
         if self.annotated:
             # With two classes the most and the least likely one are these two, in one order or the other.
-            correlations = spearman(objects[self.annotated].float(), clean.float())
+            correlations = spearman(objects[self.annotated], clean)
             for row, i in enumerate(self.annotated):
                 predicted = objects[i] if int(self.targets[i]) == OBJECT else clean[row]
                 insertion, deletion = self._areas(i, predicted)
@@ -106,14 +106,11 @@ class MeasureBatch(FilmBatch):
 
     def _probabilities(self, images: Tensor) -> Tensor:
         """Class probabilities of many films, in batches that the network is known to cope with."""
-
-        def network(images: Tensor, _: Tensor) -> Tensor:
-            with torch.no_grad():
-                return torch.as_tensor(self.job.network(images).softmax(dim=1))
-
-        unused = torch.zeros(len(images))
-        parts = zip(images.split(self.job.batch_size), unused.split(self.job.batch_size), strict=True)
-        return torch.cat([explain_within_memory(network, *part) for part in parts])
+        size = self.job.batch_size
+        parts = [images[first : first + size] for first in range(0, len(images), size)]
+        with torch.no_grad():
+            outputs = [explain_within_memory(lambda part, _: self.job.network(part), part, part) for part in parts]
+        return torch.cat(outputs).softmax(dim=1)
 
     def _peaks(self, method: Method, maps: Tensor) -> Peaks:
         rows: Peaks = []

@@ -69,7 +69,8 @@ def _unit(saliency: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     saliency = np.asarray(saliency, dtype=np.float64)
     if not np.isfinite(saliency).all() or np.ptp(saliency) <= 1e-12 * np.abs(saliency).max():
         return np.zeros_like(saliency)
-    return (saliency - saliency.min()) / np.ptp(saliency)
+    unit: npt.NDArray[np.float64] = (saliency - saliency.min()) / np.ptp(saliency)
+    return unit
 
 
 def _tops(unit: npt.NDArray[np.float64], most: int, least: float, distance: int | None) -> list[tuple[int, int]]:

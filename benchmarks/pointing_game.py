@@ -46,6 +46,10 @@ class Maxima:
             map that is not finite.
         finite: bool ``(N,)``, as in :class:`Stretched`.
         constant: bool ``(N,)``, as in :class:`Stretched`.
+
+    Example:
+        >>> find_maxima(torch.tensor([[[[0.0, 1.0], [0.0, 0.0]]]]), frame=2).points
+        array([[1, 0]])
     """
 
     points: np.ndarray
@@ -68,6 +72,14 @@ def choose_maxima(
 
     Returns:
         The points, and which maps were finite and constant.
+
+    Raises:
+        ValueError: Unknown protocol.
+
+    Example:
+        >>> two = stretch(torch.tensor([[[[0.0, 1.0], [1.0, 0.0]]]]), frame=2)
+        >>> choose_maxima(two, protocol="paper").points  # the first of two equal ones
+        array([[1, 0]])
     """
     _check_protocol(protocol)
     ids = range(len(stretched.planes)) if image_ids is None else image_ids
@@ -93,7 +105,28 @@ def find_maxima(
     image_ids: Sequence[int] | None = None,
     smooth: bool = False,
 ) -> Maxima:
-    """:func:`stretch`, then :func:`choose_maxima`; see there."""
+    """Stretch maps onto the frame and choose one maximum of each: :func:`stretch`, then :func:`choose_maxima`.
+
+    Args:
+        maps: ``(N, 1, h, w)``, any float dtype and size.
+        frame: side of the frame in pixels.
+        protocol: as in :func:`choose_maxima`.
+        seed: as in :func:`choose_maxima`.
+        image_ids: as in :func:`choose_maxima`.
+        smooth: smooth each map in the frame first.
+
+    Returns:
+        The points in pixels of the frame, and which maps were finite and constant.
+
+    Raises:
+        ValueError: Unknown protocol, or maps of another shape.
+
+    Example:
+        >>> saliency = torch.zeros(1, 1, 3, 3)
+        >>> saliency[0, 0, 1, 1] = 1.0
+        >>> find_maxima(saliency, frame=9).points
+        array([[4, 4]])
+    """
     return choose_maxima(stretch(maps, frame, smooth=smooth), protocol=protocol, seed=seed, image_ids=image_ids)
 
 
@@ -106,7 +139,13 @@ def distance_to_mask(x: int, y: int, mask: np.ndarray) -> float:
         mask: bool ``(height, width)``.
 
     Returns:
-        0.0 inside the mask, infinity when the mask is empty.
+        Pixels; 0.0 inside the mask, infinity when the mask is empty.
+
+    Example:
+        >>> mask = np.zeros((9, 9), dtype=bool)
+        >>> mask[3:6, 4:7] = True
+        >>> distance_to_mask(0, 0, mask)
+        5.0
     """
     rows, columns = np.nonzero(mask)
     if len(rows) == 0:
@@ -117,7 +156,16 @@ def distance_to_mask(x: int, y: int, mask: np.ndarray) -> float:
 def is_hit(distance: np.ndarray | float, tolerance: float) -> np.ndarray:
     """Say which distances are hits: strictly closer than the tolerance, or inside at tolerance 0.
 
-    A distance that is not a number (there was no point) is a miss.
+    Args:
+        distance: to the annotation in pixels of the frame, any shape; NaN (there was no point) is a miss.
+        tolerance: in pixels of the frame.
+
+    Returns:
+        bool, of the shape of ``distance``.
+
+    Example:
+        >>> is_hit(np.array([0.0, 14.9, 15.0, np.nan]), 15)
+        array([ True,  True, False, False])
     """
     distance = np.asarray(distance)
     return distance == 0 if tolerance == 0 else distance < tolerance
@@ -131,7 +179,13 @@ def chance_level(mask: np.ndarray, tolerances: Sequence[float] = TOLERANCES) -> 
         tolerances: in pixels of the frame.
 
     Returns:
-        One share for each tolerance.
+        One share in [0, 1] for each tolerance.
+
+    Example:
+        >>> mask = np.zeros((10, 10), dtype=bool)
+        >>> mask[0, :5] = True
+        >>> chance_level(mask, (0, 2))  # five pixels; and the row below, and one at the side of each
+        [0.05, 0.12]
     """
     rows, columns = np.nonzero(mask)
     if len(rows) == 0:
@@ -243,9 +297,11 @@ class PointingGame(Metric):
             self.non_finite += int(not maxima.finite[i])
 
     def compute(self) -> dict[str, Tensor]:
-        """Return ``accuracy_T`` and ``chance_T`` for each tolerance T, and the counts.
+        """Compute the results so far.
 
-        Accuracy and chance level are NaN when no image with an annotation was seen.
+        Returns:
+            ``accuracy_T`` and ``chance_T`` for each tolerance T, in [0, 1] and NaN when no image with an annotation
+            was seen; and the counts ``images``, ``constant``, ``non_finite`` and ``unannotated``. Scalars.
         """
         result = {}
         for i, tolerance in enumerate(self.tolerances):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch  # noqa: E402
 
 import normgrad_attr  # noqa: E402
 
-torch.set_num_threads(2)
+# More threads than free cores make a small network slower; OMP_NUM_THREADS has the last word.
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 project = "normgrad_attr"
 author = "The normgrad_attr developers"
@@ -24,6 +26,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     # In docs/extensions; each is described at its top.
     "mathtext_svg",
@@ -63,6 +66,9 @@ html_theme = "furo"
 html_title = f"normgrad_attr {release}"
 html_static_path = ["static"]
 html_css_files = ["normgrad.css"]
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 3

@@ -120,7 +120,7 @@ for row, i in enumerate(recognised):
     film = test_films[playing[i]] / 255
     shapes.show(axes[row, 0], film, title="film" if row == 0 else "")
     for column, name in enumerate(chosen[1:], start=1):
-        title = name.replace("conv1x1_", "\n").replace("_x_", " x ") if row == 0 else ""
+        title = METHODS[name].title if row == 0 else ""
         shapes.show(axes[row, column], film, maps[name][i], title=title)
     for axis in axes[row]:
         axis.contour(masks[i], levels=[0.5], colors="deepskyblue", linewidths=1, extent=(0, SIZE, 0, SIZE))

@@ -29,9 +29,9 @@ def cam(layer):
     return lambda x, t: LayerAttribution.interpolate(method.attribute(x, t, relu_attributions=True), size, "bilinear")
 
 
-def gradient(method):
+def gradient(method, **options):
     """A map of absolute values from an attribution with channels."""
-    return lambda x, t: method.attribute(x, target=t).abs().sum(1, keepdim=True)
+    return lambda x, t: method.attribute(x, target=t, **options).abs().sum(1, keepdim=True)
 
 
 def normgrad(layer):
@@ -43,7 +43,7 @@ combined = CombinedNormGrad(model, ["stage1", "stage2", "stage3", "stage4"])
 methods = {
     "Input x\nGradient": gradient(InputXGradient(model)),
     "Guided\nBackprop.": gradient(GuidedBackprop(model)),
-    "Integrated\nGradients": gradient(IntegratedGradients(model)),
+    "Integrated\nGradients": gradient(IntegratedGradients(model), n_steps=16),
     "Grad-CAM\nstage2": cam("stage2"),
     "Grad-CAM\nstage4": cam("stage4"),
     "NormGrad\nstage2": normgrad("stage2"),

@@ -163,10 +163,14 @@ def show(axis: Axes, picture: Tensor, saliency: Tensor | None = None, title: str
     if saliency is None:
         axis.imshow(picture.permute(1, 2, 0) if len(picture) == 3 else grey, cmap="gray", vmin=0, vmax=1, extent=extent)
         return
-    axis.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=extent)
+    # Of low contrast, so that the colours are the map's and not the picture's.
+    axis.imshow(0.3 + 0.35 * grey, cmap="gray", vmin=0, vmax=1, extent=extent)
     most = float(saliency.abs().max())
     options = {"cmap": "RdBu_r", "vmin": -most, "vmax": most} if signed else {"cmap": "inferno"}
-    axis.imshow(saliency[0], alpha=0.65, extent=extent, interpolation="bilinear", **options)
+    axis.imshow(saliency[0], alpha=0.68, extent=extent, interpolation="bilinear", **options)
+    if saliency.min() == saliency.max():
+        axis.set_xlabel("constant", fontsize=8, labelpad=1)
+        return
     row, column = divmod(int(saliency[0].argmax()), saliency.shape[2])
     x, y = (column + 0.5) * width / saliency.shape[2], (row + 0.5) * height / saliency.shape[1]
     for colour, size in (("black", 3.0), ("cyan", 1.5)):

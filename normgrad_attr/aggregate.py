@@ -11,7 +11,7 @@ maximum                   the largest product of an extreme of g and one of x
 ========================  ========================================================
 
 Groups add up (for the maximum: compete), and so does the bias, whose summand is ``g`` itself. Memory is O(C) per
-location whatever the window. Derived from Rebuffi et al., CVPR 2020, eq. 3 to 6.
+location whatever the window. Derived from Rebuffi et al., CVPR 2020.
 """
 
 from __future__ import annotations
@@ -26,12 +26,48 @@ from normgrad_attr.extract import Summands
 
 
 def norm(s: Summands) -> Tensor:
-    r"""Frobenius norm of the summand at each location (NormGrad), (N, 1, \*spatial)."""
+    r"""Frobenius norm of the summand at each location: NormGrad.
+
+    Args:
+        s: The summands, float32 or float64.
+
+    Returns:
+        (N, 1, \*spatial) on the grid of ``s.gradient``, not negative, in its dtype.
+
+    Examples:
+        >>> import torch
+        >>> from normgrad_attr.aggregate import norm
+        >>> from normgrad_attr.functional import Summands
+        >>> x, g = torch.tensor([[[3.0], [4.0]]]), torch.tensor([[[2.0], [0.0]]])  # two channels, one location
+        >>> norm(Summands(g, x))  # |g| |x| = 2 * 5
+        tensor([[[10.]]])
+
+    References:
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866.
+    """
     return _safe_sqrt(_total(s, _square))
 
 
 def positive_norm(s: Summands) -> Tensor:
-    r"""Frobenius norm of the positive entries of the summand (selective NormGrad), (N, 1, \*spatial)."""
+    r"""Frobenius norm of the positive entries of the summand at each location: selective NormGrad.
+
+    Args:
+        s: The summands, float32 or float64.
+
+    Returns:
+        (N, 1, \*spatial) on the grid of ``s.gradient``, not negative, in its dtype.
+
+    Examples:
+        >>> import torch
+        >>> from normgrad_attr.aggregate import positive_norm
+        >>> from normgrad_attr.functional import Summands
+        >>> x, g = torch.tensor([[[3.0], [4.0]]]), torch.tensor([[[2.0], [-1.0]]])
+        >>> positive_norm(Summands(g, x))  # the entries are 6, 8, -3 and -4
+        tensor([[[10.]]])
+
+    References:
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866.
+    """
     positive = _total(s, lambda t: _square(t.clamp(min=0)))
     if s.activation is None:
         return _safe_sqrt(positive)
@@ -41,12 +77,49 @@ def positive_norm(s: Summands) -> Tensor:
 
 
 def sum_(s: Summands) -> Tensor:
-    r"""Sum of the entries of the summand, (N, 1, \*spatial); for ``scaling`` the linear approximation."""
+    r"""Sum of the entries of the summand at each location; for ``scaling`` the linear approximation.
+
+    Args:
+        s: The summands, float32 or float64.
+
+    Returns:
+        (N, 1, \*spatial) on the grid of ``s.gradient``, signed, in its dtype.
+
+    Examples:
+        >>> import torch
+        >>> from normgrad_attr.aggregate import sum_
+        >>> from normgrad_attr.functional import Summands
+        >>> x, g = torch.tensor([[[3.0], [4.0]]]), torch.tensor([[[2.0], [-1.0]]])
+        >>> sum_(Summands(g, x, groups=2))  # two groups of one channel: 6 - 4
+        tensor([[[2.]]])
+
+    References:
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866.
+    """
     return _total(s, lambda t: t)
 
 
 def max_(s: Summands) -> Tensor:
-    r"""Largest signed entry of the summand, (N, 1, \*spatial)."""
+    r"""Largest signed entry of the summand at each location.
+
+    Args:
+        s: The summands, float32 or float64.
+
+    Returns:
+        (N, 1, \*spatial) on the grid of ``s.gradient``, signed, in its dtype.
+
+    Examples:
+        >>> import torch
+        >>> from normgrad_attr.aggregate import max_
+        >>> from normgrad_attr.functional import Summands
+        >>> x, g = torch.tensor([[[3.0], [4.0]]]), torch.tensor([[[2.0], [-1.0]]])
+        >>> max_(Summands(g, x))  # the entries are 6, 8, -3 and -4
+        tensor([[[8.]]])
+
+    References:
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866; ``bias`` with absolute values is the saliency of
+        Simonyan et al., 2014, arXiv:1312.6034.
+    """
     candidates = [s.gradient.amax(1, keepdim=True)] if s.bias else []
     if s.activation is not None:
         gs = _group_extremes(s.gradient, s.groups)

@@ -44,6 +44,13 @@ def minmax(maps: Tensor) -> Tensor:
 
     Returns:
         The same shape and dtype; zeros for a constant sample, and NaN stays in its sample.
+
+    Examples:
+        >>> import torch
+        >>> from normgrad_attr.functional import minmax
+        >>> minmax(torch.tensor([[1.0, 3.0, 2.0], [7.0, 7.0, 7.0]]))
+        tensor([[0.0000, 1.0000, 0.5000],
+                [0.0000, 0.0000, 0.0000]])
     """
     flat = maps.flatten(1)
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
@@ -79,7 +86,7 @@ def combine_maps(
 
     Each map is resized linearly to ``output_size`` and scaled to [0, 1] sample by sample; the scaled maps are
     multiplied after being raised to their weights (``"product"``), or added after being multiplied by them
-    (``"sum"``), and the result is scaled to [0, 1] again (Rebuffi et al., CVPR 2020, section 3.4).
+    (``"sum"``), and the result is scaled to [0, 1] again (Rebuffi et al., CVPR 2020).
 
     A sample's constant map says nothing of where; it is left out of that sample's product, with a warning.
 

@@ -32,6 +32,14 @@ class Summands:
         window: How location u of ``gradient`` sees ``activation``.
         groups: Number of channel groups; products are formed inside a group only.
         bias: Whether ``g_u`` itself, the summand of a bias, counts as well.
+
+    Examples:
+        >>> import torch
+        >>> from normgrad_attr.functional import AGGREGATES, Summands, Window
+        >>> x, g = torch.rand(2, 8, 7, 7), torch.randn(2, 8, 7, 7)
+        >>> grouped_convolution = Summands(g, x, Window.centred(3, dims=2), groups=4, bias=True)
+        >>> AGGREGATES["norm"](grouped_convolution).shape
+        torch.Size([2, 1, 7, 7])
     """
 
     gradient: Tensor
@@ -63,6 +71,17 @@ def virtual_identity(activation: Tensor, gradient: Tensor, extract: str) -> Summ
 
     Raises:
         ValueError: Unknown extract, or one with a window for an activation without spatial dimensions.
+
+    Examples:
+        >>> import torch
+        >>> from normgrad_attr.functional import virtual_identity
+        >>> x, g = torch.rand(2, 8, 7, 7), torch.randn(2, 8, 7, 7)
+        >>> summands = virtual_identity(x, g, "depthwise_conv3x3")
+        >>> summands.window.size, summands.groups
+        ((3, 3), 8)
+
+    References:
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
     check_extract(extract)
     x, g = accumulation_dtype(activation), accumulation_dtype(gradient)

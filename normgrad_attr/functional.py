@@ -56,7 +56,7 @@ def normgrad_map(
 
     References:
         Rebuffi, Fong, Ji, Vedaldi: There and Back Again: Revisiting Backpropagation Saliency Methods. CVPR 2020,
-        arXiv:2004.02866, section 3.
+        arXiv:2004.02866.
     """
     check_aggregate(aggregate)
     if activation.shape != gradient.shape:

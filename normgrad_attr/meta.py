@@ -51,7 +51,7 @@ class MetaSaliency(Attribution):
 
     References:
         Rebuffi, Fong, Ji, Vedaldi: There and Back Again: Revisiting Backpropagation Saliency Methods. CVPR 2020,
-        arXiv:2004.02866, section 3.5.
+        arXiv:2004.02866.
     """
 
     def __init__(
@@ -96,7 +96,8 @@ class MetaSaliency(Attribution):
                 each sample gets its own, unless the method takes the baselines for a distribution.
 
         Returns:
-            The result of the method with the samples concatenated; a tensor, tuple or list.
+            The result of the method with the samples concatenated; a tensor, tuple or list, in the method's shape and
+            dtype.
 
         Raises:
             ValueError: Empty batch, or a target that names no class for each sample.

@@ -63,7 +63,7 @@ def probe_weights(
 
     References:
         Rebuffi, Fong, Ji, Vedaldi: There and Back Again: Revisiting Backpropagation Saliency Methods. CVPR 2020,
-        arXiv:2004.02866, section 3.4; Alain, Bengio: Understanding Intermediate Layers Using Linear Classifier Probes.
+        arXiv:2004.02866; Alain, Bengio: Understanding Intermediate Layers Using Linear Classifier Probes.
         2016, arXiv:1610.01644.
     """
     if not 0 < validation < 1:

@@ -48,10 +48,11 @@ class Recorder:
 
     With ``lazy``, nothing is recorded before the first of the layers. The graph begins at that layer's output, so
     whatever was computed from it *before* the layer was left is missing. Where that can be seen, ``incomplete`` is set,
-    and the pass is to be made again, fully recorded: a layer with several outputs, which may depend on each other, and
-    one that hands a tensor of its caller's on, which the caller may have used already. What cannot be seen is a value
-    that the layer, or a hook on it, works out from its output and keeps, and that reaches the target by another way
-    than through the output.
+    and the pass is to be made again, fully recorded: a layer with several outputs, which may depend on each other; one
+    that hands a tensor of its caller's on, which the caller may have used already; an output that is overwritten by way
+    of another view of its memory; a grad mode of the model's own that closes the graph again. What cannot be seen is a
+    value that the layer, or a hook on it, works out from its output and keeps, and that reaches the target by another
+    way than through the output.
 
     Args:
         forward_func: Model, or a function around one, for the names in messages.
@@ -84,7 +85,7 @@ class Recorder:
         self.kept: dict[nn.Module, dict[torch.device, _Kept]] = {layer: {} for layer in layers}
         self.reused: dict[nn.Module, None] = {}
         self.elsewhere: dict[nn.Module, None] = {}
-        self.begun: list[Tensor] = []
+        self.begun: list[tuple[Tensor, int]] = []
         self.unopened = lazy
         self.incomplete = False
 
@@ -102,7 +103,10 @@ class Recorder:
             yield
             # A context of the model's own that was entered before the first layer and left behind it has switched
             # recording off again: what followed is missing from the graph.
-            self.incomplete |= self.lazy and not self.unopened and not torch.is_grad_enabled()
+            closed = not self.unopened and not torch.is_grad_enabled()
+            # What was overwritten by way of another view of its memory should have become a part of that one's history.
+            overwritten = any(t._version != version for t, version in self.begun)
+            self.incomplete |= self.lazy and (closed or overwritten)
 
     def check_calls(self) -> None:
         """Raise unless every layer ran, and once only."""
@@ -151,7 +155,7 @@ class Recorder:
 
     def restore(self) -> None:
         """Take back the flags of tensors at which the graph began; the model may keep them."""
-        for t in self.begun:
+        for t, _ in self.begun:
             t.requires_grad_(False)
 
     def _hook(self, layer: nn.Module) -> RemovableHandle:
@@ -202,8 +206,7 @@ class Recorder:
         if device in self.kept[layer]:
             self.reused[layer] = None
         in_place = _works_in_place(layer)
-        if self.lazy:
-            self._begin(tensors, () if in_place else received)
+        self._begin(tensors, received, in_place)
         values, edges, passed_on = [], [], []
         for t in tensors:
             if t.requires_grad:
@@ -220,23 +223,22 @@ class Recorder:
         self.kept[layer][device] = _Kept(tuple(values), tuple(edges), self._input_of(layer, received))
         return passed_on
 
-    def _begin(self, tensors: Sequence[Tensor], received: Sequence[Any]) -> None:
+    def _begin(self, tensors: Sequence[Tensor], received: Sequence[Any], in_place: bool) -> None:
         """Let the graph begin at those of a layer's tensors that were computed without one."""
         first, self.unopened = self.unopened, False
         if first:
             # Once only: a torch.no_grad() of the model's own around a later layer is to be respected.
             torch.set_grad_enabled(True)
-        elif not torch.is_grad_enabled():
-            return
         without = [t for t in tensors if not t.requires_grad]
-        used_before = [t for t in tensors if first or not t.requires_grad or t.is_leaf]
-        several = bool(without) and len(tensors) > 1
-        if several or any(t.is_nested or _shares_memory(t, received) for t in used_before):
-            self.incomplete = True
-            return
-        for t in without:
-            # The very tensor, for the model may have kept a reference to it, and use it by another way.
-            self.begun.append(t.requires_grad_())
+        if self.lazy:
+            used_before = [t for t in tensors if first or not t.requires_grad or t.is_leaf]
+            # What a recorded layer did in place is new, and nobody can have used it.
+            given = () if in_place and torch.is_grad_enabled() else received
+            several = bool(without) and len(tensors) > 1
+            self.incomplete |= several or any(t.is_nested or _shares_memory(t, given) for t in used_before)
+        if torch.is_grad_enabled() and not self.incomplete:
+            # The very tensors, for the model may have kept a reference to one, and use it by another way.
+            self.begun += [(t.requires_grad_(), t._version) for t in without]
 
     def _input_of(self, layer: nn.Module, received: Sequence[Any]) -> Tensor | None:
         if not self.keep_input:

@@ -50,7 +50,7 @@ def class_sensitivity(
 
     References:
         Rebuffi, Fong, Ji, Vedaldi: There and Back Again: Revisiting Backpropagation Saliency Methods. CVPR 2020,
-        arXiv:2004.02866, section 4.
+        arXiv:2004.02866.
     """
     if targets is None:
         with torch.no_grad():

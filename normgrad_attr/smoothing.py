@@ -20,8 +20,9 @@ def smooth(maps: Tensor, sigma: float, kernel_size: int | None = None) -> Tensor
     Args:
         maps: (N, C, \*spatial) with 1 to 3 spatial dimensions, any floating dtype.
         sigma: Standard deviation in pixels of the map.
-        kernel_size: Odd number of taps along each dimension. Default: five standard deviations to either side, 11 for
-            ``sigma=1`` (as Ozer and Oksuz, MIDL 2021, smoothed), or as many as a small map can reflect.
+        kernel_size: Odd width of the Gaussian along each dimension, in pixels of the map. Default: five standard
+            deviations to either side, 11 for ``sigma=1`` (as Ozer and Oksuz, MIDL 2021, smoothed), or as many as a
+            small map can reflect.
 
     Returns:
         Same shape and dtype. The kernel sums to one, so the maps stay in their range.

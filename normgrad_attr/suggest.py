@@ -41,7 +41,8 @@ def suggest_layers(
 
     Args:
         forward_func: The model, also inside DataParallel or compiled.
-        inputs: A batch as for the model, (N, ...), or a tuple of such; one sample is enough, but its size decides.
+        inputs: A batch as for the model, (N, ...), any dtype that it takes, or a tuple of such; one sample is enough,
+            but its size decides.
         additional_forward_args: Further arguments of the model.
         count: Most layers to propose.
 
@@ -62,7 +63,7 @@ def suggest_layers(
         >>> method = CombinedNormGrad(model, suggest_layers(model, images))
 
     References:
-        Rebuffi et al., CVPR 2020, arXiv:2004.02866, section 3.4 (combination over layers).
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866 (combination over layers).
     """
     model = owner(forward_func)
     if model is None:

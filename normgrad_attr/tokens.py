@@ -58,6 +58,9 @@ def tokens_to_map(
         torch.Size([2, 1, 14, 14])
         >>> tokens_to_map(torch.rand(2, 1, 33), grid=(4, 8)).shape
         torch.Size([2, 1, 4, 8])
+
+    References:
+        Dosovitskiy et al.: An Image is Worth 16x16 Words. ICLR 2021, arXiv:2010.11929 (the order of tokens).
     """
     if token_map.dim() != 3:
         raise ValueError(f"A map over tokens has shape (N, C, T), this one {tuple(token_map.shape)}.")

@@ -21,12 +21,21 @@ class Window:
     ``Window()`` is the single location u itself, for any number of spatial dimensions.
 
     Args:
-        size: Kernel size per spatial dimension.
-        stride: Stride per spatial dimension.
-        dilation: Dilation per spatial dimension.
+        size: Kernel size per spatial dimension, in cells.
+        stride: Stride per spatial dimension, in cells.
+        dilation: Dilation per spatial dimension, in cells.
         padding: Cells added before and after, per spatial dimension.
         mode: ``"constant"`` (zeros), ``"reflect"``, ``"replicate"`` or ``"circular"``, as in
             :func:`torch.nn.functional.pad`.
+
+    Examples:
+        >>> import torch
+        >>> from normgrad_attr.functional import Window
+        >>> window = Window.centred(3, dims=1)
+        >>> window.sum(torch.tensor([[[1.0, 2.0, 4.0]]]))
+        tensor([[[3., 7., 6.]]])
+        >>> window.max(torch.tensor([[[-1.0, -2.0, -4.0]]]))  # the zeros outside take part
+        tensor([[[ 0., -1.,  0.]]])
     """
 
     size: tuple[int, ...] = ()
@@ -37,7 +46,15 @@ class Window:
 
     @staticmethod
     def centred(size: int, dims: int) -> Window:
-        """A window of odd ``size`` around each location of ``dims`` dimensions, padded with zeros."""
+        """A window around each location, padded with zeros.
+
+        Args:
+            size: Odd kernel size, in cells, the same in every dimension.
+            dims: Number of spatial dimensions, 1 to 3.
+
+        Returns:
+            The window, of stride 1.
+        """
         ones = (1,) * dims
         return Window((size,) * dims, ones, ones, ((size // 2, size // 2),) * dims)
 
@@ -47,7 +64,14 @@ class Window:
         return not any(sum(p) for p in self.padding) and all(s == 1 for s in (*self.size, *self.stride))
 
     def sum(self, t: Tensor) -> Tensor:
-        r"""Sum ``t`` of shape (N, G, \*spatial) over the window of every location."""
+        r"""Sum over the window of every location.
+
+        Args:
+            t: (N, G, \*spatial), float.
+
+        Returns:
+            (N, G, \*locations), same dtype.
+        """
         if self.trivial:
             return t
         t = self._pad(t)
@@ -59,13 +83,27 @@ class Window:
         return _CONV[dims](t, ones, stride=self.stride, dilation=self.dilation, groups=groups)
 
     def max(self, t: Tensor) -> Tensor:
-        r"""Maximum of ``t`` of shape (N, G, \*spatial) over the window; padding takes part, as in unfold."""
+        r"""Maximum over the window of every location; padding takes part, as in unfold.
+
+        Args:
+            t: (N, G, \*spatial), float.
+
+        Returns:
+            (N, G, \*locations), same dtype.
+        """
         if self.trivial:
             return t
         return _MAX_POOL[len(self.size)](self._pad(t), self.size, self.stride, 0, self.dilation)
 
     def min(self, t: Tensor) -> Tensor:
-        """Minimum, likewise."""
+        r"""Minimum over the window of every location; padding takes part.
+
+        Args:
+            t: (N, G, \*spatial), float.
+
+        Returns:
+            (N, G, \*locations), same dtype.
+        """
         return -self.max(-t)
 
     def _pad(self, t: Tensor) -> Tensor:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
-import doctest
 import importlib
-import inspect
-import pkgutil
 import re
 import shlex
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-import benchmarks
 import normgrad_attr
 from normgrad_attr import functional
 
@@ -34,14 +29,10 @@ def page_name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def modules_of(package: ModuleType) -> list[str]:
-    return [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.") if "__main__" not in m.name]
-
-
 @pytest.mark.parametrize("path", [p for p in TEXTS if blocks(p, "python")], ids=page_name)
-def test_code_blocks_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_blocks_run(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """All of a page's blocks in one namespace, in order; tables that a page adds to are put back."""
-    monkeypatch.setattr(functional, "AGGREGATES", functional.AGGREGATES)
+    monkeypatch.chdir(tmp_path)
     tables = (functional.AGGREGATES, normgrad_attr.LAYER_EXTRACTS)
     before = [dict(table) for table in tables]
     namespace: dict[str, Any] = {}
@@ -60,61 +51,41 @@ COMMAND = re.compile(r"python -m benchmarks( [^`#\n&|]*)?")
 @pytest.mark.parametrize("path", TEXTS, ids=page_name)
 def test_command_lines_parse(path: Path) -> None:
     from benchmarks.__main__ import build_parser
+    from benchmarks.methods import select_methods
 
     text = path.read_text(encoding="utf-8").replace("\\\n", " ")
     for match in COMMAND.finditer(text):
         words = shlex.split(match[1] or "")
         if words and re.fullmatch(r"[a-z]+", words[0]) and "--help" not in words:
-            build_parser().parse_args(words)
-
-
-@pytest.mark.parametrize("name", [*modules_of(normgrad_attr), *modules_of(benchmarks)])
-def test_docstring_examples(name: str) -> None:
-    module = importlib.import_module(name)
-    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
-    assert result.failed == 0
-
-
-def public_objects() -> list[tuple[str, Any]]:
-    found = [(name, getattr(normgrad_attr, name)) for name in normgrad_attr.__all__]
-    found += [(f"functional.{name}", getattr(functional, name)) for name in functional.__all__]
-    for name, thing in list(found):
-        if inspect.isclass(thing):
-            methods = inspect.getmembers(thing, inspect.isfunction)
-            found += [(f"{name}.{m}", f) for m, f in methods if m in vars(thing) and not m.startswith("_")]
-    return [(name, thing) for name, thing in found if callable(thing)]
-
-
-@pytest.mark.parametrize(("name", "thing"), [pytest.param(n, t, id=n) for n, t in public_objects()])
-def test_public_docstrings_are_complete(name: str, thing: Any) -> None:
-    """Every argument is described, and so are result and errors; what a user calls first has an example."""
-    text = inspect.getdoc(thing) or ""
-    assert text, name
-    parameters = [p for p in inspect.signature(thing).parameters if p not in ("self", "args", "kwargs")]
-    if parameters and "Window." not in name:
-        assert "Args:" in text, name
-        described = text.split("Args:")[1]
-        for parameter in parameters:
-            assert re.search(rf"^\s+\**{parameter}:", described, re.MULTILINE), f"{name}: {parameter}"
-    if inspect.isfunction(thing) and parameters and "Window." not in name:
-        assert "Returns:" in text, name
-        raises = "raise " in inspect.getsource(inspect.unwrap(thing))
-        assert "Raises:" in text or not raises, name
-    if name in normgrad_attr.__all__ or name == "functional.normgrad_map":
-        assert ">>> " in text, name
+            settings = build_parser().parse_args(words)
+            select_methods(getattr(settings, "methods", None) or "paper")
 
 
 ROLE = re.compile(r"\{(?:func|class|data|mod|meth)\}`~?([\w.]+)`")
 
 
-@pytest.mark.parametrize("path", PAGES, ids=page_name)
+def test_every_command_is_documented() -> None:
+    from benchmarks.__main__ import build_parser
+
+    (commands,) = (a.choices for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    pages = "".join(path.read_text(encoding="utf-8") for path in PAGES)
+    assert len(commands) >= 8
+    assert not [name for name in commands if f"python -m benchmarks {name}" not in pages]
+
+
+FILE = re.compile(
+    r"`((?:normgrad_attr|benchmarks|tests|docs|examples|\.ci)/[\w/.-]+|[A-Z]+\.(?:md|cff)|pyproject\.toml)`"
+)
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=page_name)
 def test_names_of_code_exist(path: Path) -> None:
-    """Sphinx checks what it documents; this also checks the code names in backquotes."""
+    """Sphinx checks what it documents; this also checks the names of code and files in backquotes."""
     text = path.read_text(encoding="utf-8")
     for full in ROLE.findall(text):
         assert found(full), full
-    for module in re.findall(r"`(normgrad_attr/\w+\.py|benchmarks/[\w/]+\.py|tests/[\w/]+\.py|docs/[\w/]+/)`", text):
-        assert (ROOT / module).exists(), module
+    for file in FILE.findall(text):
+        assert (ROOT / file).exists() or file.startswith(("docs/_build", "docs/made")) or "_NN_" in file, file
 
 
 def found(full: str) -> bool:
@@ -133,6 +104,17 @@ def found(full: str) -> bool:
     return False
 
 
+def test_quoted_messages_are_those_of_the_library() -> None:
+    """The page on errors quotes the constant parts of messages."""
+    source = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "normgrad_attr").rglob("*.py")]
+    texts = [n.value for tree in source for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) is str]
+    page = (ROOT / "docs" / "howto" / "troubleshoot.md").read_text(encoding="utf-8").split("## Maps")[0]
+    quoted = [row.split("|")[1].strip() for row in page.splitlines() if row.startswith("| ")][1:]
+    assert len(quoted) >= 9
+    for fragment in (part.strip() for message in quoted for part in message.split("...")):
+        assert any(fragment in text for text in texts), fragment
+
+
 LINK = re.compile(r"\]\(([^)#\s]+\.(?:md|rst|py|png|cff))(?:#[\w-]+)?\)")
 
 
@@ -143,56 +125,12 @@ def test_links_between_files_lead_somewhere(path: Path) -> None:
             assert (path.parent / target).exists() or (path.name == "CONTRIBUTING.md"), target
 
 
-@pytest.fixture
-def graph_of() -> Any:
-    sys.path.insert(0, str(ROOT / "docs" / "extensions"))
-    try:
-        yield importlib.import_module("import_graph")
-    finally:
-        sys.path.remove(str(ROOT / "docs" / "extensions"))
-
-
-def test_imports_go_one_way(graph_of: Any) -> None:
-    """The picture of the architecture page: no circles, and the library knows nothing of the benchmark."""
-    graph = graph_of.import_graph(ROOT / "normgrad_attr")
-    heights = graph_of.levels(graph)
-    assert heights["combined"] > heights["attribution"] > heights["capture"] > heights["_captum"]
-    assert heights["capture"] > max(heights["recorder"], heights["guards"])
-    assert heights["attribution"] > heights["aggregate"] > heights["extract"] > heights["window"]
-    graph_of.levels(graph_of.import_graph(ROOT / "benchmarks"))
-    for module in (ROOT / "normgrad_attr").glob("*.py"):
-        tree = ast.parse(module.read_text(encoding="utf-8"))
-        imported = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
-        imported |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-        roots = {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names)
-        drawing = {"matplotlib"} if module.name == "visualize.py" else set()  # imported when a figure is drawn
-        assert roots <= {"normgrad_attr", "torch", "captum"} | drawing, module.name
-
-
-def test_circular_imports_are_found(graph_of: Any) -> None:
-    with pytest.raises(ValueError, match="a -> b -> a"):
-        graph_of.levels({"a": {"b"}, "b": {"a"}})
-
-
 def test_examples_are_in_the_gallery_and_described() -> None:
     scripts = sorted((ROOT / "examples").glob("*.py"))
     assert len(scripts) >= 8
     for script in scripts:
         text = script.read_text(encoding="utf-8")
         assert script.name == "shapes.py" or (script.name.startswith("plot_") and re.match(r'"""\n.+\n=+\n', text))
-
-
-AMERICAN = re.compile(
-    r"\b(?:normaliz|optimiz|summariz|visualiz|recogniz|randomiz|initializ|maximiz|color|gray|center\b|behavior|labeled)",
-    re.IGNORECASE,
-)
-
-
-@pytest.mark.parametrize("path", TEXTS, ids=page_name)
-def test_spelling_is_british(path: Path) -> None:
-    prose = FENCE.sub("", path.read_text(encoding="utf-8"))
-    prose = re.sub(r"`[^`]*`|\]\([^)]*\)|\*[^*]+\*|<[^>]+>", "", prose)  # code, links, titles of papers
-    assert not AMERICAN.findall(prose)
 
 
 def test_no_paths_of_a_machine() -> None:

@@ -90,7 +90,11 @@ def _parse_shape(text: str) -> Shape:
 def format_annotation(shapes: Iterable[Shape]) -> str:
     """The cell for some shapes, such that ``parse_annotation`` returns equal ones.
 
-    Whole coordinates are written without a decimal point, as in the organisers' files.
+    Args:
+        shapes: Shapes in pixels of the original film.
+
+    Returns:
+        The text. Whole coordinates are written without a decimal point, as in the organisers' files.
 
     Example:
         >>> format_annotation(parse_annotation("0 1 2 3.5 4;"))
@@ -128,6 +132,12 @@ def rasterize(
 
     Raises:
         ValueError: Unknown ``truth``.
+
+    Example:
+        >>> button = Shape("ellipse", ((500, 250), (600, 350)))
+        >>> mask = rasterize([button], width=1000, height=500, frame=100)
+        >>> bool(mask[50:70, 50:60].all()), int(mask.sum())
+        (True, 200)
     """
     if truth not in ("box", "shape"):
         raise ValueError(f'truth must be "box" or "shape", not {truth!r}')

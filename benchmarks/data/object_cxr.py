@@ -60,7 +60,7 @@ class Record:
 
 
 def read_split(root: Path | str, split: str, limit: int | None = None) -> list[Record]:
-    """Rows of one split, in the order of its CSV.
+    r"""Read the rows of one split, in the order of its CSV.
 
     Args:
         root: Data folder in either layout.
@@ -72,6 +72,16 @@ def read_split(root: Path | str, split: str, limit: int | None = None) -> list[R
 
     Raises:
         UserError: No such split, a malformed row or table of kinds, a missing film, or a name that leaves the folder.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     (Path(folder) / "test").mkdir()
+        ...     Image.new("L", (40, 30)).save(Path(folder) / "test" / "1.png")
+        ...     _ = (Path(folder) / "test.csv").write_text("image_name,annotation\n1.png,0 5 5 20 10\n")
+        ...     (record,) = read_split(folder, "test")
+        >>> record.label, record.shapes[0].box
+        (1, (5.0, 5.0, 20.0, 10.0))
     """
     table, folder = _locate(Path(root), split)
     kinds = read_kinds(table)

@@ -46,7 +46,13 @@ def draw_film(
         size: Longer side in pixels; the shape differs from film to film.
 
     Returns:
-        Grey (height, width) from 0 to 1, the annotations, and the names of the distractors.
+        Grey float (height, width) from 0 to 1, the annotations in pixels, and the names of the distractors.
+
+    Example:
+        >>> clean, none, _ = draw_film(seed=0, number=1, positive=False, size=64)
+        >>> spoilt, shapes, _ = draw_film(seed=0, number=1, positive=True, size=64)
+        >>> clean.shape == spoilt.shape, len(none), len(shapes) > 0
+        (True, 0, True)
     """
     patient, devices, foreign = (np.random.default_rng([seed, number, part]) for part in range(3))
     aspect = patient.uniform(0.82, 1.14)

@@ -50,6 +50,7 @@ class _FullGrad(FullGrad):  # type: ignore[misc]
         channels = [len(bias) for bias in self.bias_data]
         if [tuple(g.shape) for g in gradients] != shapes or [shape[1] for shape in shapes] != channels:
             raise UserError("FullGrad cannot tell which gradient belongs to which bias: layers run out of order")
+        assert input_tensor.grad is not None  # the base class has just called backward
         total = _one_scale(input_tensor.grad * input_tensor.detach())
         for bias, gradient in zip(self.bias_data, gradients, strict=True):
             part = _one_scale(torch.from_numpy(bias)[:, None, None] * gradient).to(total)

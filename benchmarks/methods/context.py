@@ -84,6 +84,9 @@ class Context:
     def training_films(self) -> Iterable[tuple[Tensor, Tensor]]:
         """Batches of a bounded number of labelled training films, the same each time.
 
+        Returns:
+            Images float ``(N, 3, S, S)``, normalised, and labels long ``(N,)``, batch by batch.
+
         Raises:
             UserError: There are no training films here.
         """

@@ -19,7 +19,7 @@ def untouched_copy(network: nn.Module) -> nn.Module:
     network = copy.deepcopy(network)
     for module in network.modules():
         if hasattr(module, "inplace"):
-            module.inplace = False
+            module.inplace = False  # type: ignore[assignment]  # nn.Module types attributes as tensors
     return network
 
 

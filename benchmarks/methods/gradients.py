@@ -90,7 +90,7 @@ def _deep_lift_shap(context: Context) -> Explain:
     references = context.references[: min(REFERENCES, context.budget // 2)]
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
-        pairs = zip(images.split(1), targets.split(1), strict=True)
+        pairs = zip(torch.split(images, 1), torch.split(targets, 1), strict=True)
         return torch.cat([method.attribute(image, references, target=target) for image, target in pairs])
 
     return explain

@@ -20,7 +20,12 @@ def _gradient_x_activation(context: Context) -> Explain:
 
 
 def _internal_influence(context: Context) -> Explain:
-    method = InternalInfluence(context.network, context.layer)
+    """A stage's first block, the last but one of the combined layers.
+
+    Behind the last block of most networks come average pooling and a linear layer, so the gradient there is the same
+    everywhere.
+    """
+    method = InternalInfluence(context.network, context.network.get_submodule(context.layers.combined[-2]))
     steps = min(STEPS, context.budget)
     return lambda images, targets: method.attribute(
         images, target=targets, n_steps=steps, internal_batch_size=len(images)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -23,6 +24,7 @@ _EXPECTED = (
     "Setting forward, backward hooks and attributes",
     "Input Tensor .* did not already require gradients",
     "The map of layer .* is constant",
+    "max_unpooling2d_forward_out does not have a deterministic",  # its windows never overlap here, so it has
 )
 
 
@@ -64,26 +66,51 @@ class Method:
     def prepare(self, context: Context) -> Explain:
         """Build the method and put its reduction behind it.
 
-        The returned function never changes its arguments, returns detached maps ``(N, 1, h, w)``, and hides warnings
-        that are expected here, such as that Captum sets hooks.
+        Args:
+            context: Of the network.
+
+        Returns:
+            A function from images float ``(N, 3, S, S)`` and classes long ``(N,)`` to detached maps ``(N, 1, h, w)``,
+            float. It never changes its arguments, and hides warnings that are expected here, such as that Captum sets
+            hooks.
         """
-        attribute = self.build(context)
+        with _expected_warnings_hidden():
+            attribute = self.build(context)
 
         def explain(images: Tensor, targets: Tensor) -> Tensor:
-            with warnings.catch_warnings():
-                for message in _EXPECTED:
-                    warnings.filterwarnings("ignore", message=message)
+            with _expected_warnings_hidden():
                 # A new tensor object, so that requires_grad is never left on the caller's.
                 return reduce_channels(attribute(images.detach(), targets), self.reduction)
 
         return explain
 
 
+@contextmanager
+def _expected_warnings_hidden() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message in _EXPECTED:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
 def reduce_channels(attribution: Tensor, reduction: str) -> Tensor:
-    """Reduce an attribution ``(N, C, h, w)`` to one detached map an image, ``(N, 1, h, w)``.
+    """Reduce an attribution to one map an image, the sum over its channels.
+
+    Args:
+        attribution: ``(N, C, h, w)``, any float dtype.
+        reduction: ``"signed"``, ``"absolute"`` or ``"positive"``: what is summed.
+
+    Returns:
+        ``(N, 1, h, w)``, same dtype, detached.
 
     Raises:
         ValueError: There is no such reduction.
+
+    Example:
+        >>> import torch
+        >>> attribution = torch.tensor([1.0, -3.0]).view(1, 2, 1, 1)
+        >>> [reduce_channels(attribution, r).item() for r in ("signed", "absolute", "positive")]
+        [-2.0, 4.0, 1.0]
     """
     attribution = attribution.detach()
     if reduction == "absolute":

@@ -27,7 +27,18 @@ SETS = ("paper", "fast", "all")
 
 
 def near_names(name: str) -> list[str]:
-    """Up to three methods whose names resemble a misspelt one, the nearest first."""
+    """Find methods whose names resemble a misspelt one.
+
+    Args:
+        name: What was typed.
+
+    Returns:
+        Up to three names, the nearest first.
+
+    Example:
+        >>> near_names("gradcam")[0]
+        'grad_cam'
+    """
     return get_close_matches(name, METHODS, cutoff=0.4)
 
 
@@ -37,8 +48,15 @@ def select_methods(wanted: str | Iterable[str]) -> list[Method]:
     Args:
         wanted: Names and sets, as a sequence or as one string separated by commas.
 
+    Returns:
+        The methods.
+
     Raises:
         UserError: A name is unknown, or there is none.
+
+    Example:
+        >>> [method.name for method in select_methods("grad_cam,center")]
+        ['center', 'grad_cam']
     """
     names = [name.strip() for name in (wanted.split(",") if isinstance(wanted, str) else wanted)]
     chosen: set[str] = set()

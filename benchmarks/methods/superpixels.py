@@ -8,6 +8,7 @@ A superpixel that is off shows grey, zero in the network's normalised input.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -35,18 +36,32 @@ def superpixels(image: Tensor, most: int) -> Tensor:
         most: There are never more than this.
 
     Returns:
-        Long ``(1, 1, H, W)`` with numbers from 0, none left out.
+        Long ``(1, 1, H, W)`` with numbers from 0, none left out. A plain grid where SLIC finds less than half of
+        what it is asked for, as on noise.
     """
-    film = image[0].mean(dim=0).double().cpu()
-    film = ((film - film.min()) / (film.max() - film.min()).clamp(min=1e-12)).numpy()
+    height, width = image.shape[-2:]
+    grey = image[0].mean(dim=0).double().cpu()
+    film = ((grey - grey.min()) / (grey.max() - grey.min()).clamp(min=1e-12)).numpy()
     wanted = most
     while True:  # SLIC finds about as many as it is asked for
-        labels = slic(film, n_segments=wanted, compactness=0.1, start_label=0, channel_axis=None)
-        labels = torch.from_numpy(labels).long()
-        numbers, labels = labels.unique(return_inverse=True)
-        if len(numbers) <= most or wanted == 1:
-            return labels.view(1, 1, *image.shape[-2:]).to(image.device)
-        wanted = max(1, min(wanted - 1, wanted * most // len(numbers)))
+        segments = slic(film, n_segments=wanted, compactness=0.1, start_label=0, channel_axis=None)
+        numbers, numbered = torch.unique(torch.from_numpy(segments), return_inverse=True)
+        if len(numbers) <= most:
+            break
+        wanted = min(wanted - 1, wanted * most // len(numbers))
+    if len(numbers) < max(2, most // 2):
+        numbered = plain_grid(height, width, most)
+    labels: Tensor = numbered.long().view(1, 1, height, width)
+    return labels.to(image.device)
+
+
+def plain_grid(height: int, width: int, most: int) -> Tensor:
+    """Cells of a grid, at most ``most`` of them, numbered by rows: long ``(height, width)``."""
+    rows = math.isqrt(most)
+    columns = most // rows
+    down = torch.arange(height) * rows // height
+    right = torch.arange(width) * columns // width
+    return down[:, None] * columns + right
 
 
 def _feature_ablation(context: Context) -> Explain:
@@ -60,7 +75,8 @@ def _shapley_value_sampling(context: Context) -> Explain:
 
     def attribute(image: Tensor, *, feature_mask: Tensor, **options: Any) -> Tensor:
         permutations = (context.budget - 1) // (int(feature_mask.max()) + 1)
-        return method.attribute(image, feature_mask=feature_mask, n_samples=permutations, **options)
+        contributions: Tensor = method.attribute(image, feature_mask=feature_mask, n_samples=permutations, **options)
+        return contributions
 
     return _film_by_film(attribute, _sampled(context))
 
@@ -83,7 +99,7 @@ def _sampled(context: Context) -> int:
 def _film_by_film(attribute: Callable[..., Tensor], most: int) -> Explain:
     def explain(images: Tensor, targets: Tensor) -> Tensor:
         maps = []
-        for image, target in zip(images.split(1), targets.split(1), strict=True):
+        for image, target in zip(torch.split(images, 1), torch.split(targets, 1), strict=True):
             features = superpixels(image, most)
             attribution = attribute(image, target=target, feature_mask=features, perturbations_per_eval=len(images))
             maps.append(attribution.mean(dim=1, keepdim=True))

@@ -1,11 +1,14 @@
 // Ranking and cost figures, drawn as SVG in the colours and at the width of the page.
 function room(id) { return Math.min(980, Math.max(320, byId(id).clientWidth)); }
 
-const short = (text, letters) => (text.length > letters ? `${text.slice(0, letters - 1)}…` : text);
+function short(text, letters) { // both ends tell long names apart
+  const head = Math.floor(0.45 * letters);
+  return text.length > letters ? `${text.slice(0, head)}…${text.slice(head + 1 - letters)}` : text;
+}
 
 function drawRanking() {
   const rows = visibleRows(), line = 26, width = room("ranking"), narrow = width < 600, top = 28;
-  const left = narrow ? 150 : 235, right = narrow ? 68 : 150, letters = narrow ? 25 : 34;
+  const left = narrow ? 150 : 320, right = narrow ? 68 : 150, letters = narrow ? 21 : 40;
   const height = top + line * rows.length + 12, x = (share) => left + share * (width - left - right);
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Accuracy of each method with its interval; the numbers are in the table" });
   for (let tick = 0; tick <= 10; tick += narrow ? 5 : 2) {

@@ -37,7 +37,7 @@ function drawFroc() {
       pickedCurve = name === pickedCurve ? null : name;
       drawFroc();
       byId(`curve-${name}`).focus({ preventScroll: true });
-    } }, dot(methods.get(name).family), `${i + 1}. ${named(name)}`)],
+    } }, `${i + 1}.\u2002`, ...rowHead(name))],
     [...values[name], mean(name)].map((share) => heatCell(share, (100 * share).toFixed(0), `${percent(share)} %`)),
   ]));
 }

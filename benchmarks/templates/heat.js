@@ -1,8 +1,8 @@
 // Tables in colours: accuracy by groups of films, consistency.
 function heatCell(share, text, title, negative = false) { // share from 0 to 1 of the strongest colour
-  return element("td", {
-    class: `heat ${negative ? "negative" : ""} ${share > 0.78 ? "strong" : ""}`, style: { "--h": (0.06 + 0.84 * Math.min(share, 1)).toFixed(2) }, title, textContent: text,
-  });
+  const strong = share > 0.7; // no text would be readable on the colours between
+  const depth = strong ? 0.82 + 0.4 * (Math.min(share, 1) - 0.7) : 0.06 + 0.8 * share;
+  return element("td", { class: `heat ${negative ? "negative" : ""} ${strong ? "strong" : ""}`, style: { "--h": depth.toFixed(3) }, title, textContent: text });
 }
 
 function heatHead(name, note) {
@@ -13,8 +13,6 @@ function heatTable(id, heads, rows) { // rows: [row header, cells]
   byId(id).tHead.replaceChildren(element("tr", {}, element("th", { scope: "col", textContent: "Method" }), ...heads));
   byId(id).tBodies[0].replaceChildren(...rows.map(([head, cells]) => element("tr", {}, element("th", { scope: "row" }, ...head), ...cells)));
 }
-
-const rowHead = (name) => (methods.has(name) ? [dot(methods.get(name).family), named(name)] : [name]);
 
 let groupedBy = data.breakdown.length ? data.breakdown[0].by : null;
 

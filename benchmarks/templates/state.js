@@ -44,6 +44,7 @@ const colour = (family) => `var(--${known.includes(family) ? family : "other"})`
 const dot = (family) => element("span", { class: "dot", style: { "--c": colour(family) }, "aria-hidden": "true" });
 const duration = (seconds) => (seconds < 0.0005 ? "<0.001" : seconds < 10 ? seconds.toFixed(3) : seconds.toFixed(1));
 
+const rowHead = (name) => [element("span", { class: "name" }, ...(methods.has(name) ? [dot(methods.get(name).family)] : []), element("span", { textContent: named(name) }))];
 const costs = { none: "no pass", one_pass: "one pass", many_passes: "many passes" };
 const costName = (cost) => costs[cost] ?? cost.replaceAll("_", " ");
 

@@ -23,15 +23,14 @@ def draw(path: Path) -> None:
     _title(axis, 91, "2. aggregate")
 
     _stack(axis, 4, 25, BLUE)
-    axis.text(21.5, 31.5, "$x$", fontsize=15, color=BLUE, ha="left", va="center")
+    axis.text(21.5, 28.6, "$x$", fontsize=15, color=BLUE, ha="left", va="center")
     axis.text(13, 22.1, "activation, kept on the way forward", fontsize=8.5, color=INK, ha="center")
     _stack(axis, 4, 6, ORANGE)
     axis.text(21.5, 12.5, "$g$", fontsize=15, color=ORANGE, ha="left", va="center")
     axis.text(13, 3.1, "gradient of the score, on the way back", fontsize=8.5, color=INK, ha="center")
 
     # The vectors at one location, and their outer product.
-    rng = np.random.default_rng(3)
-    x, g = rng.uniform(0.1, 1, 4), rng.uniform(-1, 1, 4)
+    x, g = (0.9, 0.15, 0.55, 0.35), (0.85, -0.5, 0.25, -0.9)
     side, left, bottom = 3.2, 46.0, 15.5
     for i in range(4):
         _cell(axis, left + i * side, bottom + 4 * side + 1.6, side, x[i], BLUE)
@@ -47,8 +46,9 @@ def draw(path: Path) -> None:
         "(bias: $g_u$;  scaling: $g_u \\odot x_u$;  3 x 3: $g_u\\, x_{N(u)}^\\top$)",
     )):  # fmt: skip
         axis.text(52, 11 - 3 * line, text, fontsize=8.5, color=INK, ha="center")
-    _arrow(axis, (14.6, 31.7), (left - 0.8, bottom + 4.5 * side + 1.6), BLUE)
-    _arrow(axis, (14.6, 12.7), (left - side - 2.2, bottom + 0.6 * side), ORANGE)
+    axis.text(left + 4 * side + 1.4, bottom - 0.2, "hatched: negative", fontsize=8.5, color=INK, va="bottom")
+    _arrow(axis, (10.8, 30.6), (left - 0.8, bottom + 4.5 * side + 1.6), BLUE)
+    _arrow(axis, (10.8, 11.6), (left - side - 2.2, bottom + 0.6 * side), ORANGE)
 
     # One number per location.
     side = 3.2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import cost
 import extract_figure
-import import_graph
+import graph_drawing
 import method_table
-import start_picture
+import pictures
+from import_graph import folded, headlines, import_graph
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -23,11 +25,18 @@ def make(app: Sphinx) -> None:
     made = docs / "made"
     made.mkdir(exist_ok=True)
     extract_figure.draw(made / "extract_aggregate.svg")
-    import_graph.draw(import_graph.import_graph(docs.parent / "normgrad_attr"), made / "imports_normgrad_attr.svg")
-    benchmarks = import_graph.folded(import_graph.import_graph(docs.parent / "benchmarks"), "errors", "progress")
-    import_graph.draw(benchmarks, made / "imports_benchmarks.svg")
+    for package in ("normgrad_attr", "benchmarks"):
+        graph_drawing.draw(folded(import_graph(docs.parent / package)), made / f"imports_{package}.svg")
+        rows = [
+            f"| `{name}` | {line.replace('|', chr(92) + '|')} |"
+            for name, line in headlines(docs.parent / package).items()
+        ]
+        table = "\n".join(["| module | what it is |", "|---|---|", *rows, ""])
+        (made / f"modules_{package}.md").write_text(table, encoding="utf-8")
     # -D plot_gallery=0 asks for a quick build.
-    start_picture.draw(made / "start.png", trained=app.config["plot_gallery"] not in (0, "0", "False"))
+    trained = app.config["plot_gallery"] not in (0, "0", "False")
+    pictures.draw_start(made / "start.png", trained=trained)
+    pictures.draw_grid(made / "grid.png", trained=trained)
     runs = sorted(folder.parent for folder in (docs / "results").glob("*/summary.md"))
     text = "\n\n".join(run_section(run, made) for run in runs)
     costs = "\n".join(cost.table(run) for run in runs if (run / "summary.csv").exists())
@@ -35,6 +44,7 @@ def make(app: Sphinx) -> None:
     (made / "methods.md").write_text(method_table.table(), encoding="utf-8")
     (made / "cost.md").write_text(costs or none, encoding="utf-8")
     (made / "results.md").write_text(text or "No run is stored in this version.\n", encoding="utf-8")
+    (made / "speed.md").write_text(speed_section(docs / "results" / "speed", made), encoding="utf-8")
 
 
 def run_section(run: Path, made: Path) -> str:
@@ -59,6 +69,27 @@ def run_section(run: Path, made: Path) -> str:
         environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
         lines += ["", "Environment of the run:", "", "```json", json.dumps(environment, indent=1), "```", ""]
     return "\n".join(lines)
+
+
+def speed_section(run: Path, made: Path) -> str:
+    """What ``python -m benchmarks speed`` wrote, with the command that makes it.
+
+    Args:
+        run: Folder with its ``speed.json``, ``speed.md`` and ``speed.png``; it need not exist.
+        made: Folder for the figure.
+    """
+    if not (run / "speed.json").exists():
+        return "No measurement is stored in this version; `python -m benchmarks speed` makes one on your machine.\n"
+    settings = json.loads((run / "speed.json").read_text(encoding="utf-8"))["settings"]
+    flags = {name: settings[name] for name in ("networks", "batch", "image_size", "repeats", "threads")}
+    flags["networks"] = ",".join(flags["networks"])
+    words = [f"--{name.replace('_', '-')} {value}" for name, value in flags.items()]
+    _, _, text = (run / "speed.md").read_text(encoding="utf-8").partition("\n")
+    text = re.sub(r"^##", "###", text, flags=re.MULTILINE)
+    if (run / "speed.png").exists():
+        shutil.copyfile(run / "speed.png", made / "speed.png")
+        text = text.replace("](speed.png)", "](made/speed.png)")
+    return f"```console\n$ python -m benchmarks speed {' '.join(words)}\n```\n{text}"
 
 
 def command(run: Path) -> str:

@@ -132,7 +132,7 @@ def test_slow_methods_are_drawn_on_the_worst_films_only(run: Config, tmp_path: P
     job = open_job(run)
     methods = [METHODS["center"], METHODS["grad_cam"]]
 
-    maps = gallery.gallery_maps(job, methods, job.positives, {"center": 14.0, "grad_cam": 31.0}, tmp_path)
+    maps = gallery.gallery_maps(job, methods, job.positives, {"center": 9.0, "grad_cam": 21.0}, tmp_path)
 
     assert len(maps["center"]) == 2
     assert len(maps["grad_cam"]) == 0

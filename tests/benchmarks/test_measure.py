@@ -23,7 +23,7 @@ from benchmarks.classifier import normalise
 from benchmarks.errors import UserError
 from benchmarks.faithfulness import blur
 from benchmarks.film_batch import explain_within_memory
-from benchmarks.measure import evenly_spaced, measure, open_measure_job
+from benchmarks.measure import evenly_spaced, measure, measure_digest, open_measure_job
 from benchmarks.measure_batch import MeasureStore
 from benchmarks.methods import METHODS, Method
 from benchmarks.score import score
@@ -193,11 +193,11 @@ def units(config):
 def test_a_run_killed_by_sigkill_goes_on_and_ends_with_the_same_numbers(tmp_path, finished):
     config = make_run(tmp_path, methods=SOME)
     with run_cli(config) as process:
-        deadline = time.monotonic() + 60
-        while units(config) < 2 and time.monotonic() < deadline and process.poll() is None:
+        deadline = time.monotonic() + 600
+        while units(config) < 1 and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
-    assert 2 <= units(config) <= 4 * len(SOME)
+    assert 1 <= units(config) <= 4 * len(SOME)
     score(config)
     measure(config)
     assert_same_files(config, finished)
@@ -207,7 +207,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path, finished):
     config = make_run(tmp_path, methods=SOME)
     score(config)
     with run_cli(config, "--devices", "2", "--accelerator", "cpu") as process:
-        output = process.communicate(timeout=120)[0]
+        output = process.communicate(timeout=600)[0]
     assert process.returncode == 0, output
     assert_same_files(config, finished)
     assert not list(config.out.glob("measures.rank*"))
@@ -302,17 +302,16 @@ def test_evenly_spaced():
 
 
 @pytest.mark.parametrize("change", ["seed", "truth", "score_batch_size", "measure_films", "steps"])
-def test_another_configuration_never_mixes_with_old_measures(tmp_path, monkeypatch, change):
-    config = make_run(tmp_path, methods=("center",))
-    measure(config)
+def test_everything_that_measures_depend_on_is_in_the_digest(finished, monkeypatch, change):
+    before = measure_digest(open_measure_job(finished))
+    assert measure_digest(open_measure_job(finished)) == before
+    config = finished
     if change == "steps":
         monkeypatch.setattr("benchmarks.measure.STEPS", 4)
     else:
         new = {"seed": 1, "truth": "shape", "score_batch_size": 3, "measure_films": 4}[change]
         config = replace(config, **{change: new})
-    measure(config)
-    with sqlite3.connect(config.out / "measures.sqlite") as connection:
-        assert connection.execute("SELECT COUNT(DISTINCT digest) FROM units").fetchone() == (2,)
+    assert measure_digest(open_measure_job(config)) != before
 
 
 def test_a_unit_is_whole_or_absent(tmp_path):

@@ -10,7 +10,7 @@ from benchmarks.statistics import bootstrap_interval
 
 
 def values(measure: str, **methods: list[float]) -> pd.DataFrame:
-    rows = [(f"{i}.png", name, measure, value) for name, column in methods.items() for i, value in enumerate(column)]
+    rows = [(f"{i:03d}.png", name, measure, v) for name, column in methods.items() for i, v in enumerate(column)]
     return pd.DataFrame(rows, columns=["image", "method", "measure", "value"])
 
 

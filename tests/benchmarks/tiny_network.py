@@ -21,8 +21,8 @@ class TinyResNet(ResNet):
         self.bn1 = nn.BatchNorm2d(4)
         self.layer1 = self._make_layer(BasicBlock, 4, 1)
         self.layer2 = self._make_layer(BasicBlock, 6, 1, stride=2)
-        self.layer3 = self._make_layer(BasicBlock, 8, 1, stride=2)
-        self.layer4 = self._make_layer(BasicBlock, 10, 1, stride=2)
+        self.layer3 = self._make_layer(BasicBlock, 8, 1)
+        self.layer4 = self._make_layer(BasicBlock, 10, 1)
         self.fc = nn.Linear(10, 2)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):

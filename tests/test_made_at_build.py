@@ -1,0 +1,80 @@
+"""What the documentation shows of stored runs is theirs: commands that make them, costs worked out from them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from benchmarks.__main__ import build_parser, configure
+from benchmarks.run_directory import saved_config
+
+ROOT = Path(__file__).parent.parent
+RUNS = sorted(path.parent for path in (ROOT / "docs" / "results").glob("*/summary.md"))
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[ModuleType]:
+    folders = [str(ROOT / "docs" / "extensions"), str(ROOT / "examples")]
+    sys.path[:0] = folders
+    try:
+        yield importlib.import_module("made_at_build")
+    finally:
+        del sys.path[: len(folders)]
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_the_command_shown_makes_the_run(made: ModuleType, run: Path) -> None:
+    """Parsed as the command line does it, the command gives the very settings that are stored."""
+    words = shlex.split(made.command(run).replace(" --data DIR", " --data /films"))
+    assert words[:3] == ["python", "-m", "benchmarks"]
+    settings = vars(build_parser().parse_args(words[3:]))
+    settings.pop("debug", None)
+    parsed = configure(settings.pop("command"), settings).to_dict()
+    stored = saved_config(run).to_dict()
+    for where in ("out", "data", "checkpoint", "quiet", "threads"):  # these move no number
+        parsed.pop(where)
+        stored.pop(where)
+    assert parsed == stored
+
+
+def test_costs_are_worked_out_from_the_seconds_of_the_run(made: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "summary.csv").write_text("method,seconds_per_image\nslow,0.36\nfast,0.036\n")
+    (tmp_path / "environment.json").write_text('{"threads": 2, "accelerator": "cpu"}')
+    (tmp_path / "config.json").write_text('{"arch": "resnet34", "image_size": 600}')
+    rows = [line for line in made.cost.table(tmp_path).splitlines() if line.startswith("| `")]
+    assert rows == ["| `fast` | 36.0 | 1.0 |", "| `slow` | 360.0 | 10.0 |"]  # 100,000 films
+
+
+def test_the_speed_report_is_shown_with_its_command(made: ModuleType, tmp_path: Path) -> None:
+    assert "No measurement is stored" in made.speed_section(tmp_path, tmp_path)
+    run = tmp_path / "speed"
+    run.mkdir()
+    settings = {
+        "networks": ["resnet18", "vit_b_16"],
+        "batch": 8,
+        "image_size": 224,
+        "repeats": 20,
+        "threads": 2,
+        "calls": 9,
+    }
+    (run / "speed.json").write_text(json.dumps({"settings": settings}))
+    (run / "speed.md").write_text("# Title\n\nWords.\n\n## Bounds\n\n![Curves](speed.png)\n")
+    (run / "speed.png").write_bytes(b"picture")
+    text = made.speed_section(run, tmp_path)
+    line = next(line for line in text.splitlines() if line.startswith("$ python"))
+    parsed = vars(build_parser().parse_args(shlex.split(line)[4:]))
+    assert {name: parsed[name] for name in ("batch", "image_size", "repeats", "threads")} == {
+        name: settings[name] for name in ("batch", "image_size", "repeats", "threads")
+    }
+    assert parsed["networks"] == ("resnet18", "vit_b_16")
+    assert "### Bounds" in text
+    assert "# Title" not in text
+    assert "](made/speed.png)" in text
+    assert (tmp_path / "speed.png").read_bytes() == b"picture"
