@@ -44,7 +44,7 @@ MEASURES = {
     "accuracy": "accuracy, %",
     "accuracy_difference": "difference, points",
     "accuracy_sd": "standard deviation, points",
-    "rank_correlation": "rank correlation",
+    "rank_correlation": "correlation",
     "moved_px": "moved, px",
 }
 
@@ -64,8 +64,8 @@ def write_consistency(folder: Path, rows: Sequence[Row], failures: Mapping[str, 
         draw_consistency(table, folder / "consistency")
     console = Console()
     # 80 columns have no room for all that is said of random weights.
-    measured = table["measure"].where(table["variant"] != "head only", table["measure"].replace("accuracy", ""))
-    wide = (table["check"] == "randomised") & ~measured.isin(["accuracy", "rank_correlation"])
+    accuracy = (table["measure"] == "accuracy") & (table["variant"] != "head only")
+    wide = (table["check"] == "randomised") & ~accuracy & (table["measure"] != "rank_correlation")
     for name, (title, _) in CHECKS.items():
         for head, *body in cells(table[~wide], name, intervals=False)[:1]:
             printed = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
