@@ -44,7 +44,7 @@ MEASURES = {
     "accuracy": "accuracy, %",
     "accuracy_difference": "difference, points",
     "accuracy_sd": "standard deviation, points",
-    "rank_correlation": "correlation",
+    "rank_correlation": "Spearman",
     "moved_px": "moved, px",
 }
 
