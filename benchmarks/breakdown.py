@@ -6,6 +6,8 @@ that another one on the film earned; only the classes that are explained share t
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
@@ -126,6 +128,11 @@ def _group(key: tuple[object, ...], hits: pd.DataFrame, chance: float) -> list[t
     rows = []
     for method in hits.columns:
         count = int(hits[method].sum())
-        interval = binomtest(count, len(hits)).proportion_ci(method="wilson")
-        rows.append((*key, method, len(hits), count / len(hits), interval.low, interval.high, chance))
+        rows.append((*key, method, len(hits), count / len(hits), *_wilson(count, len(hits)), chance))
     return rows
+
+
+@cache  # the same few counts come again and again
+def _wilson(hits: int, films: int) -> tuple[float, float]:
+    interval = binomtest(hits, films).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

@@ -37,6 +37,7 @@ def draw_ranking(rows: pd.DataFrame, chance: dict[str, float], stem: Path) -> No
         chance: Chance level by tolerance, as in ``summary.json``.
         stem: Path of the figure without its suffix.
     """
+    count = rows["method"].nunique()
     rows = _best(_main(rows))[::-1]
     titles = [_title(str(name)) for name in rows["method"]]
     figure = Figure(figsize=(4.2 + 0.09 * max(map(len, titles)), 1.1 + 0.28 * len(rows)), layout="constrained")
@@ -47,8 +48,9 @@ def draw_ranking(rows: pd.DataFrame, chance: dict[str, float], stem: Path) -> No
         face = "white" if row.differs else colour
         axis.plot(100 * row.accuracy, y, "o", color=colour, markerfacecolor=face, markersize=6.5, mew=1.6)
     axis.axvline(100 * chance[str(TOLERANCE)], color="#737a86", ls="--", lw=1, zorder=0)
+    note = f"; the {MOST} best of {count}" if count > MOST else ""
     figure.supxlabel(
-        f"accuracy, % ({CAPTION})\ndashed: chance; filled: no real difference from the best is shown", fontsize=9
+        f"accuracy, % ({CAPTION})\ndashed: chance; filled: no real difference from the best is shown{note}", fontsize=9
     )
     axis.set(xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4))
     axis.set_yticks(range(len(rows)), titles)

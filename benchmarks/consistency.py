@@ -19,6 +19,7 @@ from benchmarks.between_runs import between_runs, load_finished
 from benchmarks.config import Config, check
 from benchmarks.consistency_report import Row, write_consistency
 from benchmarks.errors import UserError
+from benchmarks.measure import evenly_spaced
 from benchmarks.methods import Method, select_methods
 from benchmarks.pointing_game import is_hit
 from benchmarks.run_directory import saved_config
@@ -82,12 +83,6 @@ def choose_methods(config: Config, methods: Sequence[str] = ()) -> list[Method]:
     if not chosen:
         raise UserError("--methods leaves only methods that know no network or take too long: name others, or fast.")
     return chosen
-
-
-def evenly_spaced(positions: Sequence[int], most: int) -> list[int]:
-    """At most so many of the positions, first and last included."""
-    chosen = np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int)
-    return [positions[i] for i in np.unique(chosen)]
 
 
 def own_rows(played: Mapping[tuple[str, str], Played], seed: int) -> list[Row]:

@@ -77,7 +77,7 @@ def _check(dataset: Any, path: Path) -> None:
 
 def _check_codec(dataset: Any, path: Path) -> None:
     """Say what is missing before pydicom lists all packages that it looked for."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated and not get_decoder(syntax).is_available:

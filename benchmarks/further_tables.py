@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.consistency_report import CHECKS
+from benchmarks.consistency_report import COLUMNS as CONSISTENCY_COLUMNS
+from benchmarks.consistency_report import MEASURES as CONSISTENCY_MEASURES
 from benchmarks.errors import UserError
+from benchmarks.measure_table import FROC_COLUMNS, TABLE_COLUMNS
 
-COLUMNS = {
-    "measures.csv": ("method", "measure", "value", "ci_low", "ci_high", "films", "better"),
-    "froc.csv": ("method", "false_positives_per_image", "sensitivity"),
-    "consistency.csv": ("check", "variant", "method", "measure", "value", "ci_low", "ci_high", "films"),
-}
+COLUMNS = {"measures.csv": TABLE_COLUMNS, "froc.csv": FROC_COLUMNS, "consistency.csv": CONSISTENCY_COLUMNS}
 
 MEASURES = {
     "energy": ("Energy", "Share of the map's energy that lies in annotations (energy-based Pointing Game)."),
@@ -37,22 +37,8 @@ MEASURES = {
 }
 """Title of a measure, and what it says."""
 
-CHECKS = {
-    "smoothing": ("Smoothing", "What changes when maps are smoothed before their maximum is taken."),
-    "randomised": ("Randomised weights", "What is left of the maps when weights are replaced by random ones."),
-    "seed": ("Training seed", "What changes when the classifier is trained anew with another seed."),
-    "architecture": ("Architecture", "What changes with another architecture of the classifier."),
-}
-"""Title of a check of consistency, and what it asks."""
-
-SHOWN = {
-    "accuracy": ("accuracy, %", 100, 1),
-    "accuracy_difference": ("difference of the accuracy, points", 100, 1),
-    "accuracy_sd": ("standard deviation of the accuracy, points", 100, 1),
-    "rank_correlation": ("rank correlation of the maps", 1, 2),
-    "moved_px": ("distance that the maximum moved, px of the frame", 1, 0),
-}
-"""Title, factor and digits of a measure of consistency."""
+DIGITS = {"rank_correlation": 2, "moved_px": 0}
+"""Digits of the measures of consistency that are no accuracies."""
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame | None:
@@ -136,14 +122,14 @@ def consistency_data(table: pd.DataFrame | None) -> list[dict[str, Any]]:
             variants = [str(variant) for variant in rows["variant"].unique()]
             cells = {(str(row.method), str(row.variant)): _cell(row) for row in rows.itertuples()}
             methods = [str(method) for method in rows["method"].unique()]
-            words, factor, digits = SHOWN.get(str(measure), (str(measure).replace("_", " "), 1, 3))
+            percent = str(measure).startswith("accuracy")
             result.append(
                 {
                     "title": title,
                     "note": note,
-                    "measure": words,
-                    "factor": factor,
-                    "digits": digits,
+                    "measure": CONSISTENCY_MEASURES.get(str(measure), str(measure).replace("_", " ")),
+                    "factor": 100 if percent else 1,
+                    "digits": 1 if percent else DIGITS.get(str(measure), 3),
                     "variants": variants,
                     "values": {method: [cells.get((method, variant)) for variant in variants] for method in methods},
                 }

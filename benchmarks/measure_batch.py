@@ -106,14 +106,11 @@ class MeasureBatch(FilmBatch):
 
     def _probabilities(self, images: Tensor) -> Tensor:
         """Class probabilities of many films, in batches that the network is known to cope with."""
-
-        def network(images: Tensor, _: Tensor) -> Tensor:
-            with torch.no_grad():
-                return torch.as_tensor(self.job.network(images).softmax(dim=1))
-
         size = self.job.batch_size
         parts = [images[first : first + size] for first in range(0, len(images), size)]
-        return torch.cat([explain_within_memory(network, part, torch.zeros(len(part))) for part in parts])
+        with torch.no_grad():
+            outputs = [explain_within_memory(lambda part, _: self.job.network(part), part, part) for part in parts]
+        return torch.cat(outputs).softmax(dim=1)
 
     def _peaks(self, method: Method, maps: Tensor) -> Peaks:
         rows: Peaks = []

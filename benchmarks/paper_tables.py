@@ -57,8 +57,10 @@ def _measures(table: pd.DataFrame) -> list[str]:
         texts = []
         for name in names:
             row = cells.get((method, name))
-            known = row is not None and pd.notna(row.value)
-            texts.append(f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]" if known else "")
+            if row is None or pd.isna(row.value):
+                texts.append("")
+            else:
+                texts.append(f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]")
         lines.append(f"| {method} | {' | '.join(texts)} |")
     return [*lines, ""]
 

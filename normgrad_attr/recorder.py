@@ -48,10 +48,11 @@ class Recorder:
 
     With ``lazy``, nothing is recorded before the first of the layers. The graph begins at that layer's output, so
     whatever was computed from it *before* the layer was left is missing. Where that can be seen, ``incomplete`` is set,
-    and the pass is to be made again, fully recorded: a layer with several outputs, which may depend on each other, and
-    one that hands a tensor of its caller's on, which the caller may have used already. What cannot be seen is a value
-    that the layer, or a hook on it, works out from its output and keeps, and that reaches the target by another way
-    than through the output.
+    and the pass is to be made again, fully recorded: a layer with several outputs, which may depend on each other; one
+    that hands a tensor of its caller's on, which the caller may have used already; an output that is overwritten by way
+    of another view of its memory; a grad mode of the model's own that closes the graph again. What cannot be seen is a
+    value that the layer, or a hook on it, works out from its output and keeps, and that reaches the target by another
+    way than through the output.
 
     Args:
         forward_func: Model, or a function around one, for the names in messages.

@@ -97,7 +97,7 @@ def test_ci_runs_with_the_oldest_versions_that_are_declared(dist: Path) -> None:
         floor = re.match(r"([\w-]+)[^;]*>=([\d.]+)", requirement)
         if floor and (floor[1] in pins or "extra ==" not in requirement or "'benchmarks'" in requirement):
             floors[floor[1]] = floor[2].split(".")
-    assert floors.keys() == pins.keys()
+    assert floors.keys() <= pins.keys()
     for name, floor in floors.items():
         assert pins[name][: len(floor)] == floor, name
 

@@ -162,7 +162,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(st.data())
 def test_networks_drawn_at_random(data: st.DataObject) -> None:
     try:

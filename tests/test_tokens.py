@@ -140,6 +140,7 @@ def test_a_swin_patch_embedding_is_told_from_a_map_even_if_its_width_is_its_chan
         NormGrad(swin(embed=16), "features.0").attribute(torch.randn(1, 3, 64, 64), target=0)
 
 
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")  # by maxvit_t of torchvision 0.19
 @pytest.mark.parametrize(
     "name",
     [

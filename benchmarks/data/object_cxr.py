@@ -266,7 +266,7 @@ def _build_cache(records: Sequence[Record], size: int, films_path: Path, facts_p
         films.flush()
         facts_part = facts_path.with_suffix(f".{os.getpid()}.part")
         with facts_part.open("wb") as stream:
-            np.savez(stream, sizes=sizes, pixels=hashlib.sha256(films).hexdigest())
+            np.savez(stream, sizes=sizes, pixels=hashlib.sha256(films.data).hexdigest())
         facts_part.replace(facts_path)
         part.replace(films_path)
     finally:

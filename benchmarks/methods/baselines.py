@@ -45,7 +45,8 @@ def sobel_magnitude(films: Tensor) -> Tensor:
     across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=films.dtype)
     kernels = torch.stack([across, across.T])[:, None].to(films.device)
     gradient = F.conv2d(F.pad(films, (1, 1, 1, 1), mode="replicate"), kernels)
-    return torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    return length
 
 
 METHODS = (

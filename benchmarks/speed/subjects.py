@@ -46,8 +46,8 @@ def _torchvision(name: str) -> Callable[[], nn.Module]:
 
 def _vit_b_16() -> nn.Module:
     """With a head drawn at random: torchvision's is zero before training, and so would be every gradient."""
-    network = torchvision.models.vit_b_16(weights=None)
-    nn.init.normal_(network.heads.head.weight, std=0.02)
+    network = _torchvision("vit_b_16")()
+    nn.init.normal_(network.get_parameter("heads.head.weight"), std=0.02)
     return network
 
 

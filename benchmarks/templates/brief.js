@@ -17,7 +17,7 @@ function drawBrief() {
   }
   if (data.measures.length) {
     const firsts = data.measures.map((measure) => {
-      const name = bestOf(measure);
+      const name = bestMethod.get(measure.name);
       return name ? `${measure.title} ${named(name)} (${plain(measure.values[name][0])})` : null;
     });
     lines.push(`Best by other measures: ${firsts.filter(Boolean).join("; ")}.`);
@@ -31,6 +31,7 @@ function bestOf(measure) { // the method with the best value, or none
   return names.reduce((best, name) => (best === null || sign * measure.values[name][0] > sign * measure.values[best][0] ? name : best), null);
 }
 
+const bestMethod = new Map(data.measures.map((measure) => [measure.name, bestOf(measure)]));
 const plain = (value) => (value === null || value === undefined ? "–" : Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(3));
 
 function drawOnce() {

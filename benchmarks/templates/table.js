@@ -20,7 +20,7 @@ let measureIntervals = false;
 function measured(measure, name) {
   const [value, low, high, films] = measure.values[name] ?? [null, null, null, null];
   const interval = low === null ? "" : `${plain(low)} – ${plain(high)}`;
-  const cell = element("span", { class: bestOf(measure) === name ? "best" : "", title: interval && `95 % interval ${interval}, ${films} films`, textContent: plain(value) });
+  const cell = element("span", { class: bestMethod.get(measure.name) === name ? "best" : "", title: interval && `95 % interval ${interval}, ${films} films`, textContent: plain(value) });
   return measureIntervals && interval ? [cell, element("small", { class: "interval", textContent: interval })] : cell;
 }
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.further_tables import CHECKS, MEASURES
+from benchmarks.consistency_report import CHECKS
+from benchmarks.further_tables import MEASURES
 
 
 def write_further_tables(folder: Path, methods: Sequence[str]) -> None:

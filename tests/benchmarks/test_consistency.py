@@ -128,7 +128,7 @@ def test_undefined_values_and_failures_are_words() -> None:
     table = pd.DataFrame(rows, columns=list(COLUMNS))
 
     assert cells(table, "randomised") == [
-        [["method", "trained: accuracy, %", "all weights: rank correlation"], ["m", "50.0 [25.0, 75.0]", "undefined"]]
+        [["method", "trained: accuracy, %", "all weights: Spearman"], ["m", "50.0 [25.0, 75.0]", "undefined"]]
     ]
     assert cells(table, "seed") == []
     assert "- n: because" in markdown(table, {"n": "because"})

@@ -68,7 +68,7 @@ def test_consistency_is_a_table_for_each_check_and_measure() -> None:
 
     smoothing, seed = consistency_data(pd.DataFrame(rows, columns=columns))
 
-    assert (smoothing["title"], smoothing["measure"]) == ("Smoothing", "difference of the accuracy, points")
+    assert (smoothing["title"], smoothing["measure"]) == ("Smoothed or not", "difference, points")
     assert (smoothing["factor"], smoothing["digits"]) == (100, 1)
     assert smoothing["values"] == {"a": [[-0.02, -0.1, 0.05, 5]]}
     assert seed["variants"] == ["seed 1", "seed 2"]

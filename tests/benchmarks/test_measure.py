@@ -193,7 +193,7 @@ def units(config):
 def test_a_run_killed_by_sigkill_goes_on_and_ends_with_the_same_numbers(tmp_path, finished):
     config = make_run(tmp_path, methods=SOME)
     with run_cli(config) as process:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while units(config) < 1 and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
@@ -207,7 +207,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path, finished):
     config = make_run(tmp_path, methods=SOME)
     score(config)
     with run_cli(config, "--devices", "2", "--accelerator", "cpu") as process:
-        output = process.communicate(timeout=300)[0]
+        output = process.communicate(timeout=600)[0]
     assert process.returncode == 0, output
     assert_same_files(config, finished)
     assert not list(config.out.glob("measures.rank*"))

@@ -26,6 +26,7 @@ from benchmarks.html_report import page as html_page
 from benchmarks.report import report
 from benchmarks.run_directory import open_run
 from benchmarks.score import score
+from benchmarks.statistics import explaining
 
 SOME = ("center", "random", "grad_cam", "guided_backprop", "normgrad_conv1x1_combined", "normgrad_scaling_single")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -277,12 +278,12 @@ def test_consistency_has_its_units(page: Any, run: Config) -> None:
     table = pd.read_csv(run.out / "consistency.csv")
     panel = Select(page.find_element(By.ID, "panel"))
     assert len(panel.options) == 4 * 2 + 1
-    panel.select_by_visible_text("Smoothing: difference of the accuracy, points")
+    panel.select_by_visible_text("Smoothed or not: difference, points")
 
     assert texts(page, "#consistency thead th") == ["Method", "smoothed"]
     values = table[(table["check"] == "smoothing") & (table["measure"] == "accuracy_difference")]["value"]
     assert sorted(map(float, texts(page, "#consistency tbody td"))) == pytest.approx(sorted(100 * values), abs=0.051)
-    panel.select_by_visible_text("Randomised weights: rank correlation of the maps")
+    panel.select_by_visible_text("Weights drawn anew: rank correlation")
     assert texts(page, "#consistency thead th")[1:] == [
         "head only",
         "cascade 02 layer4",
@@ -351,7 +352,7 @@ def test_many_methods_are_drawn_at_once(many: Any) -> None:
         return Math.min(...times) / 1000;
     """)
 
-    assert seconds < 0.5
+    assert seconds < 1.5  # a tenth of that on an idle machine
 
 
 def test_gallery_lists_methods_with_maps_and_others_when_asked(many: Any) -> None:
@@ -367,7 +368,7 @@ def test_gallery_lists_methods_with_maps_and_others_when_asked(many: Any) -> Non
 
 
 def test_gallery_by_arrow_keys(page: Any, run: Config) -> None:
-    scores = pd.read_parquet(run.out / "scores.parquet").set_index(["image", "method", "protocol"])
+    scores = explaining(pd.read_parquet(run.out / "scores.parquet")).set_index(["image", "method", "protocol"])
     page.find_element(By.ID, "gallery").send_keys("")
     page.execute_script("document.getElementById('gallery').focus()")
     seen = set()
