@@ -5,7 +5,7 @@ Two layouts are known, and both headers ``image_name,annotation`` and ``image_pa
     root/train.csv  root/train/00001.jpg ...                       (as the organisers ship it)
     root/object-CXR_train/train.csv  root/object-CXR_train/images/00001.jpg ...
 
-What the objects are may be told in a table of its own, see :mod:`benchmarks.data.kinds`.
+What the objects are may be told in a table of its own, see ``benchmarks.data.kinds``.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from benchmarks.methods.copies import rewritten, untouched_copy
 from normgrad_attr import probe_weights, suggest_layers
 
 TrainingFilms = Callable[[], Iterable[tuple[Tensor, Tensor]]]
-"""Makes batches of training films: images float ``(N, 3, S, S)`` as the network takes them, and labels ``(N,)``."""
+"""A function that makes batches of images float ``(N, 3, S, S)``, as the network takes them, and labels ``(N,)``."""
 
 BUDGET = 300
 """Forward passes for a film that a method may spend, where nothing else is said."""
@@ -78,7 +78,7 @@ class Context:
 
     @cached_property
     def rewritten_network(self) -> nn.Module:
-        """The same function, written as DeepLift needs it: see :func:`benchmarks.methods.copies.rewritten`."""
+        """The same function, written as DeepLift needs it by ``benchmarks.methods.copies.rewritten``."""
         return rewritten(self.network, self._blank())
 
     def training_films(self) -> Iterable[tuple[Tensor, Tensor]]:
