@@ -18,7 +18,6 @@ from scipy.stats import spearmanr
 from tiny_run import POSITIVES, SIZE, make_run
 
 from benchmarks import measure_batch
-from benchmarks import methods as registry
 from benchmarks.classifier import normalise
 from benchmarks.errors import UserError
 from benchmarks.faithfulness import blur
