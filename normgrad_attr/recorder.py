@@ -213,12 +213,12 @@ class Recorder:
                 # Copies, and the edge of the tensor as it is now, for an in-place operation may follow. Behind an
                 # in-place layer the tensor itself goes on, for its caller need not use what it returns.
                 values.append(t.clone() if self.keep_graph else t.detach().clone())
-                edges.append(get_gradient_edge(t))
+                edges.append(_edge(t))
                 passed_on.append(t if in_place else t.clone())
             else:
                 leaf = t.detach().clone().requires_grad_()
                 values.append(leaf if self.keep_graph else leaf.detach())
-                edges.append(get_gradient_edge(leaf))
+                edges.append(_edge(leaf))
                 passed_on.append(leaf.clone())
         self.kept[layer][device] = _Kept(tuple(values), tuple(edges), self._input_of(layer, received))
         return passed_on
@@ -259,6 +259,11 @@ class Recorder:
 def differentiable(value: Any) -> bool:
     """Whether a gradient by it can be taken."""
     return isinstance(value, Tensor) and value.dtype.is_floating_point
+
+
+def _edge(t: Tensor) -> GradientEdge:
+    with torch.enable_grad():  # torch 2.4 finds the node of a leaf by an operation on it
+        return get_gradient_edge(t)
 
 
 def _works_in_place(layer: nn.Module) -> bool:

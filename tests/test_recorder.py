@@ -177,8 +177,8 @@ def test_networks_drawn_at_random(data: st.DataObject) -> None:
     x = torch.randn(2, 2, 2, 2, dtype=torch.float64).requires_grad_(data.draw(st.booleans()))
     try:
         expected = recorded_from_the_beginning(net, layers, x, 1)
-    except (RuntimeError, AssertionError):  # overwritten what its backward needs: nor could the network be trained
-        reject()
+    except (RuntimeError, AssertionError, AttributeError):
+        reject()  # overwritten what its backward, or a view from no_grad, needs: nor could the network be trained
     with torch.set_grad_enabled(data.draw(st.booleans())):
         found = capture(net, layers, x, 1, grad_kwargs={"materialize_grads": True})
     for (captured,), pairs in zip(found, expected, strict=True):
