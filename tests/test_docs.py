@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import csv
 import importlib
 import re
 import shlex
@@ -137,3 +138,18 @@ def test_no_paths_of_a_machine() -> None:
     for path in TEXTS:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"(?<![\w.])/(work|home|root|tmp|opt)/", text), path
+
+
+def test_the_table_of_the_readme_is_that_of_the_stored_run() -> None:
+    """Every figure, from the very file that the set-up command wrote."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    run, table = re.findall(r"<!-- results: runs/(\w+)/summary.csv -->\n(.*?)<!-- results end -->", text, re.DOTALL)[0]
+    with (ROOT / "docs" / "results" / run / "summary.csv").open(newline="", encoding="utf-8") as stream:
+        stored = {(row["method"], row["protocol"], row["tolerance"]): row for row in csv.DictReader(stream)}
+    shown = [[cell.strip(" `") for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
+    assert {row[0] for row in shown} == {method for method, _, _ in stored}
+    for method, *cells in shown:
+        for cell, key in zip(cells, (("fair", "0"), ("fair", "15"), ("paper", "15")), strict=True):
+            row = stored[(method, *key)]
+            expected = [100 * float(row[name]) for name in ("accuracy", "ci_low", "ci_high")]
+            assert cell == "{:.1f} [{:.1f}, {:.1f}]".format(*expected), (method, key)
