@@ -52,6 +52,17 @@ def test_costs_are_worked_out_from_the_seconds_of_the_run(made: ModuleType, tmp_
     assert rows == ["| `fast` | 36.0 | 1.0 |", "| `slow` | 360.0 | 10.0 |"]  # 100,000 films
 
 
+def test_measures_are_shown_by_method_and_measure(made: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "measures.csv"
+    path.write_text("method,measure,value,better\na,iou,0.5,higher\nb,iou,0.25,higher\nb,deletion,0.125,lower\n")
+    assert made.measures_table(path) == [
+        "| method | iou (higher is better) | deletion (lower is better) |",
+        "|---|---:|---:|",
+        "| a | 0.500 |  |",
+        "| b | 0.250 | 0.125 |",
+    ]
+
+
 def test_the_speed_report_is_shown_with_its_command(made: ModuleType, tmp_path: Path) -> None:
     assert "No measurement is stored" in made.speed_section(tmp_path, tmp_path)
     run = tmp_path / "speed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
@@ -52,7 +53,7 @@ def run_section(run: Path, made: Path) -> str:
 
     Args:
         run: Folder with ``config.json``, ``environment.json``, ``summary.md`` and ``summary.csv`` of a run directory,
-            and perhaps ``overlays.png`` and ``report.html``.
+            and perhaps ``overlays.png``, ``measures.csv`` and ``report.html``.
         made: Folder for the picture.
     """
     title, _, table = (run / "summary.md").read_text(encoding="utf-8").partition("\n")
@@ -63,12 +64,28 @@ def run_section(run: Path, made: Path) -> str:
     if (run / "overlays.png").exists():
         shutil.copyfile(run / "overlays.png", made / f"{run.name}_overlays.png")
         lines += ["", f"![Films, annotations and maps of the run](made/{run.name}_overlays.png)", ""]
+    if (run / "measures.csv").exists():
+        lines += ["", f"### {run.name}, other measures", "", *measures_table(run / "measures.csv"), ""]
     if (run / "report.html").exists():
         lines += ["", f"{{download}}`The whole report as one page <results/{run.name}/report.html>`", ""]
     if (run / "environment.json").exists():
         environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
         lines += ["", "Environment of the run:", "", "```json", json.dumps(environment, indent=1), "```", ""]
     return "\n".join(lines)
+
+
+def measures_table(path: Path) -> list[str]:
+    """Means of ``measures.csv`` as lines of Markdown, a row for each method and a column for each measure."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    measures = {row["measure"]: row["better"] for row in rows}
+    means = {(row["method"], row["measure"]): f"{float(row['value']):.3f}" for row in rows}
+    head = [f"{measure.replace('_', ' ')} ({better} is better)" for measure, better in measures.items()]
+    lines = [f"| method | {' | '.join(head)} |", f"|---|{'---:|' * len(measures)}"]
+    methods = dict.fromkeys(row["method"] for row in rows)
+    return lines + [
+        f"| {name} | {' | '.join(means.get((name, measure), '') for measure in measures)} |" for name in methods
+    ]
 
 
 def speed_section(run: Path, made: Path) -> str:
