@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from benchmarks.further_tables import fraction, sensitivities
 from benchmarks.methods import METHODS
+from benchmarks.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 
-PROTOCOL, TOLERANCE = "fair", 15
+PROTOCOL, TOLERANCE = MAIN_PROTOCOL, MAIN_TOLERANCE
 COLOURS = {
     "normgrad": "#6b3fc4",
     "cam": "#0b72b9",

@@ -16,10 +16,10 @@ from scipy.stats import rankdata, spearmanr
 
 from benchmarks.errors import UserError
 from benchmarks.methods import METHODS
+from benchmarks.pointing_game import MAIN_TOLERANCE
 from benchmarks.run_directory import read_json
 from benchmarks.statistics import RESAMPLES, hit_matrix, resampled_means
 
-MAIN_TOLERANCE = 15
 KEYS = ["protocol", "tolerance", "method"]
 BASELINES = frozenset(name for name, method in METHODS.items() if method.family == "baseline")
 
@@ -199,7 +199,7 @@ def markdown(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> s
 
 AGREEMENT_NOTE = (
     "Spearman's correlation of the accuracies of the common methods (1: the same order; 0: unrelated); the interval is "
-    "from 2000 resamples of the films of both runs."
+    f"from {RESAMPLES} resamples of the films of both runs."
 )
 
 

@@ -34,6 +34,8 @@ from benchmarks.maps import FRAME, Stretched, clip_at_percentile, stretch
 
 TOLERANCES = (0, 15, 25)
 PROTOCOLS = ("paper", "fair")
+MAIN_TOLERANCE, MAIN_PROTOCOL = 15, "fair"
+"""For headlines and figures; the tolerance is that of the extension of the paper, and of most other work."""
 _ROUNDING = 1e-12  # of an interpolation in float64 of maps scaled to [0, 1]
 
 

@@ -15,12 +15,10 @@ from benchmarks.figures import draw_overlays
 from benchmarks.html_report import write_html
 from benchmarks.maps import FRAME
 from benchmarks.methods import METHODS, select_methods
-from benchmarks.pointing_game import PROTOCOLS, TOLERANCES
+from benchmarks.pointing_game import MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
 from benchmarks.run_directory import read_json, write_json
 from benchmarks.score import open_job, open_store, write_parquet
 from benchmarks.statistics import RESAMPLES, mean_chance, status_counts, summarise
-
-MAIN_TOLERANCE = 15
 
 
 def report(config: Config) -> None:

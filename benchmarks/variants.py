@@ -21,12 +21,12 @@ from torch import Tensor
 from benchmarks.film_batch import FilmBatch, Job, explain_within_memory, seeded
 from benchmarks.maps import stretch
 from benchmarks.methods import Explain, Method
-from benchmarks.pointing_game import choose_maxima, distance_to_mask
+from benchmarks.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, choose_maxima, distance_to_mask
 from benchmarks.randomise import blocks_from_the_top, randomised
 
 FORMAT = 1
 """Raise it when the same films and weights would give other numbers."""
-PROTOCOL, TOLERANCE = "fair", 15
+PROTOCOL, TOLERANCE = MAIN_PROTOCOL, MAIN_TOLERANCE
 TRAINED, SMOOTHED, HEAD, ALL = "trained", "smoothed", "head only", "all weights"
 
 

@@ -55,7 +55,7 @@ class CombinedNormGrad(GradientAttribution):
 
     References:
         Rebuffi, Fong, Ji, Vedaldi: There and Back Again: Revisiting Backpropagation Saliency Methods. CVPR 2020,
-        arXiv:2004.02866, section 3.4.
+        arXiv:2004.02866.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ def check_extract(name: str) -> None:
     if not isinstance(name, str) or (name not in ("bias", "scaling") and _kernel_size(name) is None):
         raise ValueError(
             f"Unknown extract {name!r}; choose 'bias', 'scaling', 'convKxK' or 'depthwise_convKxK' with an odd K "
-            "such as 'conv1x1' or 'conv3x3', or 'layer'."
+            "such as 'conv1x1' or 'conv3x3' (and for the classes 'layer', which needs the layer itself)."
         )
 
 
