@@ -87,7 +87,7 @@ def _add_explain(commands: Any) -> None:
     command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG or DICOM")
     command.add_argument("--checkpoint", type=Path, metavar="RUN", required=True, help="run with the classifier")
     command.add_argument("--out", type=Path, metavar="DIR", help="for overlays and JSON; default: explained")
-    command.add_argument("--method", metavar="NAME", help="attribution method; default: normgrad_conv1x1_combined")
+    command.add_argument("--method", metavar="NAME", help="default: normgrad_conv1x1_combined_uniform")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
