@@ -29,7 +29,7 @@ from benchmarks.train import load_classifier
 from benchmarks.training_films import training_films
 
 DEFAULT_METHOD = "normgrad_conv1x1_combined_uniform"
-"""Its maximum is where the plain product has it, but its lower peaks stay visible, so that further objects are marked."""
+"""Its maximum is where the plain product has it, but lower peaks stay visible, so that further objects are marked."""
 UNSURE = (0.25, 0.75)
 """Where verdicts count as unsure by runs that have measured no range of their own (``classifier.json``)."""
 
