@@ -128,11 +128,16 @@ def print_table(content: dict[str, Any]) -> None:
         head, *body = cells(content, protocol)
         title = f"Pointing Game on {content['images']} films, accuracy in % [95 % interval], protocol {protocol}"
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-        for i, name in enumerate(head[:-2]):
-            table.add_column(name.removeprefix("within "), justify="right" if i else "left", no_wrap=True)
-        for row in body:
-            short = [text if i in (0, main) else text.partition(" [")[0] for i, text in enumerate(row[:-2])]
-            table.add_row(*short, end_section=row is body[-2])
+        rows = [
+            [text if i in (0, main) else text.partition(" [")[0] for i, text in enumerate(row[:-2])] for row in body
+        ]
+        table.add_column(head[0], overflow="fold")  # a long name takes two lines, and never the room of the figures
+        for i, name in enumerate(head[1:-2], start=1):
+            short = name.removeprefix("within ")
+            width = max(len(short), *(len(row[i]) for row in rows))
+            table.add_column(short, justify="right", no_wrap=True, min_width=width)
+        for row in rows:
+            table.add_row(*row, end_section=row is rows[-2])
         console.print(table)
     for method, counts in content["maps"]["fair"].items():
         if any(counts.values()):

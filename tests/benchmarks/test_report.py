@@ -14,7 +14,7 @@ from tiny_run import POSITIVES, make_run
 from benchmarks import figures
 from benchmarks.errors import UserError
 from benchmarks.methods import select_methods
-from benchmarks.report import report
+from benchmarks.report import print_table, report
 from benchmarks.score import open_job, score
 
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_single")
@@ -71,6 +71,21 @@ def test_terminal_table_fits_80_columns(run, capsys):
     printed = capsys.readouterr().out
     assert all(name in printed for name in SOME)
     assert "…" not in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_a_long_name_leaves_the_figures_their_room(run, capsys):
+    content = json.loads((run.out / "summary.json").read_text())
+    long = "normgrad_depthwise_conv3x3_combined_positive_norm"
+    for row in content["rows"]:
+        row["method"] = row["method"].replace("center", long)
+    for maps in content["maps"].values():
+        maps[long] = maps.pop("center")
+    print_table(content)
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert "s/image" in printed
+    assert long not in printed  # it takes two lines
     assert max(map(len, printed.splitlines())) <= 80
 
 
