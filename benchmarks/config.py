@@ -131,6 +131,11 @@ class Config:
         """Folder for decoded and resized films."""
         return self.out / "cache"
 
+    @property
+    def lightning_devices(self) -> int | str:
+        """``devices`` as Lightning takes it: a number as a number."""
+        return int(self.devices) if self.devices.lstrip("-").isdigit() else self.devices
+
     def split_counts(self) -> dict[str, int]:
         """Films to write for each synthetic split, ``limit`` applied."""
         most = self.limit if self.limit is not None else max(self.film_counts)

@@ -142,10 +142,9 @@ def make_trainer(config: Config, callbacks: list[Callback]) -> Trainer:
     """A Lightning trainer with the devices of the command line and nothing written by Lightning itself."""
     if not config.quiet:
         callbacks = [*callbacks, TrainingBar()]
-    devices: Any = int(config.devices) if config.devices.lstrip("-").isdigit() else config.devices
     return Trainer(
         accelerator=config.accelerator,
-        devices=devices,
+        devices=config.lightning_devices,
         num_nodes=config.num_nodes,
         strategy=config.strategy,
         max_epochs=config.epochs,

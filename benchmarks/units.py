@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from lightning.fabric import Fabric
@@ -60,9 +60,11 @@ def run_step(step: Step[S], config: Config) -> None:
     """
     select_methods(config.methods)  # before any work, so that a wrong name is told at once
     config.out.mkdir(parents=True, exist_ok=True)
-    devices: Any = int(config.devices) if config.devices.lstrip("-").isdigit() else config.devices
     fabric = Fabric(
-        accelerator=config.accelerator, devices=devices, num_nodes=config.num_nodes, strategy=config.strategy
+        accelerator=config.accelerator,
+        devices=config.lightning_devices,
+        num_nodes=config.num_nodes,
+        strategy=config.strategy,
     )
     fabric.launch(_on_process, step, config)  # type: ignore[arg-type]  # Lightning types its function too narrowly
 
