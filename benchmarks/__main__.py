@@ -234,8 +234,15 @@ def _report(config: Config) -> None:
 
 
 def _run(config: Config) -> None:
-    for step in (_train, _score, _measure, _report):
+    from benchmarks.report import is_current
+    from benchmarks.run_directory import process_rank
+
+    for step in (_train, _score, _measure):
         step(config)
+    if not is_current(config):
+        _report(config)
+    elif process_rank() == 0:
+        print(f"{config.out}: report.html and the tables show these results already; nothing to do.")
 
 
 def _compare(folders: list[Path], out: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import nn
 
-from benchmarks.classifier import Classifier
+from benchmarks.classifier import Classifier, build_network
+from benchmarks.errors import UserError
+from benchmarks.run_directory import saved_config
 
 
 def save(content: dict[str, Any], path: Path) -> None:
@@ -66,3 +70,34 @@ class KeepBestAndLast(Checkpoint):
         if all(newest > auc for auc in before):
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
         trainer.save_checkpoint(self.folder / "last.ckpt")
+
+
+def load_classifier(run_dir: Path) -> nn.Module:
+    """Load the best network of a run.
+
+    Args:
+        run_dir: A run directory with a trained classifier.
+
+    Returns:
+        The network in evaluation mode on the CPU, channels last in memory.
+
+    Raises:
+        UserError: The directory has no trained classifier, or one that cannot be read or does not fit its architecture.
+    """
+    config = saved_config(run_dir)
+    path = run_dir / "checkpoints" / "best.ckpt"
+    if not path.exists() or not (run_dir / "classifier.json").exists():
+        raise UserError(f"{run_dir} has no trained classifier: run `python -m benchmarks train --out {run_dir}` first.")
+    network = build_network(config.arch, "none")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
+        raise UserError(f"{path} is damaged: delete {run_dir} and train anew.") from None
+    try:
+        network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    except RuntimeError:
+        raise UserError(
+            f"{path} holds the weights of another network than today's {config.arch}, which was changed since: train "
+            "anew into another --out."
+        ) from None
+    return network.to(memory_format=torch.channels_last).eval()

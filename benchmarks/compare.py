@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.box import SIMPLE_HEAD
+import torch
 from rich.console import Console
-from rich.table import Table
-from scipy.stats import rankdata, spearmanr
 
 from benchmarks.errors import UserError
 from benchmarks.methods import METHODS
 from benchmarks.pointing_game import MAIN_TOLERANCE
 from benchmarks.run_directory import read_json
 from benchmarks.statistics import RESAMPLES, hit_matrix, resampled_means
+from benchmarks.tables import markdown_table, terminal_table, within
+from normgrad_attr.sensitivity import spearman
 
 KEYS = ["protocol", "tolerance", "method"]
 BASELINES = frozenset(name for name, method in METHODS.items() if method.family == "baseline")
@@ -135,18 +135,16 @@ def correlations(runs: list[Run]) -> pd.DataFrame:
             draws = [resampled[run.label].accuracies(protocol, tolerance) for run in (a, b)]
             for choice in ("all", "no baselines"):
                 chosen = group if choice == "all" else group[~group["method"].isin(BASELINES)]
-                rho = spearman(chosen["accuracy_a"].to_numpy(float), chosen["accuracy_b"].to_numpy(float))
+                value = rho(chosen["accuracy_a"].to_numpy(float), chosen["accuracy_b"].to_numpy(float))
                 low, high = _interval([frame.reindex(columns=chosen["method"]) for frame in draws])
-                rows.append((a.label, b.label, protocol, tolerance, choice, len(chosen), rho, low, high))
+                rows.append((a.label, b.label, protocol, tolerance, choice, len(chosen), value, low, high))
     columns = ["run_a", "run_b", "protocol", "tolerance", "methods", "n", "rho", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
+def rho(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's correlation; NaN with fewer than three pairs or without any spread."""
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(spearmanr(a, b).statistic)
+    return float(spearman(torch.tensor(a[None]), torch.tensor(b[None]))) if len(a) > 2 else float("nan")
 
 
 class _Resampled:
@@ -173,28 +171,22 @@ def _interval(draws: list[pd.DataFrame]) -> tuple[float, float]:
     """95 % percentile interval of the correlation; NaN without scores or with fewer than three methods."""
     if any(frame.shape[1] < 3 or frame.empty or frame.isna().any(axis=None) for frame in draws):
         return float("nan"), float("nan")
-    # Spearman's correlation is Pearson's of the ranks.
-    ranks = [rankdata(frame.to_numpy(), axis=1) for frame in draws]
-    a, b = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
-    spread = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    defined = spread > 0
-    if not defined.any():
-        return float("nan"), float("nan")
-    low, high = np.quantile((a * b).sum(axis=1)[defined] / spread[defined], [0.025, 0.975])
-    return float(low), float(high)
+    values = spearman(*(torch.tensor(frame.to_numpy()) for frame in draws))
+    low, high = values.nanquantile(values.new_tensor([0.025, 0.975])).tolist()
+    return low, high
 
 
 def markdown(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> str:
     """The comparison as Markdown."""
-    lines = ["# Runs side by side", "", *_markdown_table(_facts(runs)), ""]
+    lines = ["# Runs side by side", "", *markdown_table(_facts(runs)), ""]
     for (protocol, tolerance), group in table.groupby(["protocol", "tolerance"]):
-        lines += [f"## Protocol `{protocol}`, {_tolerance(int(tolerance))}", ""]
+        lines += [f"## Protocol `{protocol}`, {within(int(tolerance))}", ""]
         lines += ["Accuracy in percent [95 % bootstrap interval over films].", ""]
-        lines += [*_markdown_table(_accuracies(runs, group)), ""]
+        lines += [*markdown_table(_accuracies(runs, group)), ""]
     if missing := left_out(runs):
         lines += [f"Not in all runs, so not compared: {', '.join(f'`{name}`' for name in missing)}.", ""]
     lines += ["## Do the runs rank the methods alike?", "", AGREEMENT_NOTE, ""]
-    return "\n".join([*lines, *_markdown_table(_agreement(agreement)), ""])
+    return "\n".join([*lines, *markdown_table(_agreement(agreement)), ""])
 
 
 AGREEMENT_NOTE = (
@@ -211,7 +203,7 @@ def _facts(runs: list[Run]) -> list[list[str]]:
     rows.append(["ground truth", *(str(run.facts["truth"]) for run in runs)])
     for tolerance in runs[0].facts["chance"]:
         shares = [run.facts["chance"].get(tolerance) for run in runs]
-        name = f"chance {_tolerance(int(tolerance))}"
+        name = f"chance {within(int(tolerance))}"
         rows.append([name, *("" if share is None else f"{100 * share:.1f}" for share in shares)])
     return rows
 
@@ -234,42 +226,23 @@ def _agreement(agreement: pd.DataFrame) -> list[list[str]]:
         rho = "undefined" if np.isnan(entry.rho) else f"{entry.rho:.2f}"
         interval = "" if np.isnan(entry.ci_low) else f" [{entry.ci_low:.2f}, {entry.ci_high:.2f}]"
         pair = f"{entry.run_a}, {entry.run_b}"
-        rows.append([pair, entry.protocol, _tolerance(entry.tolerance), entry.methods, str(entry.n), rho + interval])
+        rows.append([pair, entry.protocol, within(entry.tolerance), entry.methods, str(entry.n), rho + interval])
     return rows
 
 
 def _print(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> None:
     console = Console()
-    console.print(_rich_table("Runs", _facts(runs)))
+    console.print(terminal_table("Runs", _facts(runs)))
     for (protocol, tolerance), group in table.groupby(["protocol", "tolerance"]):
         if tolerance == MAIN_TOLERANCE:
-            title = f"Accuracy in % [95 % interval], {_tolerance(MAIN_TOLERANCE)}, protocol {protocol}"
+            title = f"Accuracy in % [95 % interval], {within(MAIN_TOLERANCE)}, protocol {protocol}"
             rows = _accuracies(runs, group)
             if len(runs) > 2:  # 80 columns have no room for more intervals
                 rows = [[text.partition(" [")[0] for text in row] for row in rows]
-            console.print(_rich_table(title.replace(" [95 % interval]", "") if len(runs) > 2 else title, rows))
+            console.print(terminal_table(title.replace(" [95 % interval]", "") if len(runs) > 2 else title, rows))
     if missing := left_out(runs):
         console.print(f"Not in all runs, so not compared: {', '.join(missing)}.", markup=False)
-    console.print(_rich_table("Do the runs rank the methods alike?", _agreement(agreement)))
-
-
-def _rich_table(title: str, rows: list[list[str]]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for i, name in enumerate(rows[0]):
-        table.add_column(name, justify="right" if i else "left", no_wrap=not i)
-    for row in rows[1:]:
-        table.add_row(*row)
-    return table
-
-
-def _markdown_table(rows: list[list[str]]) -> list[str]:
-    head, *body = rows
-    ruler = ["---", *["---:"] * (len(head) - 1)]
-    return [f"| {' | '.join(row)} |" for row in (head, ruler, *body)]
-
-
-def _tolerance(tolerance: int) -> str:
-    return f"within {tolerance} px" if tolerance else "inside"
+    console.print(terminal_table("Do the runs rank the methods alike?", _agreement(agreement)))
 
 
 def _labels(folders: list[Path]) -> list[str]:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+
+from benchmarks.tables import markdown_table, terminal_table
 
 Row = tuple[str, str, str, str, float, float, float, int]
 """One line of ``consistency.csv``, in the order of :data:`COLUMNS`."""
@@ -67,13 +67,8 @@ def write_consistency(folder: Path, rows: Sequence[Row], failures: Mapping[str, 
     accuracy = (table["measure"] == "accuracy") & (table["variant"] != "head only")
     wide = (table["check"] == "randomised") & ~accuracy & (table["measure"] != "rank_correlation")
     for name, (title, _) in CHECKS.items():
-        for head, *body in cells(table[~wide], name, intervals=False)[:1]:
-            printed = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-            for i, text in enumerate(head):
-                printed.add_column(text, justify="right" if i else "left", no_wrap=not i)
-            for row in body:
-                printed.add_row(*row)
-            console.print(printed)
+        for cell_rows in cells(table[~wide], name, intervals=False)[:1]:
+            console.print(terminal_table(title, cell_rows))
     for name, reason in failures.items():
         console.print(f"{name} could not run: {reason}", markup=False)
     console.print(f"{folder / 'consistency.csv'} holds all of this, with intervals.", markup=False, soft_wrap=True)
@@ -131,10 +126,8 @@ def markdown(table: pd.DataFrame, failures: Mapping[str, str]) -> str:
             continue
         films = sorted(set(rows.loc[rows["measure"] == "accuracy", "films"]))
         lines += [f"## {title}", "", f"{explanation} {' to '.join(map(str, films))} films.", ""]
-        for head, *body in cells(table, name):
-            for row in (head, ["---", *["---:"] * (len(head) - 1)], *body):
-                lines.append(f"| {' | '.join(row)} |")
-            lines.append("")
+        for cell_rows in cells(table, name):
+            lines += [*markdown_table(cell_rows), ""]
     if failures:
         lines += ["## What could not run", ""]
         lines += [f"- {name}: {reason}" for name, reason in failures.items()]

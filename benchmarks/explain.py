@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from benchmarks.checkpoints import load_classifier
 from benchmarks.classifier import normalise
 from benchmarks.config import Config
 from benchmarks.data.films import load_film
@@ -25,7 +26,6 @@ from benchmarks.errors import UserError
 from benchmarks.methods import METHODS, Context, Explain, near_names
 from benchmarks.peaks import Peak, find_peaks
 from benchmarks.run_directory import read_json, saved_config, write_json
-from benchmarks.train import load_classifier
 from benchmarks.training_films import training_films
 
 DEFAULT_METHOD = "normgrad_conv1x1_combined_uniform"

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.maps import gaussian_smooth
+from normgrad_attr import smooth
 
 STEPS = 16
 """Steps from the one film to the other."""
@@ -23,7 +23,7 @@ Probability = Callable[[Tensor], Tensor]
 def blur(images: Tensor) -> Tensor:
     """The films without their detail, which take the place of what is not there."""
     sigma = BLUR * images.shape[-1]
-    return gaussian_smooth(images, sigma, 2 * round(3 * sigma) + 1)
+    return smooth(images, sigma, 2 * round(3 * sigma) + 1)
 
 
 def rank_pixels(saliency: Tensor, size: int, seed: tuple[int, ...]) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from normgrad_attr import smooth as gaussian_smooth
+
 FRAME = 600
 """Side of the square frame onto which films, annotations and maps are stretched."""
 
@@ -38,7 +40,7 @@ def stretch(maps: Tensor, frame: int = FRAME, *, smooth: bool = False) -> Stretc
     Args:
         maps: ``(N, 1, h, w)``, any float dtype and size.
         frame: side of the frame in pixels.
-        smooth: smooth with :func:`gaussian_smooth` in the frame.
+        smooth: smooth in the frame, as Ozer and Oksuz did: a Gaussian of sigma 1 px in a window of 11 px.
 
     Returns:
         The maps in the frame, and which were finite and constant before.
@@ -53,7 +55,7 @@ def stretch(maps: Tensor, frame: int = FRAME, *, smooth: bool = False) -> Stretc
     zero = _scale(torch.zeros_like(low), low, high).flatten().where(~constant, 0.0)
     maps = F.interpolate(_scale(maps, low, high), size=(frame, frame), mode="bilinear", align_corners=False)
     if smooth:
-        maps = gaussian_smooth(maps)
+        maps = gaussian_smooth(maps, sigma=1.0, kernel_size=11)
     return Stretched(maps[:, 0].numpy(), finite.numpy(), constant.numpy(), zero.numpy())
 
 
@@ -76,34 +78,6 @@ def clip_at_percentile(maps: Tensor, percentile: float = 99.0) -> Tensor:
     high = torch.stack([row.quantile(percentile / 100) for row in flat]).view(-1, 1, 1, 1)
     low = flat.amin(dim=1).view(-1, 1, 1, 1)
     return _scale(torch.minimum(maps, high), low, high)
-
-
-def gaussian_smooth(maps: Tensor, sigma: float = 1.0, kernel: int = 11) -> Tensor:
-    """Smooth maps with a separable Gaussian; the border is mirrored without repeating the edge.
-
-    Args:
-        maps: ``(N, C, h, w)`` with ``h`` and ``w`` larger than ``kernel // 2``.
-        sigma: standard deviation in pixels of the map.
-        kernel: odd width of the window.
-
-    Returns:
-        Maps of the same shape and dtype.
-
-    Raises:
-        ValueError: ``kernel`` is even or too wide for the map.
-    """
-    half = kernel // 2
-    if kernel % 2 == 0 or min(maps.shape[-2:]) <= half:
-        raise ValueError(
-            f"kernel={kernel} must be odd and less than twice as wide as a map of {tuple(maps.shape[-2:])}"
-        )
-    offsets = torch.arange(-half, half + 1, dtype=maps.dtype, device=maps.device)
-    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    weights = weights / weights.sum()
-    n, channels, height, width = maps.shape
-    padded = F.pad(maps.reshape(n * channels, 1, height, width), (half,) * 4, mode="reflect")
-    smooth = F.conv2d(F.conv2d(padded, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
-    return smooth.reshape(n, channels, height, width)
 
 
 def _scale(maps: Tensor, low: Tensor, high: Tensor) -> Tensor:

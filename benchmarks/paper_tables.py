@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from benchmarks.breakdown import BREAKDOWNS
 from benchmarks.further_tables import MEASURES, fraction, sensitivities
+from benchmarks.tables import markdown_table, within
 
 
 def markdown(
@@ -31,16 +34,13 @@ def _differences(tests: pd.DataFrame) -> list[str]:
     lines = ["# Which differences are real", ""]
     lines += ["McNemar's exact test against the best method on the same films, Holm's correction.", ""]
     for (protocol, tolerance), group in tests.groupby(["protocol", "tolerance"]):
-        lines += [f"## Protocol `{protocol}`, {_within(int(tolerance))}", ""]
-        lines += ["| method | accuracy, % | only the best hits | only it hits | p (Holm) | differs | ranks |"]
-        lines += ["| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
+        lines += [f"## Protocol `{protocol}`, {within(int(tolerance))}", ""]
+        rows = [["method", "accuracy, %", "only the best hits", "only it hits", "p (Holm)", "differs", "ranks"]]
         for row in group.itertuples():
             verdict = "best" if row.method == row.best else "yes" if row.differs else "not shown"
-            lines.append(
-                f"| {row.method} | {100 * row.accuracy:.1f} | {row.only_best} | {row.only_method} | {row.p_holm:.3g} "
-                f"| {verdict} | {row.rank_low:.0f} to {row.rank_high:.0f} |"
-            )
-        lines.append("")
+            figures = [f"{100 * row.accuracy:.1f}", f"{row.only_best}", f"{row.only_method}", f"{row.p_holm:.3g}"]
+            rows.append([row.method, *figures, verdict, f"{row.rank_low:.0f} to {row.rank_high:.0f}"])
+        lines += [*markdown_table(rows, left=(0, 5)), ""]
     return lines
 
 
@@ -50,8 +50,7 @@ def _measures(table: pd.DataFrame) -> list[str]:
     better = table.drop_duplicates("measure").set_index("measure")["better"]
     lines = ["# Other measures", "", "Mean over films with its 95 % interval.", ""]
     lines += [f"- `{name}`: {MEASURES[name][1]}" for name in names if name in MEASURES]
-    lines += ["", f"| method | {' | '.join(f'{name} ({better[name]} is better)' for name in names)} |"]
-    lines.append("| --- |" + " ---: |" * len(names))
+    rows = [["method", *(f"{name} ({better[name]} is better)" for name in names)]]
     cells = {(row.method, row.measure): row for row in table.itertuples()}
     for method in table["method"].unique():
         texts = []
@@ -61,18 +60,16 @@ def _measures(table: pd.DataFrame) -> list[str]:
                 texts.append("")
             else:
                 texts.append(f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]")
-        lines.append(f"| {method} | {' | '.join(texts)} |")
-    return [*lines, ""]
+        rows.append([method, *texts])
+    return [*lines, "", *markdown_table(rows), ""]
 
 
 def _sensitivities(froc: pd.DataFrame) -> list[str]:
     table = sensitivities(froc)
     lines = ["# Sensitivity at false positives a film", "", "Peaks of the maps as marks of a detector; percent.", ""]
-    lines += [f"| method | {' | '.join(map(fraction, table.columns))} | mean |"]
-    lines.append("| --- |" + " ---: |" * (len(table.columns) + 1))
-    for method, row in table.iterrows():
-        lines.append(f"| {method} | {' | '.join(f'{100 * value:.1f}' for value in [*row, row.mean()])} |")
-    return [*lines, ""]
+    rows = [["method", *map(fraction, table.columns), "mean"]]
+    rows += [[str(method), *_percent([*row, row.mean()])] for method, row in table.iterrows()]
+    return [*lines, *markdown_table(rows), ""]
 
 
 def _groups(breakdown: pd.DataFrame) -> list[str]:
@@ -81,17 +78,13 @@ def _groups(breakdown: pd.DataFrame) -> list[str]:
         wide = rows.pivot(index="method", columns="group", values="accuracy")
         groups = rows.drop_duplicates("group").set_index("group")
         wide = wide[list(groups.index)]
-        lines += [f"## By {name}, protocol `{protocol}`, {_within(int(tolerance))}", ""]
+        lines += [f"## By {name}, protocol `{protocol}`, {within(int(tolerance))}", ""]
         lines += [f"{BREAKDOWNS[str(name)].capitalize()}; percent.", ""]
-        lines.append(
-            f"| method | {' | '.join(f'{group} ({films} films)' for group, films in groups['films'].items())} |"
-        )
-        lines.append("| --- |" + " ---: |" * len(groups))
-        for method, values in wide.iterrows():
-            lines.append(f"| {method} | {' | '.join(f'{100 * value:.1f}' for value in values)} |")
-        lines += [f"| (chance) | {' | '.join(f'{100 * value:.1f}' for value in groups['chance'])} |", ""]
+        table = [["method", *(f"{group} ({films} films)" for group, films in groups["films"].items())]]
+        table += [[str(method), *_percent(values)] for method, values in wide.iterrows()]
+        lines += [*markdown_table([*table, ["(chance)", *_percent(groups["chance"])]]), ""]
     return lines
 
 
-def _within(tolerance: int) -> str:
-    return f"within {tolerance} px" if tolerance else "inside"
+def _percent(shares: Iterable[float]) -> list[str]:
+    return [f"{100 * share:.1f}" for share in shares]

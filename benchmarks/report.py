@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.config import Config
 from benchmarks.errors import UserError
@@ -19,6 +18,8 @@ from benchmarks.pointing_game import MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
 from benchmarks.run_directory import read_json, write_json
 from benchmarks.score import open_job, open_store, write_parquet
 from benchmarks.statistics import RESAMPLES, mean_chance, status_counts, summarise
+from benchmarks.tables import markdown_table, terminal_table, within
+from normgrad_attr import __version__
 
 
 def report(config: Config) -> None:
@@ -57,13 +58,29 @@ def report(config: Config) -> None:
         "rows": table.to_dict(orient="records"),
     }
     table.to_csv(config.out / "summary.csv", index=False, float_format="%.6g")
-    write_json(config.out / "summary.json", content)
     (config.out / "summary.md").write_text(markdown(content, config), encoding="utf-8")
     print_table(content)
     drawn = [method for method in select_methods(config.methods) if method.name in set(table["method"])]
     draw_overlays(job, drawn, scores, config.out / "overlays.png")
     write_html(config, job, content, scores, chance)
+    write_json(config.out / "summary.json", {**content, "drawn_from": _digest(config)})  # last: all else is there
     print("report.html shows all of this, and film by film.")
+
+
+def is_current(config: Config) -> bool:
+    """Whether the report in the run directory was made from the results that are there now, by this version."""
+    path = config.out / "summary.json"
+    return path.is_file() and read_json(path).get("drawn_from") == _digest(config)
+
+
+def _digest(config: Config) -> str:
+    """Digest of all that a report shows."""
+    digest = hashlib.sha256(repr((__version__, *(method.name for method in select_methods(config.methods)))).encode())
+    results = ("scores.parquet", "measures.csv", "froc.csv", "consistency.csv")
+    for name in ("classifier.json", "environment.json", *results):
+        path = config.out / name
+        digest.update(path.read_bytes() if path.is_file() else b"absent")
+    return digest.hexdigest()
 
 
 def ranked(table: pd.DataFrame) -> list[str]:
@@ -77,7 +94,7 @@ def cells(content: dict[str, Any], protocol: str) -> list[list[str]]:
     table = pd.DataFrame(content["rows"])
     table = table[table["protocol"] == protocol].set_index(["method", "tolerance"])
     maps = content["maps"][protocol]
-    result = [["method", *(_tolerance(t) for t in TOLERANCES), "s/image", "constant", "not finite"]]
+    result = [["method", *map(within, TOLERANCES), "s/image", "constant", "not finite"]]
     for method in ranked(table.reset_index()):
         row = [method]
         for tolerance in TOLERANCES:
@@ -110,9 +127,14 @@ def markdown(content: dict[str, Any], config: Config) -> str:
         "paper": "maps of gradient methods are clipped at the 99th percentile; of several maxima the first counts",
     }
     for protocol in reversed(PROTOCOLS):
-        head, *body = cells(content, protocol)
-        lines += [f"## Protocol `{protocol}`", "", notes[protocol] + ".", ""]
-        lines += [_row(head), _row(["---", *["---:"] * (len(head) - 1)]), *(_row(row) for row in body), ""]
+        lines += [
+            f"## Protocol `{protocol}`",
+            "",
+            notes[protocol] + ".",
+            "",
+            *markdown_table(cells(content, protocol)),
+            "",
+        ]
     if content["methods_that_could_not_run"]:
         lines += ["## Methods that could not run", ""]
         lines += [f"- `{method}`: {reason}" for method, reason in content["methods_that_could_not_run"].items()]
@@ -127,18 +149,11 @@ def print_table(content: dict[str, Any]) -> None:
     for protocol in reversed(PROTOCOLS):
         head, *body = cells(content, protocol)
         title = f"Pointing Game on {content['images']} films, accuracy in % [95 % interval], protocol {protocol}"
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-        rows = [
+        rows = [[name.removeprefix("within ") for name in head[:-2]]]
+        rows += [
             [text if i in (0, main) else text.partition(" [")[0] for i, text in enumerate(row[:-2])] for row in body
         ]
-        table.add_column(head[0], overflow="fold")  # a long name takes two lines, and never the room of the figures
-        for i, name in enumerate(head[1:-2], start=1):
-            short = name.removeprefix("within ")
-            width = max(len(short), *(len(row[i]) for row in rows))
-            table.add_column(short, justify="right", no_wrap=True, min_width=width)
-        for row in rows:
-            table.add_row(*row, end_section=row is rows[-2])
-        console.print(table)
+        console.print(terminal_table(title, rows, footer=True))
     for method, counts in content["maps"]["fair"].items():
         if any(counts.values()):
             console.print(f"{method}: {counts['constant']} constant maps, {counts['non_finite']} not finite")
@@ -149,11 +164,3 @@ def print_table(content: dict[str, Any]) -> None:
 def _classifier(config: Config) -> dict[str, Any]:
     measured = read_json(config.classifier_dir / "classifier.json")
     return {name: measured[name] for name in ("auc", "accuracy", "split")}
-
-
-def _tolerance(tolerance: int) -> str:
-    return f"within {tolerance} px" if tolerance else "inside"
-
-
-def _row(row: list[str]) -> str:
-    return f"| {' | '.join(row)} |"

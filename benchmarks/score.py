@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 import torch
 
+from benchmarks.checkpoints import load_classifier
 from benchmarks.config import Config
 from benchmarks.data.object_cxr import FilmDataset, read_split
 from benchmarks.errors import UserError
 from benchmarks.film_batch import FilmBatch, Job
 from benchmarks.methods import Method
 from benchmarks.score_store import ScoreStore
-from benchmarks.train import load_classifier
 from benchmarks.training_films import training_films
 from benchmarks.units import Step, compute_units, run_step
 

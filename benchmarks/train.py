@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import logging
-import pickle
-import resource
 import sys
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
-from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
 from benchmarks.checkpoints import KeepBestAndLast, SafeCheckpointIO
@@ -22,7 +18,7 @@ from benchmarks.config import Config
 from benchmarks.data.object_cxr import FilmDataset, read_split
 from benchmarks.errors import UserError
 from benchmarks.progress import TrainingBar
-from benchmarks.run_directory import saved_config, write_json
+from benchmarks.run_directory import write_json
 
 
 class Films(LightningDataModule):
@@ -119,7 +115,6 @@ def train(config: Config, callbacks: list[Callback] | None = None) -> None:
 
 
 def _summary(config: Config, model: Classifier, best_epoch: int, started: float) -> dict[str, Any]:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         **model.result,
         "split": "test",
@@ -134,8 +129,17 @@ def _summary(config: Config, model: Classifier, best_epoch: int, started: float)
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "seconds": round(sum(entry["seconds"] for entry in model.history), 1),
         "seconds_last_start": round(time.perf_counter() - started, 1),
-        "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
+        "peak_memory_mb": _peak_memory_mb(),
     }
+
+
+def _peak_memory_mb() -> int | None:
+    """Peak of this process's resident memory; ``None`` on Windows, whose Python does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def make_trainer(config: Config, callbacks: list[Callback]) -> Trainer:
@@ -174,34 +178,3 @@ class _calm_lightning:  # noqa: N801
     def __exit__(self, *_: object) -> None:
         logging.getLogger("lightning.pytorch").setLevel(self._level)
         self._catch.__exit__(None, None, None)
-
-
-def load_classifier(run_dir: Path) -> nn.Module:
-    """Load the best network of a run.
-
-    Args:
-        run_dir: A run directory with a trained classifier.
-
-    Returns:
-        The network in evaluation mode on the CPU, channels last in memory.
-
-    Raises:
-        UserError: The directory has no trained classifier, or one that cannot be read or does not fit its architecture.
-    """
-    config = saved_config(run_dir)
-    path = run_dir / "checkpoints" / "best.ckpt"
-    if not path.exists() or not (run_dir / "classifier.json").exists():
-        raise UserError(f"{run_dir} has no trained classifier: run `python -m benchmarks train --out {run_dir}` first.")
-    network = build_network(config.arch, "none")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
-        raise UserError(f"{path} is damaged: delete {run_dir} and train anew.") from None
-    try:
-        network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
-    except RuntimeError:
-        raise UserError(
-            f"{path} holds the weights of another network than today's {config.arch}, which was changed since: train "
-            "anew into another --out."
-        ) from None
-    return network.to(memory_format=torch.channels_last).eval()

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from scipy.stats import rankdata
 from torch import Tensor
 
 from benchmarks.film_batch import FilmBatch, Job, explain_within_memory, seeded
@@ -23,6 +22,7 @@ from benchmarks.maps import stretch
 from benchmarks.methods import Explain, Method
 from benchmarks.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, choose_maxima, distance_to_mask
 from benchmarks.randomise import blocks_from_the_top, randomised
+from normgrad_attr.sensitivity import spearman
 
 FORMAT = 1
 """Raise it when the same films and weights would give other numbers."""
@@ -37,7 +37,7 @@ class Played:
     Attributes:
         points: float64 ``(N, 2)``, column and row of the maximum in the frame; NaN for a map that is not finite.
         distance: float64 ``(N,)``, from there to the annotation.
-        correlation: float64 ``(N,)``, see :func:`rank_correlation`, with the map of the trained network.
+        correlation: float64 ``(N,)``, Spearman's, signs kept, with the map of the trained network.
     """
 
     points: npt.NDArray[np.float64]
@@ -95,24 +95,6 @@ def play_variants(
     return played, failures
 
 
-def rank_correlation(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Spearman's correlation of each pair of maps, signs kept.
-
-    Args:
-        a: ``(N, ...)``.
-        b: Of the same shape.
-
-    Returns:
-        ``(N,)``; NaN where a map is constant or not finite.
-    """
-    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (a, b)]
-    a_rank, b_rank = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
-    spread = np.sqrt((a_rank**2).sum(axis=1) * (b_rank**2).sum(axis=1))
-    finite = np.isfinite(a.reshape(len(a), -1)).all(axis=1) & np.isfinite(b.reshape(len(b), -1)).all(axis=1)
-    defined = finite & (spread > 0)
-    return np.where(defined, (a_rank * b_rank).sum(axis=1) / np.where(defined, spread, 1), np.nan)
-
-
 def play(films: Sequence[FilmBatch], maps: Tensor, reference: Tensor, *, smooth: bool = False) -> Played:
     """Find the maxima of maps and compare the maps with others.
 
@@ -120,7 +102,7 @@ def play(films: Sequence[FilmBatch], maps: Tensor, reference: Tensor, *, smooth:
         films: The films in batches.
         maps: float ``(N, 1, h, w)``.
         reference: Maps of the same films and size.
-        smooth: Smooth with the Gaussian of :func:`benchmarks.maps.gaussian_smooth` in the frame first.
+        smooth: Smooth with a Gaussian in the frame first, see :func:`benchmarks.maps.stretch`.
     """
     points: list[tuple[float, float]] = []
     distances = []
@@ -130,7 +112,7 @@ def play(films: Sequence[FilmBatch], maps: Tensor, reference: Tensor, *, smooth:
         for (x, y), finite, mask in zip(maxima.points.tolist(), maxima.finite, batch.masks, strict=True):
             points.append((x, y) if finite else (np.nan, np.nan))
             distances.append(distance_to_mask(x, y, mask) if finite else np.nan)
-    correlation = rank_correlation(maps.numpy(), reference.numpy())
+    correlation = spearman(maps, reference).numpy()
     return Played(np.array(points, float), np.array(distances, float), correlation)
 
 

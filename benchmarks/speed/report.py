@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speed.contenders import CELLS, cell_name
+from benchmarks.tables import markdown_table
 from normgrad_attr.functional import AGGREGATES, EXTRACTS
 
 _CURVES = {
@@ -105,12 +106,15 @@ def markdown(content: dict[str, Any]) -> str:
         "",
         conditions(content),
         "",
-        *_table(bound_cells(content)),
+        *markdown_table(bound_cells(content)),
+        "",
         control(content),
         "",
     ]
     for network in content["networks"]:
-        lines += [f"## {network}", "", *_table(cost_cells(content, network)), *_table(grid_cells(content, network))]
+        lines += [f"## {network}", ""]
+        for cells in (cost_cells(content, network), grid_cells(content, network)):
+            lines += [*markdown_table(cells), ""]
     lines += ["![Cost against batch size, image size and number of layers](speed.png)", ""]
     return "\n".join(lines)
 
@@ -149,12 +153,6 @@ def draw(content: dict[str, Any], path: Path) -> None:
             axis.legend(frameon=False, fontsize=8)
     figure.suptitle(f"Time of one attribution, {network}, {settings['threads']} threads", fontsize=11)
     figure.savefig(path, dpi=130)
-
-
-def _table(cells: list[list[str]]) -> list[str]:
-    head, *body = cells
-    rows = [head, ["---", *["---:"] * (len(head) - 1)], *body]
-    return [*(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def _print(console: Console, title: str, cells: list[list[str]]) -> None:

@@ -6,9 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
 
-from benchmarks.maps import clip_at_percentile, gaussian_smooth
+from benchmarks.maps import clip_at_percentile
 from benchmarks.pointing_game import (
     PointingGame,
     chance_level,
@@ -168,15 +167,6 @@ def test_clip_of_a_sparse_map_is_constant_and_of_a_bad_map_stays_bad():
     assert find_maxima(clip_at_percentile(sparse), frame=20, protocol="paper").constant.all()
     sparse[0, 0, 0, 0] = math.nan
     assert not find_maxima(clip_at_percentile(sparse), frame=20).finite.any()
-
-
-def test_gaussian_is_scipys_with_mirrored_border():
-    saliency = torch.rand(2, 1, 23, 31, dtype=torch.float64)
-    # A window of 11 reaches 5 sigma; scipy's "mirror" does not repeat the edge either.
-    expected = gaussian_filter(saliency.numpy(), sigma=(0, 0, 1, 1), mode="mirror", truncate=5.0)
-    np.testing.assert_allclose(gaussian_smooth(saliency).numpy(), expected, rtol=1e-12)
-    with pytest.raises(ValueError, match="kernel=10"):
-        gaussian_smooth(saliency, kernel=10)
 
 
 def test_smoothing_prefers_a_broad_peak_to_a_lone_pixel():

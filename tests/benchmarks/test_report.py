@@ -14,7 +14,7 @@ from tiny_run import POSITIVES, make_run
 from benchmarks import figures
 from benchmarks.errors import UserError
 from benchmarks.methods import select_methods
-from benchmarks.report import print_table, report
+from benchmarks.report import is_current, print_table, report
 from benchmarks.score import open_job, score
 
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_single")
@@ -94,6 +94,19 @@ def test_the_same_scores_give_the_same_files(run):
     before = [(run.out / name).read_bytes() for name in names]
     report(run)
     assert [(run.out / name).read_bytes() for name in names] == before
+
+
+def test_a_report_is_current_until_something_that_it_shows_changes(run):
+    assert is_current(run)
+    assert not is_current(replace(run, methods=SOME[1:]))
+    for name in ("measures.csv", "consistency.csv"):
+        (run.out / name).write_text("new\n")
+        assert not is_current(run)
+        (run.out / name).unlink()
+    assert is_current(run)
+    (run.out / "summary.json").rename(run.out / "hidden.json")
+    assert not is_current(run)
+    (run.out / "hidden.json").rename(run.out / "summary.json")
 
 
 def test_overlays_are_a_picture_with_a_column_for_each_real_method(run):

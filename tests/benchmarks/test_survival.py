@@ -24,13 +24,13 @@ from PIL import Image
 from tiny_run import POSITIVES, make_run
 
 from benchmarks import __main__ as cli
+from benchmarks.checkpoints import load_classifier
 from benchmarks.config import Config
 from benchmarks.data.object_cxr import FilmDataset, read_split
 from benchmarks.errors import UserError
 from benchmarks.film_batch import FilmBatch
 from benchmarks.methods import Context, Explain, Method
 from benchmarks.score import open_job, open_store, score
-from benchmarks.train import load_classifier
 
 ROOT = Path(__file__).parents[2]
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")

@@ -11,10 +11,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
+from benchmarks.checkpoints import load_classifier
 from benchmarks.config import Config, make_config
 from benchmarks.errors import UserError
 from benchmarks.run_directory import open_run
-from benchmarks.train import load_classifier, train
+from benchmarks.train import train
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
-from scipy.stats import spearmanr
 from tiny_run import POSITIVES, SIZE, make_run
 from torch import nn
 from torchvision.models import VisionTransformer
@@ -18,7 +17,7 @@ from benchmarks.film_batch import FilmBatch, Job
 from benchmarks.maps import FRAME
 from benchmarks.methods import METHODS, Context, Explain, Method
 from benchmarks.score import open_job
-from benchmarks.variants import ALL, HEAD, SMOOTHED, TRAINED, play, play_variants, rank_correlation, variants
+from benchmarks.variants import ALL, HEAD, SMOOTHED, TRAINED, play, play_variants, variants
 
 BLOCKS = ["fc", *(f"layer{stage}.{block}" for stage in (4, 3, 2, 1) for block in (1, 0)), "bn1", "conv1"]
 
@@ -35,19 +34,6 @@ def method(name: str, build, cost: str = "one_pass") -> Method:
 def bright(context: Context) -> Explain:
     """A map that asks the network only for its scores."""
     return lambda images, targets: images[:, :1] + context.network(images).detach()[:, :1, None, None]
-
-
-def test_correlation_is_scipys() -> None:
-    generator = np.random.default_rng(0)
-    a, b = generator.integers(0, 9, (4, 1, 5, 5)).astype(float), generator.normal(size=(4, 1, 5, 5))
-    a[2] = 1.0
-    b[3, 0, 0, 0] = np.inf
-    result = rank_correlation(a, b)
-
-    for i in (0, 1):
-        assert result[i] == pytest.approx(spearmanr(a[i].ravel(), b[i].ravel()).statistic)
-    assert np.isnan(result[2:]).all()
-    assert rank_correlation(b[:2], -(b[:2] ** 3)) == pytest.approx([-1, -1])  # signs are kept
 
 
 def test_steps_of_the_cascade_end_at_the_head_and_at_all_weights() -> None:

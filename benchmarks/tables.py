@@ -1,0 +1,46 @@
+"""Tables of text, a header first: as Markdown, and for the terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+
+def markdown_table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    """Lines of a Markdown table.
+
+    Args:
+        rows: Texts of the cells, a header first.
+        left: Columns of words, set to the left; the others hold figures and go to the right.
+    """
+    head, *body = rows
+    ruler = ["---" if i in left else "---:" for i in range(len(head))]
+    return [f"| {' | '.join(row)} |" for row in (head, ruler, *body)]
+
+
+def terminal_table(title: str, rows: Sequence[Sequence[str]], *, footer: bool = False) -> Table:
+    """A table for a narrow terminal: figures stay whole, the names in the first column take two lines where they must.
+
+    Args:
+        title: Text above it.
+        rows: Texts of the cells, a header first.
+        footer: Set off the last row by a line.
+    """
+    head, *body = rows
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column(head[0], overflow="fold")
+    for i, name in enumerate(head[1:], start=1):
+        width = max(len(text) for text in (*name.split(), *(row[i] for row in body), " "))
+        header = "\n".join(textwrap.wrap(name, max(width, 12), break_long_words=False))
+        table.add_column(header, justify="right", no_wrap=True, min_width=width)
+    for number, row in enumerate(body):
+        table.add_row(*row, end_section=footer and number == len(body) - 2)
+    return table
+
+
+def within(tolerance: int) -> str:
+    """How near a maximum must come, in words."""
+    return f"within {tolerance} px" if tolerance else "inside"
