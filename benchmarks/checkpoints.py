@@ -14,8 +14,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from benchmarks.classifier import Classifier, build_network
+from benchmarks.classifier import Classifier
 from benchmarks.errors import UserError
+from benchmarks.network import build_network
 from benchmarks.run_directory import saved_config
 
 

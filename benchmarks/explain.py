@@ -18,12 +18,12 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from benchmarks.checkpoints import load_classifier
-from benchmarks.classifier import normalise
 from benchmarks.config import Config
 from benchmarks.data.films import load_film
 from benchmarks.dicom import is_dicom, load_dicom
 from benchmarks.errors import UserError
 from benchmarks.methods import METHODS, Context, Explain, near_names
+from benchmarks.network import normalise
 from benchmarks.peaks import Peak, find_peaks
 from benchmarks.run_directory import read_json, saved_config, write_json
 from benchmarks.training_films import training_films

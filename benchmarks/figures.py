@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.classifier import normalise
 from benchmarks.film_batch import Job, annotation_mask
 from benchmarks.maps import FRAME
 from benchmarks.methods import Method
+from benchmarks.network import normalise
 from benchmarks.pointing_game import is_hit
 from benchmarks.statistics import explaining
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.classifier import normalise
 from benchmarks.data.annotations import rasterize
 from benchmarks.data.object_cxr import FilmDataset
 from benchmarks.maps import FRAME, Stretched, clip_at_percentile, stretch
 from benchmarks.methods import BUDGET, Context, Explain, Method, TrainingFilms
+from benchmarks.network import normalise
 from benchmarks.overlap import area_matched_iou, energy_share
 from benchmarks.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima, distance_to_mask
 

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from benchmarks.classifier import normalise
 from benchmarks.data.films import decode
 from benchmarks.film_batch import Job, explain_within_memory
 from benchmarks.maps import FRAME
 from benchmarks.methods import Context, Method
+from benchmarks.network import normalise
 from benchmarks.pointing_game import PROTOCOLS
 from benchmarks.statistics import explaining
 

@@ -34,7 +34,7 @@ def terminal_table(title: str, rows: Sequence[Sequence[str]], *, footer: bool = 
     table.add_column(head[0], overflow="fold")
     for i, name in enumerate(head[1:], start=1):
         width = max(len(text) for text in (*name.split(), *(row[i] for row in body), " "))
-        header = "\n".join(textwrap.wrap(name, max(width, 12), break_long_words=False))
+        header = "\n".join(textwrap.wrap(name, max(width, 9), break_long_words=False))
         table.add_column(header, justify="right", no_wrap=True, min_width=width)
     for number, row in enumerate(body):
         table.add_row(*row, end_section=footer and number == len(body) - 2)

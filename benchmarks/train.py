@@ -13,10 +13,11 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_every
 from torch.utils.data import DataLoader, DistributedSampler
 
 from benchmarks.checkpoints import KeepBestAndLast, SafeCheckpointIO
-from benchmarks.classifier import Classifier, build_network
+from benchmarks.classifier import Classifier
 from benchmarks.config import Config
 from benchmarks.data.object_cxr import FilmDataset, read_split
 from benchmarks.errors import UserError
+from benchmarks.network import build_network
 from benchmarks.progress import TrainingBar
 from benchmarks.run_directory import write_json
 

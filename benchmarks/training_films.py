@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.classifier import normalise
 from benchmarks.config import Config
 from benchmarks.data.object_cxr import FilmDataset, Record, read_split
+from benchmarks.network import normalise
 
 MOST = 128
 """Most films, half of them of each class."""

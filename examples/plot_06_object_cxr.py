@@ -23,13 +23,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 import shapes
-from benchmarks.classifier import normalise
 from benchmarks.data.anatomy import draw_anatomy
 from benchmarks.data.annotations import format_annotation, rasterize
 from benchmarks.data.distractors import draw_distractors
 from benchmarks.data.object_cxr import FilmDataset, read_split
 from benchmarks.data.placing import draw_objects
 from benchmarks.methods import METHODS, Context
+from benchmarks.network import normalise
 from benchmarks.pointing_game import PointingGame
 
 SIZE = 128

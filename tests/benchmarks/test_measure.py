@@ -18,13 +18,13 @@ from scipy.stats import spearmanr
 from tiny_run import POSITIVES, SIZE, make_run
 
 from benchmarks import measure_batch
-from benchmarks.classifier import normalise
 from benchmarks.errors import UserError
 from benchmarks.faithfulness import blur
 from benchmarks.film_batch import explain_within_memory
 from benchmarks.measure import evenly_spaced, measure, measure_digest, open_measure_job
 from benchmarks.measure_batch import MeasureStore
 from benchmarks.methods import METHODS, Method
+from benchmarks.network import normalise
 from benchmarks.score import score
 
 ROOT = Path(__file__).parents[2]

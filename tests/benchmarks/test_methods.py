@@ -11,11 +11,11 @@ from scipy import ndimage
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from benchmarks.classifier import SlimResNet18
 from benchmarks.errors import UserError
 from benchmarks.layers import Layers
 from benchmarks.methods import METHODS, Context, Method, reduce_channels, registry, select_methods
 from benchmarks.methods.normgrad import last_convolution
+from benchmarks.network import SlimResNet18
 
 PAPER = (
     "center", "random", "grad_cam", "guided_grad_cam", "input_x_gradient", "guided_backprop",

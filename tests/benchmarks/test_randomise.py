@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from benchmarks.classifier import build_network
+from benchmarks.network import build_network
 from benchmarks.randomise import blocks_from_the_top, randomised
 
 IMAGES = 3

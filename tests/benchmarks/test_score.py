@@ -15,11 +15,11 @@ import pytest
 import torch
 from tiny_run import POSITIVES, make_run
 
-from benchmarks.classifier import normalise
 from benchmarks.errors import UserError
 from benchmarks.film_batch import FilmBatch, explain_within_memory
 from benchmarks.maps import FRAME
 from benchmarks.methods import METHODS, Method
+from benchmarks.network import normalise
 from benchmarks.pointing_game import PointingGame
 from benchmarks.score import open_job, open_store, score, score_units
 from benchmarks.units import pending_units

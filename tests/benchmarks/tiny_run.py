@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.classifier import build_network
 from benchmarks.config import Config
+from benchmarks.network import build_network
 from benchmarks.run_directory import open_run
 
 SIZE = 64
