@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name in ("run", "train"):
             _add_training(command)
         if name in ("run", "score", "measure", "report"):
-            _add_scoring(command)
+            _add_scoring(command, saved="" if name == "run" else ", or what the run was started with")
         if name == "score":
             command.add_argument("--checkpoint", type=Path, metavar="RUN", help="score the classifier of this run")
         if name in ("run", "measure"):
@@ -127,11 +127,13 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-size", type=int, metavar="N", help="films per training step, over all devices")
 
 
-def _add_scoring(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--methods", type=_names, metavar="A,B", help="methods or sets of methods; default: paper")
+def _add_scoring(command: argparse.ArgumentParser, saved: str) -> None:
+    command.add_argument(
+        "--methods", type=_names, metavar="A,B", help=f"methods or sets of methods; default: paper{saved}"
+    )
     command.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
     command.add_argument(
-        "--budget", type=int, metavar="N", help="forward passes a method may spend on a film; default: 300"
+        "--budget", type=int, metavar="N", help=f"forward passes a method may spend on a film; default: 300{saved}"
     )
     command.add_argument("--score-batch-size", type=int, metavar="N", help="films per batch while scoring")
 

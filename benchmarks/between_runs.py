@@ -40,7 +40,7 @@ class Finished:
 
     Attributes:
         folder: The run directory.
-        settings: ``config.json``.
+        settings: ``config.json``; the seed is that of the training.
         scores: ``scores.parquet``.
     """
 
@@ -70,11 +70,17 @@ def load_finished(folders: Sequence[Path]) -> list[Finished]:
     for folder in folders:
         if not (folder / "config.json").is_file() or not (folder / "scores.parquet").is_file():
             raise UserError(f"{folder} holds no scores: run `python -m benchmarks run --out {folder}` first.")
-        run = Finished(folder, read_json(folder / "config.json"), pd.read_parquet(folder / "scores.parquet"))
+        run = Finished(folder, _settings(folder), pd.read_parquet(folder / "scores.parquet"))
         for other in runs:
             _check_pair(other, run)
         runs.append(run)
     return runs
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = read_json(folder / "config.json")
+    trained = Path(settings.get("checkpoint") or folder) / "config.json"
+    return {**settings, "seed": read_json(trained)["seed"]} if trained.is_file() else settings
 
 
 def _check_pair(a: Finished, b: Finished) -> None:

@@ -75,11 +75,8 @@ class Classifier(LightningModule):
         """Cross-entropy of one augmented batch."""
         films, labels, indices = batch
         grey = films.float() / 255
-        if self.current_epoch < self.config.small_epochs:
-            size = self.config.small_size
-            grey = F.interpolate(grey, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
         grey = augment(grey, draw(self.config.seed, self.current_epoch, indices), self.strength)
-        loss = F.cross_entropy(self(normalise(grey)), labels, label_smoothing=self.config.label_smoothing)
+        loss = F.cross_entropy(self(normalise(grey)), labels)
         self._losses.append(loss.detach())
         self.log("loss", loss, prog_bar=True, logger=False)
         return loss

@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks.errors import UserError
 
-# Settings that say where and how fast a run works, never what it computes: two runs that differ only in these have
-# the same results. ``methods`` is here because methods can be added to a finished run, ``measure_films`` because films
-# can be, and ``data`` because a data folder is compared by its annotations, not by its path.
+# Settings in which two starts in one run directory may differ. Most say where and how fast a run works; ``methods`` and
+# ``measure_films`` may change in a finished run, and ``data`` is compared by films and annotations, not by path.
+# The number of devices moves a training a little: batch normalisation knows the films of its own device only.
 FREE_SETTINGS = frozenset(
     {
         "out", "data", "methods", "measure_films", "checkpoint",
@@ -48,9 +48,6 @@ class Config:
         schedule: ``step`` (x 0.1 at epoch ``lr_drop``) or ``cosine`` (to zero at the end).
         lr_drop: Epoch, counted from zero, at which ``step`` lowers the rate.
         warmup_epochs: Length of the linear warm-up.
-        label_smoothing: As in ``torch.nn.functional.cross_entropy``.
-        small_epochs: First epochs, trained at a smaller image size to save time.
-        small_size: That size in pixels.
         brightness: Brightness factors are drawn from 1 - b to 1 + b.
         contrast: Contrast factors are drawn from 1 - c to 1 + c.
         rotate: Largest rotation in degrees, either way.
@@ -93,9 +90,6 @@ class Config:
     schedule: str = "step"
     lr_drop: int = 5
     warmup_epochs: float = 1.0
-    label_smoothing: float = 0.0
-    small_epochs: int = 0
-    small_size: int = 0
     brightness: float = 0.4
     contrast: float = 0.4
     rotate: float = 30.0
@@ -247,8 +241,9 @@ def check(config: Config) -> None:
         raise UserError(f"--limit is {config.limit}: it must be at least 2, one film of each class.")
     if config.threads is not None and config.threads < 1:
         raise UserError(f"--threads is {config.threads}: it must be at least 1.")
-    if config.seed < 0 or config.data_seed < 0:
-        raise UserError("A seed must not be negative: choose 0 or more.")
+    for name in ("seed", "data_seed"):
+        if not 0 <= getattr(config, name) < 2**32:
+            raise UserError(f"{flag(name)} is {getattr(config, name)}: it must be between 0 and {2**32 - 1}.")
     if config.truth not in ("box", "shape"):
         raise UserError(f"--truth is {config.truth!r}: it must be box or shape.")
     if config.preset == "object-cxr" and config.data is None:

@@ -22,7 +22,7 @@ from benchmarks.errors import UserError
 from benchmarks.measure import evenly_spaced
 from benchmarks.methods import Method, select_methods
 from benchmarks.pointing_game import is_hit
-from benchmarks.run_directory import saved_config
+from benchmarks.run_directory import plain_device_errors, saved_config
 from benchmarks.score import open_job
 from benchmarks.statistics import bootstrap_interval, median_interval
 from benchmarks.variants import SMOOTHED, TOLERANCE, TRAINED, Played, play_variants
@@ -57,7 +57,9 @@ def consistency(
     runs = load_finished([checkpoint, *others]) if others else []
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    job = open_job(config, Fabric(accelerator=config.accelerator, devices=1).device)
+    with plain_device_errors(config):
+        device = Fabric(accelerator=config.accelerator, devices=1).device
+    job = open_job(config, device)
     if len(job.positives) < 2:
         raise UserError(f"the test split of {config.data_root} has one annotated film: consistency needs two or more.")
     # Batch normalisation is estimated anew on these batches, and one film has no variance.

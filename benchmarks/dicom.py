@@ -101,7 +101,7 @@ def _to_unit(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.float64]:
         table = dataset.VOILUTSequence[0]
         unit = apply_voi(values, dataset) / float(2 ** int(table.LUTDescriptor[2]) - 1)
     elif centre is not None and width is not None:
-        unit = window(values, centre, width, str(dataset.get("VOILUTFunction", "LINEAR")))
+        unit = window(values, centre, width, str(dataset.get("VOILUTFunction") or "LINEAR"))
     else:
         low, high = float(values[real].min()), float(values[real].max())
         unit = (values - low) / max(high - low, 1e-12)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.film_batch import Job, annotation_mask
+from benchmarks.film_batch import Job, annotation_mask, explain_within_memory, seeded
 from benchmarks.maps import FRAME
 from benchmarks.methods import Method
 from benchmarks.network import normalise
@@ -56,6 +56,7 @@ def draw_overlays(
     images = normalise(films.to(job.device))
     with torch.no_grad():
         probabilities = job.network(images).softmax(dim=1).cpu()
+    targets = probabilities.argmax(dim=1).to(job.device)
     context = job.context()
     points = explaining(scores[scores["protocol"] == protocol]).set_index(["image", "method"])
     figure = Figure(figsize=(1.75 * (len(methods) + 1), 1.75 * len(positions) + 0.9), layout="constrained")
@@ -65,10 +66,11 @@ def draw_overlays(
         mask = annotation_mask(job, positions[i])
         for axis in axes[i]:
             _show_film(axis, grey[i], mask)
-        axes[i, 0].set_ylabel(f"{record.name}\nP(object) = {probabilities[i, 1]:.2f}", fontsize=8)
+        axes[i, 0].set_ylabel(f"{plain(record.name)}\nP(object) = {probabilities[i, 1]:.2f}", fontsize=8)
     axes[0, 0].set_title("film, annotation", fontsize=9)
     for j, method in enumerate(methods, start=1):
-        maps = method.prepare(context)(images, probabilities.argmax(dim=1).to(job.device)).cpu().float()
+        with seeded(job.seed, method.name, 0, job.device):
+            maps = explain_within_memory(method.prepare(context), images, targets).cpu().float()
         planes = F.interpolate(maps, size=(FRAME, FRAME), mode="bilinear", align_corners=False)[:, 0].numpy()
         axes[0, j].set_title(method.title, fontsize=9)
         for i, record in enumerate(records):
@@ -83,6 +85,11 @@ def draw_overlays(
         fontsize=9,
     )
     figure.savefig(path, dpi=130)
+
+
+def plain(text: str) -> str:
+    """A text that Matplotlib is not to read as a formula."""
+    return text.replace("$", r"\$")
 
 
 def _show_film(axis: Axes, film: np.ndarray, mask: np.ndarray) -> None:

@@ -21,7 +21,7 @@ from benchmarks.network import normalise
 from benchmarks.overlap import area_matched_iou, energy_share
 from benchmarks.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima, distance_to_mask
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when scores of the same configuration would come out different."""
 
 

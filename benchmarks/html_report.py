@@ -137,6 +137,7 @@ def _run(config: Config, content: dict[str, Any]) -> dict[str, Any]:
         "image_size": config.image_size,
         "auc": classifier["auc"],
         "accuracy": classifier["accuracy"],
+        "split": classifier["split"],
         "images": content["images"],
         "excluded": content["films_without_annotation_excluded"],
         "truth": config.truth,

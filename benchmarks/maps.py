@@ -63,7 +63,7 @@ def clip_at_percentile(maps: Tensor, percentile: float = 99.0) -> Tensor:
     """Clip each map from above at its own percentile and scale it to [0, 1].
 
     This is the published post-processing of gradient methods. A map without any spread below
-    its percentile becomes zero everywhere; a map that is not finite stays not finite.
+    its percentile becomes zero everywhere; a map that is not finite becomes NaN.
 
     Args:
         maps: ``(N, 1, h, w)``, any float dtype.
@@ -77,7 +77,8 @@ def clip_at_percentile(maps: Tensor, percentile: float = 99.0) -> Tensor:
     # One quantile call a map: torch limits the size of a single call to 16 million values.
     high = torch.stack([row.quantile(percentile / 100) for row in flat]).view(-1, 1, 1, 1)
     low = flat.amin(dim=1).view(-1, 1, 1, 1)
-    return _scale(torch.minimum(maps, high), low, high)
+    finite = flat.isfinite().all(dim=1).view(-1, 1, 1, 1)
+    return _scale(torch.minimum(maps, high), low, high).where(finite, torch.nan)
 
 
 def _scale(maps: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import Path
 
@@ -66,6 +67,30 @@ def build_network(arch: str, weights: str) -> nn.Module:
     return network
 
 
+def check_network(network: nn.Module, arch: str, image_size: int) -> None:
+    """Try a network on two empty images, in training and in evaluation; it is left as it was.
+
+    Raises:
+        UserError: It does not take images of that size, or gives something else than two scores for each.
+    """
+    trial = copy.deepcopy(network)
+    images = torch.zeros(2, 3, image_size, image_size)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        for training in (True, False):
+            try:
+                output = trial.train(training)(images)
+            except Exception as error:  # what a network raises is its own business
+                reason = " ".join(str(error).split())
+                raise UserError(
+                    f"{arch} does not take {image_size} x {image_size} images ({reason}): choose another --image-size "
+                    "or --arch."
+                ) from None
+            if not isinstance(output, Tensor) or output.shape != (2, 2):
+                raise UserError(
+                    f"{arch} gives more than the scores of the classes when it is trained: choose another --arch."
+                )
+
+
 def _imagenet_weights(arch: str) -> dict[str, Tensor]:
     try:
         return dict(models.get_model_weights(arch).DEFAULT.get_state_dict(progress=True, check_hash=True))
@@ -102,7 +127,7 @@ def _load_body(network: nn.Module, path: Path) -> None:
     kept = {
         name: value
         for name, value in state.items()
-        if not (name.startswith(head + ".") and value.shape != own[name].shape)
+        if not (name.startswith(head + ".") and (name not in own or value.shape != own[name].shape))
     }
     missing = [name for name in own if name not in kept and not name.startswith(head + ".")]
     wrong = [name for name, value in kept.items() if name not in own or own[name].shape != value.shape]

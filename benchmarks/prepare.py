@@ -13,17 +13,17 @@ from benchmarks.data.object_cxr import read_split
 from benchmarks.errors import UserError
 from benchmarks.run_directory import SPLITS, process_rank, read_json, write_json
 
-MANIFEST = "manifest.json"
+MANIFEST, BEGUN = "manifest.json", "unfinished"
 
 
 def prepare(config: Config) -> None:
     """Make sure that the films of a run are there.
 
-    The synthetic set is written below the run directory; its manifest comes last, so that a set without one is known to
-    be half-written and is made anew.
+    The synthetic set is written below the run directory; its manifest comes last, and a set that was begun and has none
+    is made anew.
 
     Raises:
-        UserError: The given set cannot be read, or the folder has a synthetic set of other settings.
+        UserError: The given set cannot be read; the folder holds something else, or a set of other settings.
     """
     if config.data is None and config.checkpoint is None:
         from benchmarks.data.synthetic import write_synthetic
@@ -49,9 +49,16 @@ def _write_once(config: Config, write: Callable[..., None]) -> None:
         _refuse_other(root, read_json(root / MANIFEST), manifest)
         return
     if root.exists():
+        if not (root / BEGUN).exists():
+            raise UserError(
+                f"{root} is there, and not a synthetic set: choose another --out, or pass --data {root} for its films."
+            )
         shutil.rmtree(root)
+    root.mkdir(parents=True)
+    (root / BEGUN).touch()
     write(root, counts=config.split_counts(), size=config.film_size, seed=config.data_seed)
     write_json(root / MANIFEST, manifest)
+    (root / BEGUN).unlink()
 
 
 def _refuse_other(root: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

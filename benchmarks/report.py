@@ -9,6 +9,8 @@ import pandas as pd
 from rich.console import Console
 
 from benchmarks.config import Config
+from benchmarks.data.kinds import kinds_table
+from benchmarks.data.object_cxr import read_split
 from benchmarks.errors import UserError
 from benchmarks.figures import draw_overlays
 from benchmarks.html_report import write_html
@@ -34,8 +36,12 @@ def report(config: Config) -> None:
     job = open_job(config)
     store = open_store(config, job)
     scores, chance, failures = store.scores(), store.chance(), store.failures()
+    scores = scores[scores["method"].isin(METHODS)]  # others were removed from the benchmark since
     table = summarise(scores, config.seed, list(METHODS)) if len(scores) else scores
     images = len(job.positives)
+    if table.empty and failures:
+        reasons = "; ".join(f"{method}: {reason}" for method, reason in failures.items())
+        raise UserError(f"no method of {config.out} could run, choose others with --methods. {reasons}")
     if table.empty or int(table["images"].iloc[0]) < images:
         raise UserError(
             f"{config.out} holds no complete scores of this configuration: run `python -m benchmarks score` "
@@ -69,16 +75,16 @@ def report(config: Config) -> None:
 
 def is_current(config: Config) -> bool:
     """Whether the report in the run directory was made from the results that are there now, by this version."""
-    path = config.out / "summary.json"
-    return path.is_file() and read_json(path).get("drawn_from") == _digest(config)
+    files = [config.out / name for name in ("summary.json", "summary.csv", "summary.md", "report.html")]
+    return all(path.is_file() for path in files) and read_json(files[0]).get("drawn_from") == _digest(config)
 
 
 def _digest(config: Config) -> str:
     """Digest of all that a report shows."""
     digest = hashlib.sha256(repr((__version__, *(method.name for method in select_methods(config.methods)))).encode())
-    results = ("scores.parquet", "measures.csv", "froc.csv", "consistency.csv")
-    for name in ("classifier.json", "environment.json", *results):
-        path = config.out / name
+    results = ("environment.json", "scores.parquet", "measures.csv", "froc.csv", "consistency.csv")
+    kinds = kinds_table(read_split(config.data_root, "test", config.limit)[0].table)
+    for path in (config.classifier_dir / "classifier.json", kinds, *(config.out / name for name in results)):
         digest.update(path.read_bytes() if path.is_file() else b"absent")
     return digest.hexdigest()
 
@@ -112,14 +118,14 @@ def markdown(content: dict[str, Any], config: Config) -> str:
     lines = [
         f"# Pointing Game on {content['images']} annotated test films",
         "",
-        f"Classifier {config.arch} at {config.image_size} x {config.image_size}: test AUC {classifier['auc']:.3f}, "
-        f"accuracy {classifier['accuracy']:.3f}. "
+        f"Classifier {config.arch} at {config.image_size} x {config.image_size}: AUC {classifier['auc']:.3f}, "
+        f"accuracy {classifier['accuracy']:.3f} on {classifier['split']}. "
         f"{content['films_without_annotation_excluded']} test films without annotation are left out.",
         "",
         f"Accuracy in percent with its 95 % bootstrap interval ({RESAMPLES} resamples of the films): the maximum of "
         f"the map for the predicted class lies in an annotated {config.truth}, or closer than the tolerance to it, "
         f"in a frame of {content['frame']} x {content['frame']} pixels. "
-        "Chance is what a uniformly random point scores. Seconds are the median over batches.",
+        f"Chance is what a uniformly random point scores. Seconds are the median over batches; {_cost(content)}.",
         "",
     ]
     notes = {
@@ -154,6 +160,7 @@ def print_table(content: dict[str, Any]) -> None:
             [text if i in (0, main) else text.partition(" [")[0] for i, text in enumerate(row[:-2])] for row in body
         ]
         console.print(terminal_table(title, rows, footer=True))
+    console.print(f"{_cost(content).capitalize()}.")
     for method, counts in content["maps"]["fair"].items():
         if any(counts.values()):
             console.print(f"{method}: {counts['constant']} constant maps, {counts['non_finite']} not finite")
@@ -161,6 +168,14 @@ def print_table(content: dict[str, Any]) -> None:
         console.print(f"{method} could not run: {reason}", markup=False)
 
 
+def _cost(content: dict[str, Any]) -> str:
+    seconds = {row["method"]: row["seconds_per_image"] for row in content["rows"]}
+    return f"the {len(seconds)} methods together take {sum(seconds.values()):.1f} s for a film"
+
+
 def _classifier(config: Config) -> dict[str, Any]:
     measured = read_json(config.classifier_dir / "classifier.json")
-    return {name: measured[name] for name in ("auc", "accuracy", "split")}
+    annotations = [read_json(run / "config.json").get("annotations") for run in (config.out, config.classifier_dir)]
+    same = annotations[0] == annotations[1]
+    split = "the test films" if same else "other films, the test split of the set that it was trained on"
+    return {"auc": measured["auc"], "accuracy": measured["accuracy"], "split": split}

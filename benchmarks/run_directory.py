@@ -7,11 +7,14 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from benchmarks.config import FREE_SETTINGS, Config, check, flag, from_dict
 from benchmarks.data.object_cxr import read_split
@@ -26,10 +29,12 @@ def process_rank() -> int:
 
     Only process 0 writes what all share.
     """
-    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if os.environ.get(variable, "").isdigit():
-            return int(os.environ[variable])
-    return 0
+    ranks = {name: os.environ.get(name, "") for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK")}
+    known = {name: int(rank) for name, rank in ranks.items() if rank.isdigit()}
+    for of_all in ("RANK", "SLURM_PROCID"):
+        if of_all in known:
+            return known[of_all]
+    return sum(known.values())  # only whether it is 0 counts
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -57,11 +62,11 @@ def read_json(path: Path) -> Any:
 
 
 def annotation_digest(root: Path, limit: int | None) -> str:
-    """Digest of the names and annotations of all splits, which identifies a data set wherever it lies."""
+    """Digest of the names, file sizes and annotations of all splits, which identifies a data set wherever it lies."""
     digest = hashlib.sha256()
     for split in SPLITS:
         for record in read_split(root, split, limit):
-            digest.update(repr((split, record.name, record.shapes)).encode())
+            digest.update(repr((split, record.name, record.shapes, record.path.stat().st_size)).encode())
     return digest.hexdigest()
 
 
@@ -81,7 +86,6 @@ def open_run(config: Config) -> None:
         _refuse_differences(config.out, read_json(path), content)
     if process_rank() == 0:
         write_json(path, content)
-        write_json(config.out / "environment.json", environment(config))
 
 
 def saved_config(run: Path) -> Config:
@@ -121,8 +125,6 @@ def open_existing(out: Path, settings: dict[str, Any]) -> Config:
     else:
         data = settings.get("data") or dataclasses.replace(saved, out=source).data_root
         config = dataclasses.replace(saved, **{**settings, "out": out, "data": data})
-        if process_rank() == 0 and (source / "classifier.json").exists():
-            write_json(out / "classifier.json", read_json(source / "classifier.json"))
     check(config)
     open_run(config)
     return config
@@ -137,6 +139,23 @@ def _refuse_differences(run: Path, old: dict[str, Any], new: dict[str, Any]) -> 
         raise UserError(
             f"{run} was made with {flag(name)} {old.get(name)}, not {new[name]}: choose another --out, or delete {run}."
         )
+
+
+@contextmanager
+def plain_device_errors(config: Config) -> Iterator[None]:
+    """Turn what Lightning raises on devices that are not there into a sentence."""
+    try:
+        yield
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        flags = " ".join(f"{flag(name)} {getattr(config, name)}" for name in ("accelerator", "devices", "strategy"))
+        raise UserError(
+            f"{flags} cannot be had on this machine ({' '.join(str(error).split())}): choose others, or leave them out."
+        ) from None
+
+
+def write_environment(config: Config) -> None:
+    """Note where and with what the results of a run directory are computed, in ``environment.json``."""
+    write_json(config.out / "environment.json", environment(config))
 
 
 def environment(config: Config) -> dict[str, Any]:

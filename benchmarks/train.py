@@ -17,9 +17,9 @@ from benchmarks.classifier import Classifier
 from benchmarks.config import Config
 from benchmarks.data.object_cxr import FilmDataset, read_split
 from benchmarks.errors import UserError
-from benchmarks.network import build_network
+from benchmarks.network import build_network, check_network
 from benchmarks.progress import TrainingBar
-from benchmarks.run_directory import write_json
+from benchmarks.run_directory import plain_device_errors, process_rank, write_environment, write_json
 
 
 class Films(LightningDataModule):
@@ -95,11 +95,14 @@ def train(config: Config, callbacks: list[Callback] | None = None) -> None:
     if (config.out / "classifier.json").exists():
         print(f"{config.out} has a trained classifier already.")
         return
+    if process_rank() == 0:
+        write_environment(config)
     started = time.perf_counter()
     folder = config.out / "checkpoints"
     last = folder / "last.ckpt"
     seed_everything(config.seed, verbose=False)
     network = build_network(config.arch, "none" if last.exists() else config.weights)
+    check_network(network, config.arch, config.image_size)
     model, films = Classifier(config, network), Films(config)
     with _calm_lightning():
         trainer = make_trainer(config, [KeepBestAndLast(folder), *(callbacks or [])])
@@ -147,23 +150,24 @@ def make_trainer(config: Config, callbacks: list[Callback]) -> Trainer:
     """A Lightning trainer with the devices of the command line and nothing written by Lightning itself."""
     if not config.quiet:
         callbacks = [*callbacks, TrainingBar()]
-    return Trainer(
-        accelerator=config.accelerator,
-        devices=config.lightning_devices,
-        num_nodes=config.num_nodes,
-        strategy=config.strategy,
-        max_epochs=config.epochs,
-        callbacks=callbacks,
-        plugins=[SafeCheckpointIO()],
-        logger=False,
-        enable_checkpointing=True,
-        enable_progress_bar=not config.quiet,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        deterministic="warn",
-        default_root_dir=config.out,
-    )
+    with plain_device_errors(config):
+        return Trainer(
+            accelerator=config.accelerator,
+            devices=config.lightning_devices,
+            num_nodes=config.num_nodes,
+            strategy=config.strategy,
+            max_epochs=config.epochs,
+            callbacks=callbacks,
+            plugins=[SafeCheckpointIO()],
+            logger=False,
+            enable_checkpointing=True,
+            enable_progress_bar=not config.quiet,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            deterministic="warn",
+            default_root_dir=config.out,
+        )
 
 
 class _calm_lightning:  # noqa: N801

@@ -21,6 +21,7 @@ from benchmarks.config import Config
 from benchmarks.errors import UserError
 from benchmarks.film_batch import FilmBatch, Job, is_out_of_memory
 from benchmarks.methods import Explain, Method, select_methods
+from benchmarks.run_directory import plain_device_errors, write_environment
 from benchmarks.unit_store import UnitStore
 
 S = TypeVar("S", bound=UnitStore)
@@ -60,12 +61,13 @@ def run_step(step: Step[S], config: Config) -> None:
     """
     select_methods(config.methods)  # before any work, so that a wrong name is told at once
     config.out.mkdir(parents=True, exist_ok=True)
-    fabric = Fabric(
-        accelerator=config.accelerator,
-        devices=config.lightning_devices,
-        num_nodes=config.num_nodes,
-        strategy=config.strategy,
-    )
+    with plain_device_errors(config):
+        fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=config.lightning_devices,
+            num_nodes=config.num_nodes,
+            strategy=config.strategy,
+        )
     fabric.launch(_on_process, step, config)  # type: ignore[arg-type]  # Lightning types its function too narrowly
 
 
@@ -75,6 +77,7 @@ def _on_process(fabric: Fabric, step: Step[S], config: Config) -> None:
     methods = select_methods(config.methods)
     path = config.out / f"{step.name}.sqlite"
     if fabric.is_global_zero:
+        write_environment(config)
         store = step.open_store(path, job)
         for leftover in sorted(config.out.glob(f"{step.name}.rank*.sqlite")):  # of an earlier start that was killed
             store.absorb(leftover)

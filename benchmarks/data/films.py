@@ -11,15 +11,13 @@ from PIL import Image
 from benchmarks.errors import UserError
 
 
-def load_film(path: Path | str, *, at_least: int | None = None) -> npt.NDArray[np.uint8]:
+def load_film(path: Path | str) -> npt.NDArray[np.uint8]:
     """Decode a film to 8-bit grey.
 
     Deeper films (16-bit PNG) are stretched from their own range, since many fill only 10 or 12 bits.
 
     Args:
         path: Grey or colour JPEG or PNG of any depth.
-        at_least: Let a JPEG be decoded at a half, quarter or eighth of its size as long as both sides keep
-            this many pixels; several times faster on full-size films.
 
     Returns:
         uint8 array (height, width).
@@ -27,11 +25,15 @@ def load_film(path: Path | str, *, at_least: int | None = None) -> npt.NDArray[n
     Raises:
         UserError: The file is missing, truncated or no image.
     """
-    return decode(Path(path), at_least)[0]
+    return decode(Path(path))[0]
 
 
-def decode(path: Path, at_least: int | None) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
-    """As ``load_film``, together with the (width, height) of the stored film, to which annotations refer."""
+def decode(path: Path, at_least: int | None = None) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """As ``load_film``, together with the (width, height) of the stored film, to which annotations refer.
+
+    ``at_least`` lets a JPEG be decoded at a half, quarter or eighth of its size as long as both sides keep this many
+    pixels, which is several times faster on full-size films.
+    """
     try:
         with Image.open(path) as image:
             size = image.size

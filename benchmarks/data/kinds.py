@@ -63,7 +63,8 @@ def read_kinds(table: Path) -> dict[str, tuple[str, ...]]:
             for cells in filter(None, reader):
                 if len(cells) != 2:
                     raise UserError(f"{path}, row {reader.line_num}: two cells are expected, not {len(cells)}.")
-                rows[cells[0].strip()] = tuple(kind.strip() for kind in cells[1].split(";"))
+                if cells[1].strip():  # an empty cell says as much as no row
+                    rows[cells[0].strip()] = tuple(kind.strip() for kind in cells[1].split(";"))
             return rows
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not readable as CSV ({error}).") from None

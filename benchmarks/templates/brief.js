@@ -36,7 +36,7 @@ const plain = (value) => (value === null || value === undefined ? "–" : Math.a
 
 function drawOnce() {
   const run = data.run;
-  byId("facts").textContent = `${run.arch} at ${run.image_size} × ${run.image_size} px, test AUC ${run.auc.toFixed(3)}, accuracy ${run.accuracy.toFixed(3)} · ${run.images} annotated test films (${run.excluded} without annotation are left out) · ${data.methods.length} methods · hit: the annotated ${run.truth}, in a frame of ${run.frame} × ${run.frame} px`;
+  byId("facts").textContent = `${run.arch} at ${run.image_size} × ${run.image_size} px, AUC ${run.auc.toFixed(3)}, accuracy ${run.accuracy.toFixed(3)} on ${run.split} · ${run.images} annotated test films (${run.excluded} without annotation are left out) · ${data.methods.length} methods · hit: the annotated ${run.truth}, in a frame of ${run.frame} × ${run.frame} px`;
   for (const measure of data.measures) if (measure.note) byId("notes").append(element("dt", { textContent: measure.title }), element("dd", { textContent: measure.note }));
   for (const [term, text] of data.remarks) byId("notes").append(element("dt", { textContent: term }), element("dd", { textContent: text }));
   for (const [id, there] of [["froc", data.froc], ["consistency", data.consistency.length], ["breakdown", data.breakdown.length], ["gallery", data.gallery.films.length]]) {

@@ -63,6 +63,14 @@ def test_numbers_by_hand(folders: list[Path]) -> None:
     assert rows.loc[("architecture", "resnet50 - resnet34", "m", "accuracy_difference"), "films"] == FILMS
 
 
+def test_the_seed_is_that_of_the_training(folders: list[Path], tmp_path: Path) -> None:
+    again = write_run(tmp_path / "again", {"m": "11110000"}, seed=7, checkpoint=str(folders[1]))
+
+    assert load_finished([folders[0], again])[1].label == "resnet34 seed 1"
+    with pytest.raises(UserError, match="the same architecture and seed"):
+        load_finished([folders[1], again])
+
+
 def test_movement_counts_films_of_the_same_class(folders: list[Path]) -> None:
     rows = table(between_runs(load_finished(folders), ["m"], 0))
 

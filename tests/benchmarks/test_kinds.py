@@ -41,6 +41,12 @@ def test_kinds_come_in_the_order_of_the_annotation(root: Path) -> None:
     assert contents(root) == [[], [""], ["zip", "safety pin"]]
 
 
+def test_an_empty_cell_says_nothing(root: Path) -> None:
+    (root / "test_kinds.csv").write_text("image_name,kinds\na.png,\nb.png,\n")
+
+    assert contents(root) == [[], [""], ["", ""]]
+
+
 def test_the_table_changes_nothing_that_a_run_is_known_by(root: Path) -> None:
     before, records = annotation_digest(root, None), read_split(root, "test")
     (root / "test_kinds.csv").write_text("image_name,kinds\nb.png,zip\n")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks import __main__ as cli
 from benchmarks.config import Config
-from benchmarks.run_directory import read_json
+from benchmarks.run_directory import process_rank, read_json
 
 TINY = ["--limit", "8", "--image-size", "32", "--epochs", "2", "--batch-size", "4", "--quiet", "--threads", "1"]
 
@@ -128,12 +128,58 @@ def test_synthetic_set_is_written_once(tmp_path: Path, writer: list[Path]) -> No
 def test_half_written_synthetic_set_is_made_anew(tmp_path: Path, writer: list[Path]) -> None:
     command = ["data", "--out", str(tmp_path / "run"), "--limit", "4"]
     assert cli.main(command) == 0
-    (tmp_path / "run" / "data" / "manifest.json").unlink()
+    (tmp_path / "run" / "data" / "manifest.json").rename(tmp_path / "run" / "data" / "unfinished")
     (tmp_path / "run" / "data" / "train" / "1.png").unlink()
 
     assert cli.main(command) == 0
     assert len(writer) == 2
     assert (tmp_path / "run" / "data" / "train" / "1.png").exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(
+    tmp_path: Path, writer: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    treasure = tmp_path / "run" / "data" / "treasure.txt"
+    treasure.parent.mkdir(parents=True)
+    treasure.write_text("mine")
+
+    assert cli.main(["data", "--out", str(tmp_path / "run"), "--limit", "4"]) == 2
+    assert "is there, and not a synthetic set: choose another --out" in capsys.readouterr().err
+    assert treasure.read_text() == "mine"
+    assert not writer
+
+
+@pytest.mark.parametrize(
+    ("rank", "variables"),
+    [
+        (0, {}),
+        (3, {"RANK": "3", "LOCAL_RANK": "0"}),
+        (2, {"SLURM_PROCID": "2"}),
+        (1, {"LOCAL_RANK": "0", "NODE_RANK": "1"}),
+        (0, {"LOCAL_RANK": "0", "NODE_RANK": "0"}),
+    ],
+)
+def test_one_process_of_all_is_the_first(rank: int, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert process_rank() == rank
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--accelerator", "foo"], ["--devices", "0"], ["--devices", "abc"], ["--strategy", "foo"]]
+)
+@pytest.mark.parametrize("command", ["train", "score"])
+def test_devices_that_are_not_there_are_a_sentence(
+    command: str, wrong: list[str], trained: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--data", str(films), "--out", str(tmp_path / "run"), *TINY] if command == "train" else []
+    where = where or ["--out", str(trained), "--methods", "center"]
+
+    assert cli.main([command, *where, *wrong]) == 2
+    assert f"{wrong[0]} {wrong[1]}" in (error := capsys.readouterr().err)
+    assert "cannot be had on this machine" in error
 
 
 def test_only_the_first_process_writes(
@@ -218,7 +264,7 @@ def test_score_of_another_run_may_change_the_truth(trained: Path, tmp_path: Path
 
     (config,) = scored
     assert (config.classifier_dir, config.out, config.truth) == (trained, out, "shape")
-    assert read_json(out / "classifier.json") == read_json(trained / "classifier.json")
+    assert not (out / "classifier.json").exists()  # it has none of its own
 
 
 def test_score_refuses_other_settings(trained: Path, scored: list[Config], capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,9 +13,11 @@ from torchvision.models import VisionTransformer
 
 from benchmarks.errors import UserError
 from benchmarks.layers import Layers
+from benchmarks.maps import FRAME
 from benchmarks.methods import METHODS, Context, Method, reduce_channels, registry, select_methods
 from benchmarks.methods.normgrad import last_convolution
 from benchmarks.network import SlimResNet18
+from benchmarks.pointing_game import PROTOCOLS, find_maxima
 
 PAPER = (
     "center", "random", "grad_cam", "guided_grad_cam", "input_x_gradient", "guided_backprop",
@@ -155,6 +157,18 @@ def test_reductions_by_hand():
 def test_center_is_largest_in_the_middle():
     maps = METHODS["center"].prepare(Context(nn.Identity(), 7))(torch.zeros(1, 3, 7, 7), TARGETS[:1])
     assert maps.flatten().argmax() == 24
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_random_plays_uniformly(context, images, protocol):
+    """Half of the maxima in each half of the frame, and not too many at its border."""
+    torch.manual_seed(0)
+    points = [find_maxima(explain("random", context, images), protocol=protocol).points for _ in range(200)]
+    x, y = np.concatenate(points).T
+    for half in (x < FRAME / 2, y < FRAME / 2):
+        assert abs(half.mean() - 0.5) < 4 * 0.5 / len(x) ** 0.5
+    border = (np.minimum(x, y) < 15) | (np.maximum(x, y) >= FRAME - 15)  # 9.75 % of the frame
+    assert border.mean() < 0.0975 + 4 * 0.3 / len(x) ** 0.5
 
 
 def test_random_follows_torchs_seed(context, images):

@@ -8,7 +8,7 @@ import torch
 from torchvision import models, transforms
 
 from benchmarks.errors import UserError
-from benchmarks.network import build_network, normalise
+from benchmarks.network import build_network, check_network, normalise
 
 
 def test_slim_resnet_has_the_layer_names_of_torchvision() -> None:
@@ -37,6 +37,42 @@ def test_weights_file_fills_all_but_the_head(tmp_path: Path) -> None:
 
     assert torch.equal(network.state_dict()["layer3.0.conv1.weight"], donor.state_dict()["layer3.0.conv1.weight"])
     assert network.state_dict()["fc.weight"].shape == (2, 512)
+
+
+def test_weights_with_a_head_of_another_structure_fill_the_rest(tmp_path: Path) -> None:
+    donor = models.resnet18()
+    donor.fc = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(512, 3))
+    torch.save(donor.state_dict(), tmp_path / "weights.pt")
+
+    network = build_network("resnet18", str(tmp_path / "weights.pt"))
+
+    assert torch.equal(network.state_dict()["conv1.weight"], donor.state_dict()["conv1.weight"])
+
+
+@pytest.mark.filterwarnings("ignore:The default weight initialization of GoogleNet:FutureWarning")
+@pytest.mark.parametrize(
+    ("arch", "size", "reason"),
+    [
+        ("vit_b_32", 64, "does not take 64 x 64 images"),
+        ("alexnet", 32, "does not take 32 x 32 images"),
+        ("googlenet", 96, "gives more than the scores of the classes"),
+    ],
+)
+def test_networks_that_cannot_be_trained_are_told_before(arch: str, size: int, reason: str) -> None:
+    with pytest.raises(UserError, match=f"{arch} {reason}"):
+        check_network(build_network(arch, "none"), arch, size)
+
+
+def test_a_check_leaves_network_and_chance_alone() -> None:
+    torch.manual_seed(0)
+    network = build_network("mobilenet_v3_small", "none")
+    before, state = torch.get_rng_state(), {name: value.clone() for name, value in network.state_dict().items()}
+
+    check_network(network, "mobilenet_v3_small", 64)
+
+    assert torch.equal(torch.get_rng_state(), before)
+    assert network.training
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

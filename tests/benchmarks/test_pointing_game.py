@@ -165,8 +165,9 @@ def test_clip_moves_the_paper_point_to_the_first_of_many_ties_and_not_the_fair_o
 def test_clip_of_a_sparse_map_is_constant_and_of_a_bad_map_stays_bad():
     sparse = one_hot(20, 20, 3, 3)  # 399 of 400 pixels are zero, so the 99th percentile is zero
     assert find_maxima(clip_at_percentile(sparse), frame=20, protocol="paper").constant.all()
-    sparse[0, 0, 0, 0] = math.nan
-    assert not find_maxima(clip_at_percentile(sparse), frame=20).finite.any()
+    for bad in (math.nan, math.inf, -math.inf):
+        sparse[0, 0, 0, 0] = bad
+        assert not find_maxima(clip_at_percentile(sparse), frame=20).finite.any()
 
 
 def test_smoothing_prefers_a_broad_peak_to_a_lone_pixel():

@@ -13,8 +13,9 @@ from tiny_run import POSITIVES, make_run
 
 from benchmarks import figures
 from benchmarks.errors import UserError
-from benchmarks.methods import select_methods
+from benchmarks.methods import METHODS, select_methods
 from benchmarks.report import is_current, print_table, report
+from benchmarks.run_directory import open_run
 from benchmarks.score import open_job, score
 
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_single")
@@ -49,7 +50,7 @@ def test_summary_csv_has_the_agreed_columns_and_follows_from_the_scores(run):
 
 def test_summary_json_is_complete(run):
     content = json.loads((run.out / "summary.json").read_text())
-    assert content["classifier"] == {"auc": 0.5, "accuracy": 0.5, "split": "test"}
+    assert content["classifier"] == {"auc": 0.5, "accuracy": 0.5, "split": "the test films"}
     assert (content["images"], content["films_without_annotation_excluded"], content["frame"]) == (POSITIVES, 2, 600)
     assert 0 < content["chance"]["0"] < content["chance"]["15"] < content["chance"]["25"] < 1
     assert content["methods_that_could_not_run"] == {}
@@ -104,9 +105,48 @@ def test_a_report_is_current_until_something_that_it_shows_changes(run):
         assert not is_current(run)
         (run.out / name).unlink()
     assert is_current(run)
-    (run.out / "summary.json").rename(run.out / "hidden.json")
+    kinds = run.data / "test_kinds.csv"
+    kinds.write_text("image_name,kinds\n00000.png,zip\n")
     assert not is_current(run)
-    (run.out / "hidden.json").rename(run.out / "summary.json")
+    kinds.unlink()
+    for name in ("summary.json", "report.html"):
+        (run.out / name).rename(run.out / "hidden")
+        assert not is_current(run)
+        (run.out / "hidden").rename(run.out / name)
+
+
+def test_a_report_on_other_films_says_where_the_auc_is_from(run, tmp_path):
+    other = make_run(tmp_path, methods=SOME)
+    config = replace(run, data=other.data, out=tmp_path / "elsewhere", checkpoint=run.out)
+    (other.data / "test.csv").write_text("image_name,annotation\n00000.png,0 1 1 30 30\n00006.png,\n")
+    open_run(config)
+    score(config)
+    report(config)
+    assert "AUC 0.500, accuracy 0.500 on other films" in (config.out / "summary.md").read_text()
+
+
+def test_methods_that_were_removed_since_are_left_out(tmp_path, monkeypatch):
+    config = make_run(tmp_path, methods=SOME[:2])
+    score(config)
+    monkeypatch.delitem(METHODS, "center")
+    report(replace(config, methods=("random",)))
+    for name in ("summary.csv", "significance.csv", "breakdown.csv"):
+        assert set(pd.read_csv(config.out / name)["method"]) == {"random"}
+
+
+def test_where_no_method_could_run_the_reasons_are_told(tmp_path):
+    config = make_run(tmp_path, methods=("lrp",))
+    score(config)
+    with pytest.raises(UserError, match=r"choose others with --methods.* lrp: LRP divides"):
+        report(config)
+
+
+def test_a_name_with_dollars_is_no_formula(tmp_path):
+    config = make_run(tmp_path, methods=SOME)
+    (config.data / "test_kinds.csv").write_text("image_name,kinds\n00000.png,a $x_$ b\n00001.png,zip\n")
+    score(config)
+    report(config)
+    assert "a $x_$ b" in (config.out / "report.html").read_text()
 
 
 def test_overlays_are_a_picture_with_a_column_for_each_real_method(run):
