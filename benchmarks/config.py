@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,8 @@ def check(config: Config) -> None:
     ):
         if getattr(config, name) < least:
             raise UserError(f"{flag(name)} is {getattr(config, name)}: it must be at least {least}.")
+    if not 0 < config.lr < math.inf:
+        raise UserError(f"--lr is {config.lr}: it must be above 0.")
     if config.limit is not None and config.limit < 2:
         raise UserError(f"--limit is {config.limit}: it must be at least 2, one film of each class.")
     if config.threads is not None and config.threads < 1:
