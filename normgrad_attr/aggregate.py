@@ -141,7 +141,7 @@ AGGREGATES: dict[str, Callable[[Summands], Tensor]] = {
 
 def check_aggregate(name: str) -> None:
     """Raise ValueError, naming the choices, unless ``name`` is an aggregate."""
-    if name not in AGGREGATES:
+    if not isinstance(name, str) or name not in AGGREGATES:
         raise ValueError(f"Unknown aggregate {name!r}; choose one of {', '.join(map(repr, AGGREGATES))}.")
 
 

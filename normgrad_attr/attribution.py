@@ -139,7 +139,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
         grad_kwargs: dict[str, Any] | None = None,
         *,
         extracts: Sequence[str] = EXTRACTS,
-        aggregates: Sequence[str] = tuple(AGGREGATES),
+        aggregates: Sequence[str] | None = None,
     ) -> dict[tuple[str, str], Maps | list[Maps]]:
         """Compute many cells of the extract x aggregate grid from one pass.
 
@@ -150,13 +150,14 @@ class NormGrad(LayerAttribution, GradientAttribution):
             attribute_to_layer_input: See there.
             grad_kwargs: See there.
             extracts: Extracts to compute, all virtual ones by default.
-            aggregates: Aggregates to compute, all by default.
+            aggregates: Aggregates to compute, by default all of :data:`normgrad_attr.functional.AGGREGATES`.
 
         Returns:
             What :meth:`attribute` returns, for each pair ``(extract, aggregate)``.
 
         Raises:
             ValueError: Unknown extract or aggregate, and whatever :meth:`attribute` raises.
+            TypeError: A single name instead of a list.
 
         Examples:
             >>> import torch
@@ -167,6 +168,9 @@ class NormGrad(LayerAttribution, GradientAttribution):
             >>> len(maps), maps["scaling", "sum"].shape
             (20, torch.Size([1, 1, 6, 6]))
         """
+        if isinstance(extracts, str) or isinstance(aggregates, str):
+            raise TypeError("extracts and aggregates are lists of names, as in extracts=['scaling'].")
+        aggregates = tuple(AGGREGATES) if aggregates is None else aggregates
         for extract in extracts:
             if extract != "layer":
                 check_extract(extract)
@@ -208,7 +212,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
         result: dict[tuple[str, str], Maps | list[Maps]] = {}
         for extract in dict.fromkeys(extract for extract, _ in cells):
             summands = [
-                [self._summands(extract, layer, on_device) for on_device in by_device]
+                [self._summands(extract, layer, on_device, attribute_to_layer_input) for on_device in by_device]
                 for layer, by_device in zip(layers, captured, strict=True)
             ]
             for aggregate in dict.fromkeys(a for e, a in cells if e == extract):
@@ -222,31 +226,32 @@ class NormGrad(LayerAttribution, GradientAttribution):
                 result[extract, aggregate] = formatted if several else formatted[0]
         return result
 
-    def _summands(self, extract: str, layer: nn.Module, captured: Captured) -> list[Summands]:
+    def _summands(self, extract: str, layer: nn.Module, captured: Captured, of_input: bool) -> list[Summands]:
         """Summands of each of the layer's tensors, channels in dimension 1."""
         if extract == "layer":
             return [layer_summands(layer, captured, name_of(self.forward_func, layer))]
         pairs = zip(captured.activations, captured.gradients, strict=True)
         summands = []
         for x, g in pairs:
-            dim = self._channel_dim_of(layer, x)
+            dim = self._channel_dim_of(layer, x, of_input)
             summands.append(virtual_identity(x.movedim(dim, 1), g.movedim(dim, 1), extract))
         return summands
 
-    def _channel_dim_of(self, layer: nn.Module, x: Tensor) -> int:
+    def _channel_dim_of(self, layer: nn.Module, x: Tensor, of_input: bool) -> int:
         if x.dim() < 2:
             raise ValueError(
                 f"Layer {name_of(self.forward_func, layer)} gives a tensor of shape {tuple(x.shape)}, which has no "
                 "channels; choose a layer with an activation of shape (N, C, ...)."
             )
         if self.channel_dim is not None:
-            if not -x.dim() <= self.channel_dim < x.dim() or self.channel_dim % x.dim() == 0:
+            # Any dimension but the batch's.
+            if self.channel_dim not in (*range(1 - x.dim(), 0), *range(1, x.dim())):
                 raise ValueError(
-                    f"channel_dim={self.channel_dim} does not fit the activation of shape {tuple(x.shape)} of layer "
+                    f"channel_dim={self.channel_dim!r} does not fit the activation of shape {tuple(x.shape)} of layer "
                     f"{name_of(self.forward_func, layer)}; use 1 for feature maps or -1 for tokens."
                 )
             return self.channel_dim
-        if looks_like_tokens(layer, x):
+        if looks_like_tokens(layer, x, of_input=of_input):
             raise ValueError(
                 f"Layer {name_of(self.forward_func, layer)} gives tokens or channels-last features of shape "
                 f"{tuple(x.shape)}, whose channels are in the last dimension; pass channel_dim=-1 (or channel_dim=1 "

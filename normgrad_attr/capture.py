@@ -33,8 +33,9 @@ def capture(
     """Run the model once and take gradients of the target for the given layers' activations.
 
     The gradient for an activation counts all that the target depends on it by, as in a forward that is recorded from
-    its beginning. Should the shorter record not do (see :class:`~normgrad_attr.recorder.Recorder`), or fail, the
-    forward is run again with everything recorded.
+    its beginning (two rare exceptions: :class:`~normgrad_attr.recorder.Recorder`). Should the shorter record not do, or
+    fail, the forward is run again with everything recorded; inputs, buffers and random numbers are then those of the
+    first time, but what a model keeps in other attributes has seen two passes.
 
     Other threads may use the model meanwhile, and attribute as well, while it is in evaluation mode.
 
@@ -76,26 +77,35 @@ def capture(
             keep_graph=keep_graph,
             parallel=parallel,
         )
+        final = False
         try:
             with recorder.hooked():
-                output = _forward(forward_func, inputs if lazy else _recorded(inputs), additional_forward_args)
+                output = _forward(forward_func, _copied(inputs) if lazy else _recorded(inputs), additional_forward_args)
             recorder.check_calls()
             if recorder.incomplete:
                 return None
+            final = True  # a target that does not fit fits in no pass
             with torch.enable_grad():
                 score = _select(output, target).sum()
+            final = False
             return recorder.gradients(score, grad_kwargs)
-        except Exception:
+        except Exception as error:
             # In-place operations, checkpoints and fast paths may mind a graph that begins in the middle. If it was not
             # that, the recorded pass fails likewise.
-            if lazy:
+            if lazy and not final and not isinstance(error, torch.cuda.OutOfMemoryError):
                 return None
             raise
         finally:
             recorder.restore()
 
-    with unchanged_buffers(forward_func, layers), eager():
-        captured = None if keep_graph or attribute_to_layer_input or parallel else run(lazy=True)
+    with unchanged_buffers(forward_func, layers) as put_back, eager():
+        captured = None
+        if not (keep_graph or attribute_to_layer_input or parallel):
+            random_state = _random_state()
+            captured = run(lazy=True)
+            if captured is None:  # as if it had not been
+                put_back()
+                _set_random_state(*random_state)
         if captured is None:
             captured = run(lazy=False)
     assert captured is not None
@@ -111,6 +121,13 @@ def _unwrapped(forward_func: Callable[..., Any]) -> Callable[..., Any]:
     return plain  # type: ignore[no-any-return]
 
 
+def _copied(inputs: Any) -> Any:
+    """Copies of the inputs, which a model may overwrite."""
+    if isinstance(inputs, tuple):
+        return tuple(map(_copied, inputs))
+    return inputs.detach().clone() if isinstance(inputs, Tensor) else inputs
+
+
 def _recorded(inputs: Any) -> Any:
     """Copies of the inputs at which the graph begins, even if all parameters are frozen."""
 
@@ -118,6 +135,18 @@ def _recorded(inputs: Any) -> Any:
         return t.detach().requires_grad_().clone() if differentiable(t) and not t.requires_grad else t
 
     return tuple(map(one, inputs)) if isinstance(inputs, tuple) else one(inputs)
+
+
+def _random_state() -> tuple[Tensor, list[Tensor]]:
+    """The state of torch's generators, those of GPUs where they are in use."""
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    return torch.get_rng_state(), on_gpus
+
+
+def _set_random_state(on_cpu: Tensor, on_gpus: list[Tensor]) -> None:
+    torch.set_rng_state(on_cpu)
+    if on_gpus:
+        torch.cuda.set_rng_state_all(on_gpus)
 
 
 def _forward(forward_func: Callable[..., Any], inputs: Any, additional_forward_args: Any) -> Tensor:
@@ -131,7 +160,7 @@ def _forward(forward_func: Callable[..., Any], inputs: Any, additional_forward_a
             ) from error
         tensors = [t for t in (inputs if isinstance(inputs, tuple) else (inputs,)) if isinstance(t, Tensor)]
         integers = [str(t.dtype) for t in tensors if not differentiable(t)]
-        if integers:
+        if integers and "type" in str(error):
             raise RuntimeError(
                 f"The model failed on an input of type {integers[0]} ({error}); images must be floating-point "
                 "tensors, for example images.float() / 255."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor
 from normgrad_attr.extract import accumulation_dtype
 
 COMBINATIONS = ("product", "sum")
+_ROUNDING = 32  # in units of the dtype's precision
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -19,7 +20,8 @@ def layer_weights(weights: str | Sequence[float], layers: int) -> list[float]:
     """One weight per layer: ``"uniform"`` (1/L), ``"linear"`` (l / (1 + ... + L)), or the numbers given.
 
     Raises:
-        ValueError: Unknown name, wrong number of weights, or one that is negative or not finite.
+        ValueError: Unknown name, wrong number of weights, one that is negative or not finite, or all zero.
+        TypeError: Neither a name nor numbers.
     """
     if isinstance(weights, str):
         if weights == "uniform":
@@ -28,11 +30,13 @@ def layer_weights(weights: str | Sequence[float], layers: int) -> list[float]:
             total = layers * (layers + 1) / 2
             return [(i + 1) / total for i in range(layers)]
         raise ValueError(f"Unknown weights {weights!r}; choose 'uniform', 'linear' or one number for each layer.")
+    if not isinstance(weights, Iterable):
+        raise TypeError(f"Layer weights are a name or one number for each layer, not {weights!r}.")
     numbers = [float(w) for w in weights]
     if len(numbers) != layers:
         raise ValueError(f"{len(numbers)} weights were given for {layers} layers; give one for each.")
-    if not all(0 <= w < float("inf") for w in numbers):
-        raise ValueError(f"Layer weights must be finite and not negative, these are {numbers}.")
+    if not all(0 <= w < float("inf") for w in numbers) or not any(numbers):
+        raise ValueError(f"Layer weights must be finite, not negative and not all zero, these are {numbers}.")
     return numbers
 
 
@@ -43,7 +47,7 @@ def minmax(maps: Tensor) -> Tensor:
         maps: (N, ...), float.
 
     Returns:
-        The same shape and dtype; zeros for a constant sample, and NaN stays in its sample.
+        The same shape and dtype; zeros for a sample that is constant up to rounding, and NaN stays in its sample.
 
     Examples:
         >>> import torch
@@ -54,8 +58,13 @@ def minmax(maps: Tensor) -> Tensor:
     """
     flat = maps.flatten(1)
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
-    span = high - low
-    return ((flat - low) / torch.where(span == 0, 1.0, span)).view_as(maps)
+    span, constant = high - low, _constant(low, high)
+    return ((flat - low) / torch.where(constant, 1.0, span)).masked_fill(constant, 0.0).view_as(maps)
+
+
+def _constant(low: Tensor, high: Tensor) -> Tensor:
+    """Whether values between two ends differ by no more than the rounding of a sum over channels."""
+    return high - low <= _ROUNDING * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -88,7 +97,8 @@ def combine_maps(
     multiplied after being raised to their weights (``"product"``), or added after being multiplied by them
     (``"sum"``), and the result is scaled to [0, 1] again (Rebuffi et al., CVPR 2020).
 
-    A sample's constant map says nothing of where; it is left out of that sample's product, with a warning.
+    A sample's map that is constant up to rounding says nothing of where; it is left out of that sample's product, with
+    a warning.
 
     Args:
         maps: One (N, 1, \*spatial) per layer, float; resolutions may differ.
@@ -113,9 +123,10 @@ def combine_maps(
         raise ValueError("There are no maps to combine; give at least one layer.")
     powers = layer_weights(weights, len(maps))
     scaled = [minmax(resize(accumulation_dtype(m), output_size)) for m in maps]
-    # A constant map is told before resizing, which may round it.
-    flats = [m.detach().flatten(1) for m in maps]
-    constant = torch.stack([f.amin(1) == f.amax(1) for f in flats])
+    flats = [accumulation_dtype(m.detach()).flatten(1) for m in maps]
+    # A map that varies can be constant at a smaller size.
+    flat_there = [m.detach().flatten(1).amax(1) == 0 for m in scaled]
+    constant = torch.stack([_constant(f.amin(1), f.amax(1)) | t for f, t in zip(flats, flat_there, strict=True)])
     nonfinite = torch.stack([~f.isfinite().all(1) for f in flats])
     _warn(nonfinite, "has values that are not finite", "its combined map is not a number; look at the model's output")
     _warn(constant, "is constant", "it says nothing of where and is left out")

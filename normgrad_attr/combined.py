@@ -130,13 +130,17 @@ class CombinedNormGrad(GradientAttribution):
         self, maps: Any, input_: Tensor, output_size: Sequence[int] | None, expand_as_inputs: bool, number: int
     ) -> Tensor:
         """The combined map at the size of one input."""
+        if isinstance(output_size, int):
+            raise TypeError(f"output_size is one number for each spatial dimension, as in ({output_size}, ...).")
         size = tuple(input_.shape[2:] if output_size is None else output_size)
+        if any(side < 1 for side in size):
+            raise ValueError(f"A map cannot have the size {size}; output_size takes pixels, 1 or more.")
         if not size:
             raise ValueError(
                 f"Input {number} of shape {tuple(input_.shape)} has no spatial size to give the map; pass output_size, "
                 "or move that input to additional_forward_args."
             )
-        laid_out = [self._on_grid(m, layer, size, len(input_)) for m, layer in zip(maps, self.layers, strict=True)]
+        laid_out = [self._on_grid(m, layer, size, input_) for m, layer in zip(maps, self.layers, strict=True)]
         combined = combine_maps(laid_out, size, combine=self.combine, weights=self.weights)
         if self.smoothing is not None:
             combined = minmax(smooth(combined, self.smoothing))
@@ -155,21 +159,21 @@ class CombinedNormGrad(GradientAttribution):
         layers: list[nn.Module] = self.normgrad.layer
         return layers
 
-    def _on_grid(self, layer_map: Any, layer: nn.Module, size: tuple[int, ...], batch: int) -> Tensor:
+    def _on_grid(self, layer_map: Any, layer: nn.Module, size: tuple[int, ...], input_: Tensor) -> Tensor:
         """A layer's map with as many spatial dimensions as the output."""
         name = name_of(self.forward_func, layer)
         if isinstance(layer_map, tuple):
             raise ValueError(
-                f"Layer {name} has {len(layer_map)} output tensors, so it is not clear which map to combine; choose a "
-                "layer with one, or combine NormGrad's maps with functional.combine_maps."
+                f"Layer {name} has {len(layer_map)} tensors, so it is not clear which map to combine; choose a layer "
+                "with one, or combine NormGrad's maps with functional.combine_maps."
             )
-        if len(layer_map) != batch:
+        if len(layer_map) != len(input_):
             raise ValueError(
-                f"Layer {name} gives {len(layer_map)} maps for a batch of {batch}; its first dimension is not the "
-                "batch, so choose another layer."
+                f"Layer {name} gives {len(layer_map)} maps for a batch of {len(input_)}; its first dimension "
+                "is not the batch, so choose another layer."
             )
         if layer_map.dim() == 3 and len(size) >= 2 and self.normgrad.channel_dim is not None:
-            return tokens_to_map(layer_map, infer_grid(layer_map.shape[2], size))
+            return tokens_to_map(layer_map, infer_grid(layer_map.shape[2], tuple(input_.shape[2:])))
         if layer_map.dim() - 2 != len(size):
             raise ValueError(
                 f"Layer {name} gives maps of shape {tuple(layer_map.shape)}, which do not lie on an output of size "

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from normgrad_attr.layers import name_of, owner
 
@@ -18,6 +19,8 @@ from normgrad_attr.layers import name_of, owner
 def check_call(forward_func: Callable[..., Any], inputs: Any) -> None:
     """Raise if no pass can be made: in inference mode, of an empty batch, or through a scripted model."""
     tensors = [t for t in (inputs if isinstance(inputs, tuple) else (inputs,)) if isinstance(t, Tensor)]
+    if isinstance(inputs, list):
+        raise TypeError("inputs is a tensor or a tuple of tensors, not a list; pass tuple(inputs).")
     if torch.is_inference_mode_enabled():
         raise RuntimeError(
             "An attribution needs gradients, which torch.inference_mode() forbids; call attribute() outside of it "
@@ -39,15 +42,27 @@ def check_call(forward_func: Callable[..., Any], inputs: Any) -> None:
 
 
 @contextlib.contextmanager
-def unchanged_buffers(forward_func: Callable[..., Any], layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Warn of a model in training mode, and undo what its forward does to buffers such as BatchNorm statistics."""
+def unchanged_buffers(
+    forward_func: Callable[..., Any], layers: Sequence[nn.Module] = ()
+) -> Iterator[Callable[[], None]]:
+    """Warn of a model in training mode, and undo what its forward does to buffers such as BatchNorm statistics.
+
+    Yields what puts them back already before the end.
+    """
     saved: dict[nn.Module, list[tuple[str, Tensor, Tensor]]] = {}
     thread = threading.get_ident()
 
     def save(module: nn.Module, *_: Any) -> None:
         if module.training and module not in saved and threading.get_ident() == thread:
             buffers = module.named_buffers(recurse=False)
-            saved[module] = [(name, buffer, buffer.detach().clone()) for name, buffer in buffers]
+            saved[module] = [(name, b, b.detach().clone()) for name, b in buffers if not is_lazy(b)]
+
+    def put_back() -> None:
+        for module, buffers in saved.items():
+            for name, buffer, value in buffers:
+                # Unseen by autograd: a backward of the user's own may be pending.
+                buffer.data.copy_(value)
+                module._buffers[name] = buffer
 
     model = owner(forward_func)
     for module in model.modules() if model is not None else ():
@@ -56,14 +71,11 @@ def unchanged_buffers(forward_func: Callable[..., Any], layers: Sequence[nn.Modu
     hidden = model is None and any(layer.training for layer in layers)
     watch = nn.modules.module.register_module_forward_pre_hook(save) if hidden else None
     try:
-        yield
+        yield put_back
     finally:
         if watch is not None:
             watch.remove()
-        with torch.no_grad():
-            for module, buffers in saved.items():
-                for name, buffer, value in buffers:
-                    module._buffers[name] = buffer.copy_(value)
+        put_back()
     sensitive = next(filter(_depends_on_mode, saved), None)
     if sensitive is not None:
         warnings.warn(

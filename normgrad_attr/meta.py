@@ -202,6 +202,8 @@ def _cross_entropy(output: Any, target: Any) -> Tensor:
             f"Target {target!r} does not tell the class among outputs of shape {tuple(output.shape)}, which a "
             "cross-entropy needs; give a class index, or a tuple (class, *position)."
         )
+    if not -len(logits) <= index[0] < len(logits):
+        raise IndexError(f"Target {target!r} does not fit the model's output of shape {tuple(output.shape)}.")
     loss: Tensor = -logits.log_softmax(0)[index[0]]
     return loss
 

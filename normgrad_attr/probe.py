@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from normgrad_attr.guards import eager, unchanged_buffers
 from normgrad_attr.layers import name_of, owner, resolve
 from normgrad_attr.tokens import looks_like_tokens
 
@@ -45,7 +46,8 @@ def probe_weights(
         One accuracy in [0, 1] for each layer, in the given order.
 
     Raises:
-        ValueError: No batches, fewer than two classes, a class with a single sample, an unknown layer.
+        ValueError: No batches, labels that are not integers of shape (N,), fewer than two classes, a class with a
+            single sample, an unknown layer.
         RuntimeError: A layer that did not run once for each batch.
         TypeError: A layer that does not give one tensor.
 
@@ -93,12 +95,14 @@ def _features(
     device = next((p.device for p in model.parameters()), None) if model is not None else None
     with contextlib.ExitStack() as undo:
         undo.enter_context(torch.no_grad())
+        undo.enter_context(unchanged_buffers(forward_func, modules))
+        undo.enter_context(eager())
         for module in pooled:
             undo.callback(module.register_forward_hook(after).remove)
         for inputs, target, *_ in loader:
             tensors = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
             forward_func(*(t if device is None else t.to(device) for t in tensors))
-            labels.append(torch.as_tensor(target).long().flatten().cpu())
+            labels.append(_checked(torch.as_tensor(target)))
             for module, rows in pooled.items():
                 if len(rows) != len(labels) or len(rows[-1]) != len(labels[-1]):
                     raise RuntimeError(
@@ -108,6 +112,15 @@ def _features(
     if not labels:
         raise ValueError("The loader gave no batches; a probe needs labelled samples.")
     return {module: torch.cat(rows) for module, rows in pooled.items()}, torch.cat(labels)
+
+
+def _checked(labels: Tensor) -> Tensor:
+    if labels.dim() != 1 or labels.is_floating_point() or labels.is_complex():
+        raise ValueError(
+            f"Labels are one integer for each sample, of shape (N,); these are {labels.dtype} of shape "
+            f"{tuple(labels.shape)} (one-hot labels: pass labels.argmax(1))."
+        )
+    return labels.long().cpu()
 
 
 def _split(labels: Tensor, validation: float, seed: int) -> Tensor:

@@ -52,7 +52,8 @@ class Recorder:
     that hands a tensor of its caller's on, which the caller may have used already; an output that is overwritten by way
     of another view of its memory; a grad mode of the model's own that closes the graph again. What cannot be seen is a
     value that the layer, or a hook on it, works out from its output and keeps, and that reaches the target by another
-    way than through the output.
+    way than through the output; and a layer that returns a tensor which it has from elsewhere than its arguments, and
+    which the model has used before.
 
     Args:
         forward_func: Model, or a function around one, for the names in messages.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from normgrad_attr._captum import Attribution, run_forward
+from normgrad_attr.guards import unchanged_buffers
 
 
 def class_sensitivity(
@@ -53,7 +54,7 @@ def class_sensitivity(
         arXiv:2004.02866.
     """
     if targets is None:
-        with torch.no_grad():
+        with torch.no_grad(), unchanged_buffers(attribution_method.forward_func):
             output = run_forward(attribution_method.forward_func, inputs, None, additional_forward_args)
         if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] < 2:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__

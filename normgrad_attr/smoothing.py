@@ -60,7 +60,8 @@ def smooth(maps: Tensor, sigma: float, kernel_size: int | None = None) -> Tensor
     for dim in range(dims):
         shape = [-1 if d == dim else 1 for d in range(dims)]
         weight = kernel.view(1, 1, *shape).expand(channels, 1, *[len(kernel) if s == -1 else 1 for s in shape])
-        smoothed = _CONV[dims](smoothed, weight, groups=channels)
+        with torch.autocast(maps.device.type, enabled=False):
+            smoothed = _CONV[dims](smoothed, weight, groups=channels)
     return smoothed.to(maps.dtype)
 
 

@@ -11,26 +11,28 @@ _CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.G
 _MOST_PREFIX_TOKENS = 16
 
 
-def looks_like_tokens(layer: nn.Module, activation: Tensor) -> bool:
+def looks_like_tokens(layer: nn.Module, activation: Tensor, *, of_input: bool = False) -> bool:
     """Whether the layer's activation clearly has its channels in the last dimension, not in dimension 1.
 
     True if the layer, or the modules inside it, are of the kind that works on the last dimension (linear, layer norm)
     and none is of the kind that works on dimension 1 (convolution, batch norm) with as many channels as there. Of a
-    sequence only the last module with weights counts, for it makes the output.
+    sequence only the last module with weights counts, for it makes the output; of the input, only the first.
 
     Args:
         layer: The layer. One without weights, such as a dropout, says nothing: False.
-        activation: Its output (or input).
+        activation: Its output, or input.
+        of_input: Whether it is the input.
     """
     if activation.dim() < 3:
         return False
-    while isinstance(layer, nn.Sequential) and len(layer) and next(layer[-1].parameters(), None) is not None:
-        layer = layer[-1]
+    end = 0 if of_input else -1
+    while isinstance(layer, nn.Sequential) and len(layer) and next(layer[end].parameters(), None) is not None:
+        layer = layer[end]
     last, first = activation.shape[-1], activation.shape[1]
     modules = list(layer.modules())
-    if any(first in _widths(m) for m in modules if isinstance(m, _CHANNELS_FIRST) or _overrides_forward(m)):
+    if any(first in _widths(m, of_input) for m in modules if isinstance(m, _CHANNELS_FIRST) or _overrides_forward(m)):
         return False
-    return any(isinstance(m, _CHANNELS_LAST) and last in _widths(m) for m in modules)
+    return any(isinstance(m, _CHANNELS_LAST) and last in _widths(m, of_input) for m in modules)
 
 
 def tokens_to_map(
@@ -109,9 +111,10 @@ def _overrides_forward(module: nn.Module) -> bool:
     return base is not None and type(module).forward is not base.forward
 
 
-def _widths(module: nn.Module) -> tuple[int, ...]:
-    """Channels that a module puts out (and a norm takes in)."""
-    for attribute in ("out_channels", "out_features", "num_features", "num_channels", "embedding_dim"):
+def _widths(module: nn.Module, of_input: bool) -> tuple[int, ...]:
+    """Channels that a module puts out, or takes in; for a norm they are the same."""
+    own = ("in_channels", "in_features") if of_input else ("out_channels", "out_features", "embedding_dim")
+    for attribute in (*own, "num_features", "num_channels"):
         if hasattr(module, attribute):
             return (getattr(module, attribute),)
     return tuple(getattr(module, "normalized_shape", ())[-1:])

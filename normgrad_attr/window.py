@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -80,7 +81,8 @@ class Window:
             return _AVG_POOL[dims](t, self.size, self.stride) * math.prod(self.size)
         groups = t.shape[1]
         ones = t.new_ones((groups, 1, *self.size))
-        return _CONV[dims](t, ones, stride=self.stride, dilation=self.dilation, groups=groups)
+        with torch.autocast(t.device.type, enabled=False):
+            return _CONV[dims](t, ones, stride=self.stride, dilation=self.dilation, groups=groups)
 
     def max(self, t: Tensor) -> Tensor:
         r"""Maximum over the window of every location; padding takes part, as in unfold.

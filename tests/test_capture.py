@@ -299,7 +299,7 @@ def test_layers_with_several_output_tensors(container):
     assert isinstance(maps, tuple)
     (listed,) = NormGrad(model, ["split"]).attribute(x, 1)
     torch.testing.assert_close(listed, maps)
-    with refused(model, x, error=ValueError, match=r"'split' \(Several\) has 2 output tensors.*choose a"):
+    with refused(model, x, error=ValueError, match=r"'split' \(Several\) has 2 tensors.*choose a"):
         build("combined", model, "split").attribute(x, 1)
 
 
@@ -387,3 +387,72 @@ def test_capture_returns_what_each_layer_did_once_for_each_time_it_is_listed():
     assert two.inputs is not x
     assert again is one
     assert not any(t.requires_grad for c in (one, two) for t in (*c.activations, *c.gradients, c.inputs))
+
+
+class OverwritesItsInput(nn.Module):
+    """Normalises in place, and hands a tensor on: a lazily opened pass does not do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handed_on = nn.Identity()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x.sub_(0.5).div_(0.25)
+        return self.conv(self.handed_on(x).square()).mean((2, 3))
+
+
+def test_a_pass_that_is_made_again_starts_from_the_same_inputs() -> None:
+    model, x = OverwritesItsInput().eval(), torch.rand(2, 3, 8, 8)
+    before = x.clone()
+    actual = NormGrad(model, "handed_on").attribute(x, 1)
+    assert torch.equal(x, before)
+    normalised = ((x - 0.5) / 0.25).requires_grad_()
+    (g,) = torch.autograd.grad(model.conv(normalised.square()).mean((2, 3))[:, 1].sum(), normalised)
+    torch.testing.assert_close(actual, g.norm(dim=1, keepdim=True) * normalised.norm(dim=1, keepdim=True))
+
+
+class Noisy(nn.Module):
+    """Draws random numbers, and counts its passes in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handed_on = nn.Identity()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.register_buffer("passes", torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.handed_on(x + torch.rand_like(x))
+        self.passes += 1
+        return self.passes * self.conv(x).square().mean((2, 3))
+
+
+@pytest.mark.filterwarnings("ignore:The model is in training mode")
+def test_a_pass_that_is_made_again_draws_the_same_numbers_and_finds_the_same_buffers() -> None:
+    model, x = Noisy(), torch.rand(2, 3, 8, 8)
+    maps, states = [], []
+    for options in ({}, {"create_graph": True}):  # the second is recorded from the start, in one pass
+        torch.manual_seed(0)
+        maps.append(NormGrad(model, "handed_on").attribute(x, 1, grad_kwargs=options).detach())
+        states.append(torch.get_rng_state())
+    torch.testing.assert_close(*maps)
+    assert torch.equal(*states)
+    assert model.passes == 1
+
+
+@pytest.mark.parametrize("target", [7, [0], None])
+def test_a_wrong_target_costs_one_forward(target: object) -> None:
+    net, x, passes = Net().eval(), images(), []
+    net.conv1.register_forward_hook(lambda *_: passes.append(1))
+    with pytest.raises((AssertionError, IndexError), match="arget"):
+        NormGrad(net, "conv1").attribute(x, target)
+    assert len(passes) == 1
+
+
+@pytest.mark.filterwarnings("ignore:The model is in training mode")
+def test_a_pending_backward_of_the_user_is_not_disturbed() -> None:
+    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()), torch.rand(2, 3, 8, 8)
+    loss = model(x).sum()
+    NormGrad(model, "2").attribute(x, 0)
+    loss.backward()
+    assert model[0].weight.grad is not None

@@ -88,3 +88,32 @@ def test_maps_that_do_not_fit_the_output(shape):
 def test_nothing_to_combine():
     with pytest.raises(ValueError, match="at least one layer"):
         combine_maps([], (4, 4))
+
+
+def test_a_map_that_is_constant_up_to_rounding_is_constant():
+    rough = torch.rand(2, 1, 4, 4) + 0.5
+    nearly = torch.full((2, 1, 4, 4), 352.0)
+    nearly[:, :, 1:3] += 3 * 352 * torch.finfo(torch.float32).eps
+    assert nearly.amin() < nearly.amax()
+    assert minmax(nearly).eq(0).all()
+    with pytest.warns(UserWarning, match=r"layer 1 \(counted from 0\) is constant for 2 of 2"):
+        found = combine_maps([rough, nearly], (4, 4))
+    torch.testing.assert_close(found, minmax(minmax(rough).sqrt()))
+    # In double precision the same difference is one.
+    assert minmax(nearly.double()).amax() == 1
+
+
+def test_a_peak_that_is_lost_on_the_way_to_a_smaller_size_does_not_erase_the_others():
+    peak = torch.zeros(1, 1, 8, 8)
+    peak[..., 0, 0] = 1
+    other = torch.rand(1, 1, 2, 2)
+    with pytest.warns(UserWarning, match="is constant for 1 of 1"):
+        found = combine_maps([peak, other], (2, 2), weights=[1, 1])
+    torch.testing.assert_close(found, minmax(other))
+
+
+def test_weights_that_say_nothing():
+    with pytest.raises(ValueError, match="not all zero"):
+        layer_weights([0, 0], 2)
+    with pytest.raises(TypeError, match=r"not 0\.5"):
+        layer_weights(0.5, 2)

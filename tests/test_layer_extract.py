@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from normgrad_attr import LAYER_EXTRACTS, NormGrad
-from normgrad_attr.functional import Summands
+from normgrad_attr.functional import Summands, Window
 
 AGGREGATES: dict[str, Callable[[Tensor], Tensor]] = {
     "norm": lambda s: s.norm(),
@@ -299,3 +299,18 @@ def test_a_type_can_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LAYER_EXTRACTS, LayerNorm2d, layer_norm_2d)
     check(nn.PReLU(3), torch.randn(2, 3, 2, 3))
     check(LayerNorm2d(3), torch.randn(2, 3, 2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_window_of_a_dilated_convolution_is_summed_in_full_precision_under_autocast(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2), nn.Flatten()).eval()
+    x = 300 * torch.rand(1, 3, 9, 9)
+    method = NormGrad(model, "0", extract="layer")
+    expected = method.attribute(x, 0)
+    with torch.autocast("cpu", dtype=dtype):
+        found = method.attribute(x, 0)
+    torch.testing.assert_close(found, expected, rtol=2e-2, atol=0)
+    window = Window((3, 3), (1, 1), (2, 2), ((2, 2), (2, 2)))
+    with torch.autocast("cpu", dtype=dtype):
+        inside = window.sum(x.square())
+    assert torch.equal(inside, window.sum(x.square()))

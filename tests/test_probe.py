@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models.vision_transformer import VisionTransformer
 
-from normgrad_attr import CombinedNormGrad, probe_weights
+from normgrad_attr import CombinedNormGrad, NormGrad, class_sensitivity, probe_weights
 
 
 class TwoLayers(nn.Module):
@@ -101,7 +101,7 @@ def test_tokens_are_averaged_over_the_tokens() -> None:
     ("batches", "options", "error", "message"),
     [
         ([], {}, ValueError, "no batches"),
-        ([(torch.rand(4, 3, 2, 2), torch.zeros(4))], {}, ValueError, "all labels are 0"),
+        ([(torch.rand(4, 3, 2, 2), torch.zeros(4, dtype=torch.long))], {}, ValueError, "all labels are 0"),
         ([(torch.rand(4, 3, 2, 2), [0, 0, 0, 1])], {}, ValueError, "Class 1 has a single sample"),
         ([(torch.rand(4, 3, 2, 2), [0, 1])], {}, RuntimeError, "'knows' .Identity. did not run exactly once"),
         ([], {"validation": 1.0}, ValueError, "between 0 and 1, not 1.0"),
@@ -125,3 +125,27 @@ def test_layers_that_cannot_be_probed() -> None:
     attention = nn.MultiheadAttention(4, 1, batch_first=True)
     with pytest.raises(TypeError, match="MultiheadAttention does not give one tensor"):
         probe_weights(lambda x: attention(x, x, x), [attention], [(torch.rand(4, 3, 4), [0, 0, 1, 1])])
+
+
+def test_labels_are_integers_one_for_each_sample() -> None:
+    images, labels = samples()
+    for wrong in (nn.functional.one_hot(labels), labels.double()):
+        with pytest.raises(ValueError, match="Labels are one integer for each sample"):
+            probe_weights(TwoLayers(), ["knows"], [(images, wrong)])
+
+
+@pytest.mark.filterwarnings("ignore:The model is in training mode")
+def test_a_model_in_training_mode_keeps_its_statistics() -> None:
+    images, labels = samples()
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten())
+    before = model[1].running_mean.clone()
+    probe_weights(model, ["0"], [(images, labels)])
+    class_sensitivity(NormGrad(model, "0"), images[:2])
+    assert torch.equal(model[1].running_mean, before)
+
+
+def test_a_compiled_model_is_probed() -> None:
+    images, labels = samples()
+    model = torch.compile(TwoLayers(), backend="eager")
+    model(images)  # compiled before the hooks come
+    assert probe_weights(model, ["knows"], [(images, labels)]) == [1]

@@ -10,6 +10,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
 from normgrad_attr import CombinedNormGrad, NormGrad, tokens_to_map
+from normgrad_attr.functional import combine_maps
 from normgrad_attr.tokens import infer_grid, looks_like_tokens
 
 
@@ -269,3 +270,29 @@ def test_timm_vit_with_register_tokens() -> None:
     assert tokens.shape == (2, 1, 21)
     assert tokens_to_map(tokens).shape == (2, 1, 4, 4)
     assert CombinedNormGrad(model, ["blocks.0"], channel_dim=-1).attribute(x, target=0).shape == (2, 1, 64, 64)
+
+
+@pytest.mark.parametrize(("size", "output_size"), [((16, 8), (16, 16)), ((16, 16), (40, 40))])
+def test_the_grid_is_that_of_the_input_whatever_the_output(size: tuple[int, int], output_size: tuple[int, int]) -> None:
+    class Patches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.block, self.head = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.block(self.embed(x).flatten(2).mT).square().mean(1))
+
+    model, x = Patches().eval(), torch.rand(2, 3, *size)
+    tokens = NormGrad(model, "block", channel_dim=-1).attribute(x, 1)
+    method = CombinedNormGrad(model, ["block"], channel_dim=-1)
+    expected = combine_maps([tokens_to_map(tokens, (size[0] // 4, size[1] // 4))], output_size)
+    torch.testing.assert_close(method.attribute(x, 1, output_size=output_size), expected)
+
+
+@pytest.mark.parametrize("layer", ["encoder.layers.encoder_layer_0.mlp.0", "encoder.layers.encoder_layer_0.mlp.3"])
+def test_tokens_in_the_input_of_a_layer_that_changes_their_width(layer: str) -> None:
+    model = VisionTransformer(
+        image_size=16, patch_size=8, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=12, num_classes=2
+    ).eval()
+    with pytest.raises(ValueError, match="channel_dim=-1"):
+        NormGrad(model, layer).attribute(torch.rand(1, 3, 16, 16), 0, attribute_to_layer_input=True)
