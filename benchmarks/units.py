@@ -77,7 +77,6 @@ def _on_process(fabric: Fabric, step: Step[S], config: Config) -> None:
     methods = select_methods(config.methods)
     path = config.out / f"{step.name}.sqlite"
     if fabric.is_global_zero:
-        write_environment(config)
         store = step.open_store(path, job)
         for leftover in sorted(config.out.glob(f"{step.name}.rank*.sqlite")):  # of an earlier start that was killed
             store.absorb(leftover)
@@ -88,7 +87,9 @@ def _on_process(fabric: Fabric, step: Step[S], config: Config) -> None:
     finished = store.finished()
     fabric.barrier()  # everyone has the same view before anyone writes
     pending = pending_units(job, methods, finished)
-    if not pending and fabric.is_global_zero:
+    if pending and fabric.is_global_zero:
+        write_environment(config)
+    elif fabric.is_global_zero:
         films = len(job.positives)
         print(f"{config.out}: all {len(methods)} methods are {step.done} on {films} films; nothing to do.")
     if fabric.world_size > 1:
