@@ -63,9 +63,11 @@ def write_consistency(folder: Path, rows: Sequence[Row], failures: Mapping[str, 
     if len(table):
         draw_consistency(table, folder / "consistency")
     console = Console()
-    # 80 columns have no room for all that is said of random weights.
+    # 80 columns have no room for everything.
     accuracy = (table["measure"] == "accuracy") & (table["variant"] != "head only")
     wide = (table["check"] == "randomised") & ~accuracy & (table["measure"] != "rank_correlation")
+    wide |= (table["check"] == "seed") & table["variant"].str.contains(" seed ")
+    wide |= (table["check"] == "architecture") & (table["measure"] == "moved_px")
     for name, (title, _) in CHECKS.items():
         for cell_rows in cells(table[~wide], name, intervals=False)[:1]:
             console.print(terminal_table(title, cell_rows))

@@ -33,8 +33,10 @@ def terminal_table(title: str, rows: Sequence[Sequence[str]], *, footer: bool = 
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column(head[0], overflow="fold")
     for i, name in enumerate(head[1:], start=1):
-        width = max(len(text) for text in (*name.split(), *(row[i] for row in body), " "))
-        header = "\n".join(textwrap.wrap(name, max(width, 9), break_long_words=False))
+        breakable = name.replace("_", "_ ")
+        width = max(len(text) for text in (*breakable.split(), *(row[i] for row in body), " "))
+        lines = textwrap.wrap(breakable, max(width, 9), break_long_words=False)
+        header = "\n".join(line.replace("_ ", "_") for line in lines)
         table.add_column(header, justify="right", no_wrap=True, min_width=width)
     for number, row in enumerate(body):
         table.add_row(*row, end_section=footer and number == len(body) - 2)

@@ -6,6 +6,8 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -104,7 +106,7 @@ def train(config: Config, callbacks: list[Callback] | None = None) -> None:
     network = build_network(config.arch, "none" if last.exists() else config.weights)
     check_network(network, config.arch, config.image_size)
     model, films = Classifier(config, network), Films(config)
-    with _calm_lightning():
+    with _calm_lightning(), _as_it_was():
         trainer = make_trainer(config, [KeepBestAndLast(folder), *(callbacks or [])])
         try:
             trainer.fit(model, films, ckpt_path=last if last.exists() else None)
@@ -168,6 +170,16 @@ def make_trainer(config: Config, callbacks: list[Callback]) -> Trainer:
             deterministic="warn",
             default_root_dir=config.out,
         )
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Undo that Lightning asks torch for deterministic algorithms: scoring is to run as it does in a process alone."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 class _calm_lightning:  # noqa: N801

@@ -103,6 +103,11 @@ def test_finished_training_is_left_alone(films: Path, tmp_path: Path, capsys: py
     assert (config.out / "classifier.json").read_bytes() == before
 
 
+def test_training_leaves_torchs_settings_alone(films: Path, tmp_path: Path) -> None:
+    train(tiny(films, tmp_path / "run"))
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_classifier_json_and_network_agree(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tiny(films, tmp_path / "run")
     train(config)
