@@ -150,7 +150,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
             attribute_to_layer_input: See there.
             grad_kwargs: See there.
             extracts: Extracts to compute, all virtual ones by default.
-            aggregates: Aggregates to compute, by default all of :data:`normgrad_attr.functional.AGGREGATES`.
+            aggregates: Aggregates to compute, by default all of ``AGGREGATES``, those added to it too.
 
         Returns:
             What :meth:`attribute` returns, for each pair ``(extract, aggregate)``.
