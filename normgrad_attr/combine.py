@@ -63,8 +63,11 @@ def minmax(maps: Tensor) -> Tensor:
 
 
 def _constant(low: Tensor, high: Tensor) -> Tensor:
-    """Whether values between two ends differ by no more than the rounding of a sum over channels."""
-    return high - low <= _ROUNDING * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
+    """Whether values between two finite ends differ by no more than the rounding of a sum over channels."""
+    # Maps are computed in float32 at least, and half precision only rounds them at the end.
+    eps = torch.finfo(torch.promote_types(low.dtype, torch.float32)).eps
+    span = high - low
+    return span.isfinite() & (span <= _ROUNDING * eps * torch.maximum(low.abs(), high.abs()))
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -123,11 +126,8 @@ def combine_maps(
         raise ValueError("There are no maps to combine; give at least one layer.")
     powers = layer_weights(weights, len(maps))
     scaled = [minmax(resize(accumulation_dtype(m), output_size)) for m in maps]
-    flats = [accumulation_dtype(m.detach()).flatten(1) for m in maps]
-    # A map that varies can be constant at a smaller size.
-    flat_there = [m.detach().flatten(1).amax(1) == 0 for m in scaled]
-    constant = torch.stack([_constant(f.amin(1), f.amax(1)) | t for f, t in zip(flats, flat_there, strict=True)])
-    nonfinite = torch.stack([~f.isfinite().all(1) for f in flats])
+    constant = torch.stack([m.detach().flatten(1).amax(1) == 0 for m in scaled])  # else the largest value is 1
+    nonfinite = torch.stack([~m.detach().flatten(1).isfinite().all(1) for m in maps])
     _warn(nonfinite, "has values that are not finite", "its combined map is not a number; look at the model's output")
     _warn(constant, "is constant", "it says nothing of where and is left out")
     if combine == "sum":

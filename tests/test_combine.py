@@ -117,3 +117,17 @@ def test_weights_that_say_nothing():
         layer_weights([0, 0], 2)
     with pytest.raises(TypeError, match=r"not 0\.5"):
         layer_weights(0.5, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_maps_in_half_precision_are_not_constant_for_it(dtype):
+    maps = torch.tensor([[[[1.0, 1.015625]]], [[[2.0, 2.0]]]], dtype=dtype)
+    assert minmax(maps).flatten(1).tolist() == [[0, 1], [0, 0]]
+
+
+def test_an_infinite_map_is_not_constant():
+    maps = torch.tensor([[[[1.0, float("inf")]]]])
+    assert minmax(maps).isnan().any()
+    with pytest.warns(UserWarning, match="not finite") as record:
+        assert combine_maps([maps, torch.rand(1, 1, 1, 2)], (1, 2)).isnan().any()
+    assert not any("is constant" in str(w.message) for w in record)
