@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.figures import plain
 from benchmarks.further_tables import fraction, sensitivities
 from benchmarks.methods import METHODS
 from benchmarks.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
@@ -106,8 +105,8 @@ def _draw_groups(table: pd.DataFrame, stem: Path) -> None:
     axis.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (y, x), value in np.ndenumerate(values):
         axis.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color="w" if value > 0.6 else "k")
-    names = [f"{plain(str(group))}\n{films} films" for group, films in zip(heads["group"], heads["films"], strict=True)]
-    axis.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
+    names = [f"{group}\n{films} films" for group, films in zip(heads["group"], heads["films"], strict=True)]
+    axis.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8, parse_math=False)
     axis.set_yticks(range(len(values)), titles, fontsize=8)
     figure.suptitle(f"accuracy, % ({CAPTION})", fontsize=9)
     _save(figure, stem)

@@ -223,10 +223,10 @@ def _accuracies(runs: list[Run], group: pd.DataFrame) -> list[list[str]]:
 def _agreement(agreement: pd.DataFrame) -> list[list[str]]:
     rows = [["runs", "protocol", "tolerance", "methods", "n", "Spearman's rho"]]
     for entry in agreement.itertuples():
-        rho = "undefined" if np.isnan(entry.rho) else f"{entry.rho:.2f}"
+        value = "undefined" if np.isnan(entry.rho) else f"{entry.rho:.2f}"
         interval = "" if np.isnan(entry.ci_low) else f" [{entry.ci_low:.2f}, {entry.ci_high:.2f}]"
         pair = f"{entry.run_a}, {entry.run_b}"
-        rows.append([pair, entry.protocol, within(entry.tolerance), entry.methods, str(entry.n), rho + interval])
+        rows.append([pair, entry.protocol, within(entry.tolerance), entry.methods, str(entry.n), value + interval])
     return rows
 
 

@@ -18,11 +18,12 @@ from lightning.fabric import Fabric
 from benchmarks.between_runs import between_runs, load_finished
 from benchmarks.config import Config, check
 from benchmarks.consistency_report import Row, write_consistency
+from benchmarks.devices import plain_device_errors
 from benchmarks.errors import UserError
 from benchmarks.measure import evenly_spaced
 from benchmarks.methods import Method, select_methods
 from benchmarks.pointing_game import is_hit
-from benchmarks.run_directory import plain_device_errors, saved_config
+from benchmarks.run_directory import saved_config
 from benchmarks.score import open_job
 from benchmarks.statistics import bootstrap_interval, median_interval
 from benchmarks.variants import SMOOTHED, TOLERANCE, TRAINED, Played, play_variants

@@ -66,7 +66,7 @@ def draw_overlays(
         mask = annotation_mask(job, positions[i])
         for axis in axes[i]:
             _show_film(axis, grey[i], mask)
-        axes[i, 0].set_ylabel(f"{plain(record.name)}\nP(object) = {probabilities[i, 1]:.2f}", fontsize=8)
+        axes[i, 0].set_ylabel(f"{record.name}\nP(object) = {probabilities[i, 1]:.2f}", fontsize=8, parse_math=False)
     axes[0, 0].set_title("film, annotation", fontsize=9)
     for j, method in enumerate(methods, start=1):
         with seeded(job.seed, method.name, 0, job.device):
@@ -85,11 +85,6 @@ def draw_overlays(
         fontsize=9,
     )
     figure.savefig(path, dpi=130)
-
-
-def plain(text: str) -> str:
-    """A text that Matplotlib is not to read as a formula."""
-    return text.replace("$", r"\$")
 
 
 def _show_film(axis: Axes, film: np.ndarray, mask: np.ndarray) -> None:

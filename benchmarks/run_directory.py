@@ -7,14 +7,11 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from benchmarks.config import FREE_SETTINGS, Config, check, flag, from_dict
 from benchmarks.data.object_cxr import read_split
@@ -139,18 +136,6 @@ def _refuse_differences(run: Path, old: dict[str, Any], new: dict[str, Any]) -> 
         raise UserError(
             f"{run} was made with {flag(name)} {old.get(name)}, not {new[name]}: choose another --out, or delete {run}."
         )
-
-
-@contextmanager
-def plain_device_errors(config: Config) -> Iterator[None]:
-    """Turn what Lightning raises on devices that are not there into a sentence."""
-    try:
-        yield
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-        flags = " ".join(f"{flag(name)} {getattr(config, name)}" for name in ("accelerator", "devices", "strategy"))
-        raise UserError(
-            f"{flags} cannot be had on this machine ({' '.join(str(error).split())}): choose others, or leave them out."
-        ) from None
 
 
 def write_environment(config: Config) -> None:

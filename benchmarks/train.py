@@ -18,10 +18,11 @@ from benchmarks.checkpoints import KeepBestAndLast, SafeCheckpointIO
 from benchmarks.classifier import Classifier
 from benchmarks.config import Config
 from benchmarks.data.object_cxr import FilmDataset, read_split
+from benchmarks.devices import plain_device_errors
 from benchmarks.errors import UserError
 from benchmarks.network import build_network, check_network
 from benchmarks.progress import TrainingBar
-from benchmarks.run_directory import plain_device_errors, process_rank, write_environment, write_json
+from benchmarks.run_directory import process_rank, write_environment, write_json
 
 
 class Films(LightningDataModule):

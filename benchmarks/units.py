@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks.config import Config
+from benchmarks.devices import plain_device_errors
 from benchmarks.errors import UserError
 from benchmarks.film_batch import FilmBatch, Job, is_out_of_memory
 from benchmarks.methods import Explain, Method, select_methods
-from benchmarks.run_directory import plain_device_errors, write_environment
+from benchmarks.run_directory import write_environment
 from benchmarks.unit_store import UnitStore
 
 S = TypeVar("S", bound=UnitStore)
