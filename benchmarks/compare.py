@@ -18,7 +18,7 @@ from benchmarks.pointing_game import MAIN_TOLERANCE
 from benchmarks.run_directory import read_json
 from benchmarks.statistics import RESAMPLES, hit_matrix, resampled_means
 from benchmarks.tables import markdown_table, terminal_table, within
-from normgrad_attr.sensitivity import spearman
+from normgrad_attr.functional import spearman
 
 KEYS = ["protocol", "tolerance", "method"]
 BASELINES = frozenset(name for name, method in METHODS.items() if method.family == "baseline")

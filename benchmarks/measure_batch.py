@@ -17,7 +17,7 @@ from benchmarks.maps import FRAME, stretch
 from benchmarks.methods import Explain, Method
 from benchmarks.peaks import find_points
 from benchmarks.unit_store import UnitStore
-from normgrad_attr.sensitivity import spearman
+from normgrad_attr.functional import spearman
 
 FORMAT = 1
 """Raise it when measures of the same configuration would come out different."""

@@ -22,7 +22,7 @@ from benchmarks.maps import stretch
 from benchmarks.methods import Explain, Method
 from benchmarks.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, choose_maxima, distance_to_mask
 from benchmarks.randomise import blocks_from_the_top, randomised
-from normgrad_attr.sensitivity import spearman
+from normgrad_attr.functional import spearman
 
 FORMAT = 1
 """Raise it when the same films and weights would give other numbers."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from normgrad_attr.aggregate import AGGREGATES, check_aggregate
-from normgrad_attr.combine import combine_maps, minmax
-from normgrad_attr.extract import EXTRACTS, Summands, virtual_identity
-from normgrad_attr.tokens import tokens_to_map
-from normgrad_attr.window import Window
+from normgrad_attr._aggregate import AGGREGATES, check_aggregate, max_, norm, positive_norm, sum_
+from normgrad_attr._combine import combine_maps, minmax
+from normgrad_attr._extract import EXTRACTS, Summands, virtual_identity
+from normgrad_attr._sensitivity import spearman
+from normgrad_attr._tokens import tokens_to_map
+from normgrad_attr._window import Window
 
 __all__ = [
     "AGGREGATES",
@@ -16,8 +17,13 @@ __all__ = [
     "Summands",
     "Window",
     "combine_maps",
+    "max_",
     "minmax",
+    "norm",
     "normgrad_map",
+    "positive_norm",
+    "spearman",
+    "sum_",
     "tokens_to_map",
     "virtual_identity",
 ]

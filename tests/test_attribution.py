@@ -10,8 +10,8 @@ from torch import nn
 from torchvision.models import resnet18
 
 from normgrad_attr import CombinedNormGrad, NormGrad
-from normgrad_attr.combine import minmax, resize
-from normgrad_attr.extract import EXTRACTS
+from normgrad_attr._combine import minmax, resize
+from normgrad_attr._extract import EXTRACTS
 from normgrad_attr.functional import normgrad_map
 
 LAYERS = ["layer1.1", "layer2.0", "layer3.0", "layer4.1"]

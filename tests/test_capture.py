@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from normgrad_attr import NormGrad
-from normgrad_attr.capture import capture
+from normgrad_attr._capture import capture
 
 SIZE = (12, 12)
 LAYERS = ["conv1", "bn", "relu1", "block.0", "block.1", "block"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from normgrad_attr.combine import combine_maps, layer_weights, minmax, resize
+from normgrad_attr._combine import combine_maps, layer_weights, minmax, resize
 
 
 def test_layer_weights():

@@ -77,7 +77,7 @@ DOCUMENTED = documented()
 
 def test_the_reference_shows_every_public_name() -> None:
     shown = {name.rpartition(".")[2] for name in DOCUMENTED}
-    data = set(re.findall(r"autodata:: *[\w.]*?(\w+)\n", "".join(p.read_text(encoding="utf-8") for p in API)))
+    data = set(re.findall(r"data:: *[\w.]*?(\w+)\n", "".join(p.read_text(encoding="utf-8") for p in API)))
     assert {*normgrad_attr.__all__, *functional.__all__} <= shown | data
 
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normgrad_attr.aggregate import AGGREGATES
-from normgrad_attr.extract import EXTRACTS, virtual_identity
+from normgrad_attr._aggregate import AGGREGATES
+from normgrad_attr._extract import EXTRACTS, virtual_identity
 from normgrad_attr.functional import normgrad_map
 
 CELLS = [(e, a) for e in (*EXTRACTS, "conv5x5", "depthwise_conv5x5", "depthwise_conv1x1") for a in AGGREGATES]

@@ -8,7 +8,7 @@ from models import Net
 from torch import nn
 
 from normgrad_attr import CombinedNormGrad, NormGrad
-from normgrad_attr.layers import name_of, owner, resolve
+from normgrad_attr._layers import name_of, owner, resolve
 
 
 def test_a_layer_is_found_by_module_or_dotted_name():

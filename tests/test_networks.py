@@ -17,8 +17,8 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer,
 from torchvision.models.vision_transformer import VisionTransformer
 
 from normgrad_attr import CombinedNormGrad, NormGrad, suggest_layers, tokens_to_map
+from normgrad_attr._tokens import infer_grid
 from normgrad_attr.functional import combine_maps
-from normgrad_attr.tokens import infer_grid
 
 
 def vit() -> nn.Module:

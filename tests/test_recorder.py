@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from normgrad_attr import NormGrad
-from normgrad_attr.capture import capture
+from normgrad_attr._capture import capture
 
 
 class Pair(nn.Conv2d):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from normgrad_attr import NormGrad, class_sensitivity
-from normgrad_attr.sensitivity import spearman
+from normgrad_attr._sensitivity import spearman
 
 
 @given(

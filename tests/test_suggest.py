@@ -11,7 +11,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
 from normgrad_attr import CombinedNormGrad, suggest_layers
-from normgrad_attr.tokens import looks_like_tokens
+from normgrad_attr._tokens import looks_like_tokens
 
 KNOWN = {
     "resnet18": ["layer1.1", "layer2.1", "layer3.1", "layer4.1"],

@@ -10,8 +10,8 @@ from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
 from normgrad_attr import CombinedNormGrad, NormGrad, tokens_to_map
+from normgrad_attr._tokens import infer_grid, looks_like_tokens
 from normgrad_attr.functional import combine_maps
-from normgrad_attr.tokens import infer_grid, looks_like_tokens
 
 
 def vit() -> nn.Module:

@@ -15,7 +15,7 @@ from models import KINDS, Net, build, images, plain, refused, untouched
 from torch import Tensor, nn
 
 from normgrad_attr import CombinedNormGrad, NormGrad
-from normgrad_attr.capture import _sorted_by_device
+from normgrad_attr._capture import _sorted_by_device
 from normgrad_attr.functional import normgrad_map
 
 SIZE = (12, 12)

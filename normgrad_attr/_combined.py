@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from normgrad_attr._attribution import Layer, Maps, NormGrad, dtype_of
 from normgrad_attr._captum import GradientAttribution, log_usage
-from normgrad_attr.attribution import Layer, Maps, NormGrad, dtype_of
-from normgrad_attr.combine import check_combination, combine_maps, layer_weights, minmax
-from normgrad_attr.layers import name_of
-from normgrad_attr.smoothing import check_sigma, smooth
-from normgrad_attr.tokens import infer_grid, tokens_to_map
+from normgrad_attr._combine import check_combination, combine_maps, layer_weights, minmax
+from normgrad_attr._layers import name_of
+from normgrad_attr._smoothing import check_sigma, smooth
+from normgrad_attr._tokens import infer_grid, tokens_to_map
 
 
 class CombinedNormGrad(GradientAttribution):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from normgrad_attr._captum import run_forward
-from normgrad_attr.layers import owner
-from normgrad_attr.tokens import looks_like_tokens
+from normgrad_attr._layers import owner
+from normgrad_attr._tokens import looks_like_tokens
 
 
 def suggest_layers(

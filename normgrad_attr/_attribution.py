@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from normgrad_attr._aggregate import AGGREGATES, check_aggregate
 from normgrad_attr._captum import GradientAttribution, LayerAttribution, log_usage
-from normgrad_attr.aggregate import AGGREGATES, check_aggregate
-from normgrad_attr.capture import capture
-from normgrad_attr.extract import EXTRACTS, Summands, check_extract, virtual_identity
-from normgrad_attr.layer_extract import layer_summands
-from normgrad_attr.layers import name_of, resolve
-from normgrad_attr.recorder import Captured
-from normgrad_attr.tokens import looks_like_tokens
+from normgrad_attr._capture import capture
+from normgrad_attr._extract import EXTRACTS, Summands, check_extract, virtual_identity
+from normgrad_attr._layer_extract import layer_summands
+from normgrad_attr._layers import name_of, resolve
+from normgrad_attr._recorder import Captured
+from normgrad_attr._tokens import looks_like_tokens
 
 Layer = nn.Module | str
 Maps = Tensor | tuple[Tensor, ...]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from normgrad_attr.layers import name_of, owner
+from normgrad_attr._layers import name_of, owner
 
 
 def check_call(forward_func: Callable[..., Any], inputs: Any) -> None:

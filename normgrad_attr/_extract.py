@@ -2,7 +2,7 @@
 
 Every extract is the same thing: at each location u an outer product of the gradient ``g_u`` with the activation ``x``
 seen through a window around u, formed inside channel groups (one group: a full convolution; as many groups as channels:
-an elementwise product), and perhaps ``g_u`` itself for a bias. The summands are never built; :mod:`.aggregate`
+an elementwise product), and perhaps ``g_u`` itself for a bias. The summands are never built; :mod:`._aggregate`
 computes what it needs of them in closed form.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from normgrad_attr.window import Window
+from normgrad_attr._window import Window
 
 _CONV_NAME = re.compile(r"(depthwise_)?conv(\d+)x(\d+)")
 

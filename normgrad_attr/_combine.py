@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from normgrad_attr.extract import accumulation_dtype
+from normgrad_attr._extract import accumulation_dtype
 
 COMBINATIONS = ("product", "sum")
 _ROUNDING = 32  # in units of the dtype's precision

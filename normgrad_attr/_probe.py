@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normgrad_attr.guards import eager, unchanged_buffers
-from normgrad_attr.layers import name_of, owner, resolve
-from normgrad_attr.tokens import looks_like_tokens
+from normgrad_attr._guards import eager, unchanged_buffers
+from normgrad_attr._layers import name_of, owner, resolve
+from normgrad_attr._tokens import looks_like_tokens
 
 
 def probe_weights(

@@ -1,6 +1,6 @@
 """Phase two, "aggregate": one number per location from its summands, in closed form.
 
-With ``g`` and ``x`` as in :class:`~normgrad_attr.extract.Summands`, sums over the channels of a group written plainly
+With ``g`` and ``x`` as in :class:`~normgrad_attr._extract.Summands`, sums over the channels of a group written plainly
 and ``box`` for the sum over the window, the entries of the outer product ``g_u x_N(u)^T`` satisfy
 
 ========================  ========================================================
@@ -22,7 +22,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from normgrad_attr.extract import Summands
+from normgrad_attr._extract import Summands
 
 
 def norm(s: Summands) -> Tensor:
@@ -36,7 +36,7 @@ def norm(s: Summands) -> Tensor:
 
     Examples:
         >>> import torch
-        >>> from normgrad_attr.aggregate import norm
+        >>> from normgrad_attr.functional import norm
         >>> from normgrad_attr.functional import Summands
         >>> x, g = torch.tensor([[[3.0], [4.0]]]), torch.tensor([[[2.0], [0.0]]])  # two channels, one location
         >>> norm(Summands(g, x))  # |g| |x| = 2 * 5
@@ -59,7 +59,7 @@ def positive_norm(s: Summands) -> Tensor:
 
     Examples:
         >>> import torch
-        >>> from normgrad_attr.aggregate import positive_norm
+        >>> from normgrad_attr.functional import positive_norm
         >>> from normgrad_attr.functional import Summands
         >>> x, g = torch.tensor([[[3.0], [4.0]]]), torch.tensor([[[2.0], [-1.0]]])
         >>> positive_norm(Summands(g, x))  # the entries are 6, 8, -3 and -4
@@ -87,7 +87,7 @@ def sum_(s: Summands) -> Tensor:
 
     Examples:
         >>> import torch
-        >>> from normgrad_attr.aggregate import sum_
+        >>> from normgrad_attr.functional import sum_
         >>> from normgrad_attr.functional import Summands
         >>> x, g = torch.tensor([[[3.0], [4.0]]]), torch.tensor([[[2.0], [-1.0]]])
         >>> sum_(Summands(g, x, groups=2))  # two groups of one channel: 6 - 4
@@ -110,7 +110,7 @@ def max_(s: Summands) -> Tensor:
 
     Examples:
         >>> import torch
-        >>> from normgrad_attr.aggregate import max_
+        >>> from normgrad_attr.functional import max_
         >>> from normgrad_attr.functional import Summands
         >>> x, g = torch.tensor([[[3.0], [4.0]]]), torch.tensor([[[2.0], [-1.0]]])
         >>> max_(Summands(g, x))  # the entries are 6, 8, -3 and -4
@@ -130,7 +130,7 @@ def max_(s: Summands) -> Tensor:
     return functools.reduce(torch.maximum, candidates)
 
 
-#: Aggregates by name. To add one, write a function of :class:`~normgrad_attr.extract.Summands` and enter it here.
+#: Aggregates by name. To add one, write a function of :class:`~normgrad_attr._extract.Summands` and enter it here.
 AGGREGATES: dict[str, Callable[[Summands], Tensor]] = {
     "norm": norm,
     "positive_norm": positive_norm,

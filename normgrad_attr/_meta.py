@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from normgrad_attr._captum import Attribution, log_usage, run_forward
-from normgrad_attr.extract import accumulation_dtype
-from normgrad_attr.layers import owner
+from normgrad_attr._extract import accumulation_dtype
+from normgrad_attr._layers import owner
 
 
 class MetaSaliency(Attribution):

@@ -41,9 +41,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normgrad_attr.extract import Summands, accumulation_dtype
-from normgrad_attr.recorder import Captured
-from normgrad_attr.window import Window
+from normgrad_attr._extract import Summands, accumulation_dtype
+from normgrad_attr._recorder import Captured
+from normgrad_attr._window import Window
 
 
 def layer_summands(layer: nn.Module, captured: Captured, name: str) -> Summands:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
-from normgrad_attr.layers import name_of
+from normgrad_attr._layers import name_of
 
 #: Torch numbers hooks with a counter that two threads could read at once.
 _REGISTERING = threading.Lock()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from normgrad_attr._captum import Attribution, run_forward
-from normgrad_attr.guards import unchanged_buffers
+from normgrad_attr._guards import unchanged_buffers
 
 
 def class_sensitivity(
@@ -93,9 +93,12 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
 
     Examples:
         >>> import torch
-        >>> from normgrad_attr.sensitivity import spearman
+        >>> from normgrad_attr.functional import spearman
         >>> spearman(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 8.0, 27.0]]))
         tensor([1.], dtype=torch.float64)
+
+    References:
+        Rebuffi et al., CVPR 2020, arXiv:2004.02866, compare the maps of two classes by it.
     """
     if a.shape != b.shape or a.dim() < 2:
         raise ValueError(

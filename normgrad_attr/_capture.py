@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from normgrad_attr._captum import run_forward, select_targets
-from normgrad_attr.guards import check_call, eager, unchanged_buffers
-from normgrad_attr.recorder import Captured, Recorder, differentiable
+from normgrad_attr._guards import check_call, eager, unchanged_buffers
+from normgrad_attr._recorder import Captured, Recorder, differentiable
 
 
 def capture(
@@ -33,7 +33,7 @@ def capture(
     """Run the model once and take gradients of the target for the given layers' activations.
 
     The gradient for an activation counts all that the target depends on it by, as in a forward that is recorded from
-    its beginning (two rare exceptions: :class:`~normgrad_attr.recorder.Recorder`). Should the shorter record not do, or
+    its beginning (two rare exceptions: :class:`~normgrad_attr._recorder.Recorder`). Should the shorter record not do, or
     fail, the forward is run again with everything recorded; inputs, buffers and random numbers are then those of the
     first time, but what a model keeps in other attributes has seen two passes.
 
