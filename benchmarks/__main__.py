@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.config import PRESETS, Config, make_config
-from benchmarks.errors import UserError
+from benchmarks.run.config import PRESETS, Config, make_config
+from benchmarks.run.errors import UserError
 
 COMMANDS = {
     "run": "data, train, score, measure and report, one after the other; goes on where a stopped run stood",
@@ -162,7 +162,7 @@ def configure(command: str, settings: dict[str, Any]) -> Config:
     if command in ("run", "data", "train"):
         return make_config(preset or "synthetic", settings)
 
-    from benchmarks.run_directory import open_existing
+    from benchmarks.data.open_run import open_existing
 
     out = settings.pop("out", None) or settings.get("checkpoint") or PRESETS[preset or "synthetic"]["out"]
     return open_existing(out, settings)
@@ -202,14 +202,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 # Each step imports what it needs itself: `--help` and errors of the command line answer at once, without torch.
 def _data(config: Config) -> None:
-    from benchmarks.prepare import prepare
+    from benchmarks.synthetic.prepare import prepare
 
     prepare(config)
 
 
 def _train(config: Config) -> None:
-    from benchmarks.run_directory import open_run
-    from benchmarks.train import train
+    from benchmarks.classifier.train import train
+    from benchmarks.data.open_run import open_run
 
     _data(config)
     open_run(config)
@@ -217,28 +217,28 @@ def _train(config: Config) -> None:
 
 
 def _score(config: Config) -> None:
-    from benchmarks.score import score
+    from benchmarks.scoring.score import score
 
     score(config)
 
 
 def _measure(config: Config) -> None:
-    from benchmarks.measure import measure
+    from benchmarks.scoring.measure import measure
 
     measure(config)
 
 
 def _report(config: Config) -> None:
-    from benchmarks.report import report
-    from benchmarks.run_directory import process_rank
+    from benchmarks.report.assemble import report
+    from benchmarks.run.directory import process_rank
 
     if process_rank() == 0:
         report(config)
 
 
 def _run(config: Config) -> None:
-    from benchmarks.report import is_current
-    from benchmarks.run_directory import process_rank
+    from benchmarks.report.assemble import is_current
+    from benchmarks.run.directory import process_rank
 
     for step in (_train, _score, _measure):
         step(config)
@@ -249,19 +249,19 @@ def _run(config: Config) -> None:
 
 
 def _compare(folders: list[Path], out: Path | None) -> None:
-    from benchmarks.compare import compare
+    from benchmarks.consistency.compare import compare
 
     compare(folders, out)
 
 
 def _consistency(**settings: Any) -> None:
-    from benchmarks.consistency import consistency
+    from benchmarks.consistency.check import consistency
 
     consistency(**settings)
 
 
 def _speed(**settings: Any) -> None:
-    from benchmarks.speed.command import speed
+    from benchmarks.speed.suite import speed
 
     speed(**settings)
 

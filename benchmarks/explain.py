@@ -17,16 +17,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from benchmarks.checkpoints import load_classifier
-from benchmarks.config import Config
-from benchmarks.data.films import load_film
-from benchmarks.dicom import is_dicom, load_dicom
-from benchmarks.errors import UserError
+from benchmarks.classifier.checkpoints import load_classifier
+from benchmarks.classifier.network import normalise
+from benchmarks.classifier.training_films import training_films
+from benchmarks.data.decode import load_film
+from benchmarks.data.dicom import is_dicom, load_dicom
 from benchmarks.methods import METHODS, Context, Explain, near_names
-from benchmarks.network import normalise
-from benchmarks.peaks import Peak, find_peaks
-from benchmarks.run_directory import read_json, saved_config, write_json
-from benchmarks.training_films import training_films
+from benchmarks.metrics.peaks import Peak, find_peaks
+from benchmarks.run.config import Config
+from benchmarks.run.directory import read_json, saved_config, write_json
+from benchmarks.run.errors import UserError
 
 DEFAULT_METHOD = "normgrad_conv1x1_combined_uniform"
 """Its maximum is where the plain product has it, but lower peaks stay visible, so that further objects are marked."""

@@ -52,8 +52,8 @@ nitpick_ignore = [
             "Figure",
             "Stretched",
             "UserError",
-            "benchmarks.maps.Stretched",
-            "benchmarks.layers.Layers",
+            "benchmarks.metrics.frame.Stretched",
+            "benchmarks.methods.layer_choice.Layers",
         )
     ],
     ("py:func", "stretch"),

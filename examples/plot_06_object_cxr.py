@@ -23,14 +23,15 @@ import torch.nn.functional as F
 from PIL import Image
 
 import shapes
-from benchmarks.data.anatomy import draw_anatomy
+from benchmarks.classifier.network import normalise
 from benchmarks.data.annotations import format_annotation, rasterize
-from benchmarks.data.distractors import draw_distractors
-from benchmarks.data.object_cxr import FilmDataset, read_split
-from benchmarks.data.placing import draw_objects
+from benchmarks.data.dataset import FilmDataset
+from benchmarks.data.object_cxr import read_split
 from benchmarks.methods import METHODS, Context
-from benchmarks.network import normalise
-from benchmarks.pointing_game import PointingGame
+from benchmarks.metrics.pointing_game import PointingGame
+from benchmarks.synthetic.anatomy import draw_anatomy
+from benchmarks.synthetic.distractors import draw_distractors
+from benchmarks.synthetic.placing import draw_objects
 
 SIZE = 128
 root = Path(mkdtemp())

@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests share the oracle beside them
+TESTS = Path(__file__).parent
+sys.path[:0] = [str(TESTS), str(TESTS / "benchmarks")]  # tests share the oracle, the tiny run and the like
 
 torch.set_num_threads(1)  # tiny tensors, and the tests may run in parallel processes
 settings.register_profile("normgrad_attr", deadline=None, derandomize=True, print_blob=True)

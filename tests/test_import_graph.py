@@ -44,6 +44,43 @@ def test_pure_functions_know_nothing_of_models(extension: Extension) -> None:
     assert not graph["_captum"]
 
 
+ORDER = (
+    "report", "consistency", "scoring", "explain", "methods", "classifier", "synthetic", "analysis", "data", "speed",
+    "metrics", "run",
+)  # fmt: skip
+"""Rooms of the benchmark from top to bottom; imports run downwards."""
+MOST_FILES = {"methods": 18}  # one file a family
+
+
+def test_the_benchmark_is_built_in_floors(extension: Extension) -> None:
+    graphs, _ = extension
+    floors = {name.rstrip("/"): others for name, others in graphs.folded(graphs.import_graph(BENCHMARKS)).items()}
+    assert set(floors) == {*ORDER, "__main__"}
+    for room in ORDER:
+        below = {other.rstrip("/") for other in floors[room]}
+        assert below <= set(ORDER[ORDER.index(room) + 1 :]), room
+
+
+def test_a_room_holds_one_idea_that_its_first_line_tells() -> None:
+    for room in (path.parent for path in BENCHMARKS.glob("*/__init__.py")):
+        assert len(list(room.glob("*.py"))) <= MOST_FILES.get(room.name, 13), room.name
+        assert ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))), room.name
+
+
+def test_no_two_modules_bear_one_name() -> None:
+    names = [path.stem for path in BENCHMARKS.rglob("*.py") if path.stem != "__init__"]
+    assert len(names) == len(set(names))
+
+
+def test_the_benchmark_uses_the_library_as_anyone_would() -> None:
+    faces = {name: importlib.import_module(name) for name in ("normgrad_attr", "normgrad_attr.functional")}
+    for path in BENCHMARKS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "normgrad_attr":
+                allowed = {*faces[node.module or ""].__all__, "__version__"}
+                assert {alias.name for alias in node.names} <= allowed, path
+
+
 def test_the_library_needs_torch_and_captum_alone() -> None:
     for module in LIBRARY.rglob("*.py"):
         tree = ast.parse(module.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from benchmarks.__main__ import build_parser, configure
-from benchmarks.run_directory import saved_config
+from benchmarks.run.directory import saved_config
 
 ROOT = Path(__file__).parent.parent
 RUNS = sorted(path.parent for path in (ROOT / "docs" / "results").glob("*/summary.md"))

@@ -1,4 +1,4 @@
-"""Films and annotations in the Object-CXR layout: read, drawn synthetically, shown.
+"""Films and their annotations, read from files.
 
 Nothing is imported here, so that the processes that draw films need not load torch.
 """

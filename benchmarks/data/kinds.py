@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.data.annotations import Shape
-from benchmarks.errors import UserError
+from benchmarks.run.errors import UserError
 
 HEADER = ["image_name", "kinds"]
 

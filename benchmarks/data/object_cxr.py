@@ -11,28 +11,12 @@ What the objects are may be told in a table of its own, see ``benchmarks.data.ki
 from __future__ import annotations
 
 import csv
-import hashlib
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
-
-import numpy as np
-import numpy.typing as npt
-import torch
-from PIL import Image
-from rich.console import Console
-from rich.progress import track
-from torch.utils.data import Dataset
 
 from benchmarks.data.annotations import Shape, parse_annotation
-from benchmarks.data.films import decode
 from benchmarks.data.kinds import read_kinds, with_kinds
-from benchmarks.errors import UserError
-
-T = TypeVar("T")
+from benchmarks.run.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -75,6 +59,7 @@ def read_split(root: Path | str, split: str, limit: int | None = None) -> list[R
 
     Example:
         >>> from tempfile import TemporaryDirectory
+        >>> from PIL import Image
         >>> with TemporaryDirectory() as folder:
         ...     (Path(folder) / "test").mkdir()
         ...     Image.new("L", (40, 30)).save(Path(folder) / "test" / "1.png")
@@ -159,129 +144,3 @@ def _balanced(records: list[Record], limit: int) -> list[Record]:
             left[record.label] -= 1
             chosen.append(record)
     return chosen
-
-
-class FilmDataset(Dataset[tuple[torch.Tensor, int, int]]):
-    """Films of some records at one working size, decoded once.
-
-    Every film is stretched to ``size x size`` (the aspect is not kept) and kept in a uint8 memory map under
-    ``cache_dir``, keyed by the films' paths, sizes and times of change and by ``size``. So missing and
-    truncated films show before a training starts, and an epoch costs no decoding.
-
-    Items are ``(film, label, index)``: a uint8 tensor (1, size, size), 0 or 1, and the position in ``records``.
-
-    Args:
-        records: As ``read_split`` returns them.
-        size: Side of the working frame in pixels.
-        cache_dir: Folder of the memory maps; created when missing.
-
-    Attributes:
-        records: The records.
-        original_sizes: (width, height) of each film as stored, to which its shapes refer.
-        pixels: Digest of the films at the working size.
-
-    Raises:
-        UserError: Films are missing or do not decode (names the first and its row, and counts them), or the disk has
-            no room for the decoded ones.
-    """
-
-    def __init__(self, records: Sequence[Record], size: int, cache_dir: Path | str) -> None:
-        """Decode what is not in the cache."""
-        self.records = list(records)
-        self.size = size
-        cache = Path(cache_dir)
-        cache.mkdir(parents=True, exist_ok=True)
-        stem = _digest(self.records, size)
-        self._path, facts_path = cache / f"{stem}.npy", cache / f"{stem}.facts.npz"
-        if not (self._path.is_file() and facts_path.is_file()):
-            _build_cache(self.records, size, self._path, facts_path)
-        with np.load(facts_path) as facts:
-            self.original_sizes: list[tuple[int, int]] = [(int(w), int(h)) for w, h in facts["sizes"]]
-            self.pixels = str(facts["pixels"])
-        self._films: npt.NDArray[np.uint8] | None = None
-
-    def __len__(self) -> int:
-        """Number of films."""
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
-        """Film, label and index."""
-        if self._films is None:
-            self._films = np.load(self._path, mmap_mode="r")
-        film = torch.from_numpy(np.array(self._films[index]))[None]
-        return film, self.records[index].label, index
-
-    def __getstate__(self) -> dict[str, object]:
-        """Leave the open map behind: a spawned worker opens its own instead of receiving every film."""
-        return {**self.__dict__, "_films": None}
-
-
-def _digest(records: Sequence[Record], size: int) -> str:
-    digest = hashlib.sha256(f"1 {size}".encode())
-    for record in records:
-        status = _located(record, record.path.stat)
-        digest.update(f"\n{record.path.resolve()} {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:24]
-
-
-def _located(record: Record, action: Callable[[], T]) -> T:
-    """Result of ``action``, with the record's row added to its errors."""
-    try:
-        return action()
-    except FileNotFoundError:
-        raise UserError(f"{record.table}, row {record.row}: the film {record.path} is missing.") from None
-    except UserError as error:
-        raise UserError(f"{record.table}, row {record.row}: {error}") from None
-
-
-def _build_cache(records: Sequence[Record], size: int, films_path: Path, facts_path: Path) -> None:
-    """Decode all films. Other processes may do the same: each writes its own file and renames it."""
-    part = films_path.with_suffix(f".{os.getpid()}.part")
-    films = _reserve(part, (len(records), size, size))
-    sizes = np.zeros((len(records), 2), dtype=np.int64)
-
-    def fill(index: int) -> None:
-        record = records[index]
-        film, sizes[index] = _located(record, lambda: decode(record.path, 2 * size))
-        films[index] = np.asarray(Image.fromarray(film).resize((size, size), Image.Resampling.LANCZOS))
-
-    try:
-        # Threads are enough: PIL decodes and resizes without holding the interpreter's lock.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = [pool.submit(fill, index) for index in range(len(records))]
-            damaged = []
-            try:
-                for job in track(jobs, "Decoding films", console=Console(stderr=True), transient=True):
-                    error = job.exception()
-                    if isinstance(error, UserError):
-                        damaged.append(str(error))  # told at the end, all at once: each start decodes every film
-                    elif error is not None:
-                        raise error
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        if damaged:
-            count = f" Damaged films in all: {len(damaged)} of {len(records)}." if len(damaged) > 1 else ""
-            raise UserError(damaged[0] + count)
-        films.flush()
-        facts_part = facts_path.with_suffix(f".{os.getpid()}.part")
-        with facts_part.open("wb") as stream:
-            np.savez(stream, sizes=sizes, pixels=hashlib.sha256(films.data).hexdigest())
-        facts_part.replace(facts_path)
-        part.replace(films_path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
-    """A uint8 memory map on a file whose space is taken already: a map that finds the disk full kills the process."""
-    try:
-        films: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        if hasattr(os, "posix_fallocate"):
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        needed = np.prod(shape) / 2**30
-        raise UserError(f"{path.parent} has no room for the decoded films, {needed:.1f} GB ({error}).") from None
-    return films

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.maps import FRAME
 from benchmarks.methods.context import Context
 from benchmarks.methods.method import FAST, PAPER, Explain, Method
+from benchmarks.metrics.frame import FRAME
 
 
 def _center(context: Context) -> Explain:

@@ -18,9 +18,9 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from benchmarks.errors import UserError
 from benchmarks.methods.context import Context
 from benchmarks.methods.method import FAST, Explain, Method
+from benchmarks.run.errors import UserError
 
 
 class _Raw(BaseCAM):  # type: ignore[misc]

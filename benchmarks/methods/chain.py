@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import fx, nn
 
-from benchmarks.errors import UserError
+from benchmarks.run.errors import UserError
 
 _SHAPING = ("flatten", "view", "reshape", "squeeze")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.methods.context import Context
 from benchmarks.methods.method import Explain, Method
-from benchmarks.methods.scoring import target_scores
+from benchmarks.methods.target_scores import target_scores
 
 
 def _score_cam(context: Context) -> Explain:

@@ -8,9 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from benchmarks.errors import UserError
-from benchmarks.layers import Layers, choose_layers
 from benchmarks.methods.copies import rewritten, untouched_copy
+from benchmarks.methods.layer_choice import Layers, choose_layers
+from benchmarks.run.errors import UserError
 from normgrad_attr import probe_weights, suggest_layers
 
 TrainingFilms = Callable[[], Iterable[tuple[Tensor, Tensor]]]

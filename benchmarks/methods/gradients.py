@@ -28,10 +28,10 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from benchmarks.errors import UserError
 from benchmarks.methods.chain import check_chain
 from benchmarks.methods.context import REFERENCES, Context
 from benchmarks.methods.method import FAST, PAPER, Explain, Method
+from benchmarks.run.errors import UserError
 
 STEPS = 32
 """Most gradients on a path from the reference to the film, by Gauss-Legendre quadrature."""

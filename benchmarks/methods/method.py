@@ -35,8 +35,8 @@ class Method:
     Attributes:
         name: As in ``--methods`` and in the tables.
         title: For figures, short.
-        build: Makes the function that computes attributions; may raise :class:`benchmarks.errors.UserError` with the
-            reason when the method cannot run on the network.
+        build: Makes the function that computes attributions; may raise :class:`benchmarks.run.errors.UserError` with
+            the reason when the method cannot run on the network.
         family: ``"baseline"``, ``"cam"``, ``"gradient"`` (input-sized; the protocol ``paper`` clips these),
             ``"perturbation"`` or ``"normgrad"``.
         reduction: How an attribution becomes one map: ``"signed"`` (sum over channels), ``"absolute"`` (sum of

@@ -7,10 +7,10 @@ from functools import partial
 
 from captum.attr import Attribution, GuidedBackprop, GuidedGradCam, InputXGradient, NoiseTunnel, Saliency
 
+from benchmarks.classifier.network import STD
 from benchmarks.methods.context import Context
 from benchmarks.methods.method import Explain, Method
 from benchmarks.methods.normgrad import combined
-from benchmarks.network import STD
 
 COPIES = 24
 """Most noisy copies of a film."""

@@ -13,9 +13,9 @@ from typing import Any
 from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer
 
-from benchmarks.errors import UserError
 from benchmarks.methods.context import Context
 from benchmarks.methods.method import ALL, FAST, PAPER, Explain, Method
+from benchmarks.run.errors import UserError
 from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad
 
 EXTRACTS = ("scaling", "conv1x1", "conv3x3", "bias", "depthwise_conv3x3")

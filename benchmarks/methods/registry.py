@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from benchmarks.errors import UserError
 from benchmarks.methods import (
     baselines,
     cam,
+    captum_layers,
     channel_scores,
     gradients,
-    layers,
     noise,
     normgrad,
     occlusion,
@@ -19,8 +18,9 @@ from benchmarks.methods import (
     superpixels,
 )
 from benchmarks.methods.method import Method
+from benchmarks.run.errors import UserError
 
-_FAMILIES = (baselines, layers, gradients, normgrad, noise, cam, channel_scores, occlusion, superpixels, rise)
+_FAMILIES = (baselines, captum_layers, gradients, normgrad, noise, cam, channel_scores, occlusion, superpixels, rise)
 
 METHODS: dict[str, Method] = {method.name: method for family in _FAMILIES for method in family.METHODS}
 SETS = ("paper", "fast", "all")

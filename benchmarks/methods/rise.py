@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.methods.context import Context
 from benchmarks.methods.method import Explain, Method
-from benchmarks.methods.scoring import target_probabilities
+from benchmarks.methods.target_scores import target_probabilities
 
 CELLS = 7
 """Cells of a mask along each side, as in the paper."""

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.errors import UserError
+from benchmarks.run.errors import UserError
 
 _RESNET_EARLY = ("layer2.0", "layer3.0", "layer4.0")
 _VIT = "encoder.layers.encoder_layer_"

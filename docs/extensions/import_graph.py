@@ -40,18 +40,32 @@ def import_graph(package: Path) -> Graph:
     return graph
 
 
-def headlines(package: Path) -> dict[str, str]:
+def headlines(package: Path, graph: Graph | None = None) -> dict[str, str]:
     """What each module of a package is for, in its own words: the first line of its docstring.
+
+    Args:
+        package: Folder of the package.
+        graph: Of the modules in question; by default all, subpackages as one.
 
     Returns:
         By name as in :func:`folded`, from those who import to those who are imported.
     """
-    height = levels(folded(import_graph(package)))
+    height = levels(folded(import_graph(package)) if graph is None else graph)
     lines = {}
     for name in sorted(height, key=lambda n: (-height[n], n)):
         path = package / name / "__init__.py" if name.endswith("/") else package / f"{name}.py"
         lines[name] = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
     return lines
+
+
+def inside(graph: Graph, subpackage: str) -> Graph:
+    """The modules of one subpackage and what they import of each other, by their names in it."""
+    prefix = f"{subpackage}."
+    own = {name: others for name, others in graph.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): {other.removeprefix(prefix) for other in others if other in own}
+        for name, others in own.items()
+    }
 
 
 def folded(graph: Graph) -> Graph:

@@ -15,7 +15,7 @@ import extract_figure
 import graph_drawing
 import method_table
 import pictures
-from import_graph import folded, headlines, import_graph
+from import_graph import folded, headlines, import_graph, inside
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -28,12 +28,9 @@ def make(app: Sphinx) -> None:
     extract_figure.draw(made / "extract_aggregate.svg")
     for package in ("normgrad_attr", "benchmarks"):
         graph_drawing.draw(folded(import_graph(docs.parent / package)), made / f"imports_{package}.svg")
-        rows = [
-            f"| `{name}` | {line.replace('|', chr(92) + '|')} |"
-            for name, line in headlines(docs.parent / package).items()
-        ]
-        table = "\n".join(["| module | what it is |", "|---|---|", *rows, ""])
+        table = module_table(headlines(docs.parent / package))
         (made / f"modules_{package}.md").write_text(table, encoding="utf-8")
+    (made / "rooms_benchmarks.md").write_text(rooms(docs.parent / "benchmarks", made), encoding="utf-8")
     # -D plot_gallery=0 asks for a quick build.
     trained = app.config["plot_gallery"] not in (0, "0", "False")
     pictures.draw_start(made / "start.png", trained=trained)
@@ -44,6 +41,29 @@ def make(app: Sphinx) -> None:
     (made / "methods.md").write_text(method_table.table(), encoding="utf-8")
     (made / "cost.md").write_text(cost.table(docs / "results" / "synthetic"), encoding="utf-8")
     (made / "speed.md").write_text(speed_section(docs / "results" / "speed", made), encoding="utf-8")
+
+
+def module_table(lines: dict[str, str]) -> str:
+    """Modules and what they are for, as Markdown."""
+    rows = [f"| `{name}` | {line.replace('|', chr(92) + '|')} |" for name, line in lines.items()]
+    return "\n".join(["| module | what it is |", "|---|---|", *rows, ""])
+
+
+def rooms(package: Path, made: Path) -> str:
+    """A section on the inside of each subpackage, from those who import to those who are imported.
+
+    Args:
+        package: Folder of the package.
+        made: Folder for the drawings.
+    """
+    graph = import_graph(package)
+    sections = []
+    for name in (name.rstrip("/") for name in headlines(package) if name.endswith("/")):
+        own = inside(graph, name)
+        graph_drawing.draw(own, made / f"imports_{name}.svg")
+        picture = f"```{{image}} made/imports_{name}.svg\n:alt: Modules of {name} and what they import\n:class: drawn\n```"
+        sections += [f"### {name}", "", picture, "", module_table(headlines(package / name, own))]
+    return "\n".join(sections)
 
 
 def run_section(run: Path, made: Path) -> str:
@@ -110,7 +130,7 @@ def speed_section(run: Path, made: Path) -> str:
 def command(run: Path) -> str:
     """The command that makes a run, from its ``config.json``: the preset and what differs from it."""
     from benchmarks.__main__ import build_parser
-    from benchmarks.config import PRESETS, Config, flag
+    from benchmarks.run.config import PRESETS, Config, flag
 
     run_parser = build_parser()._subparsers._group_actions[0].choices["run"]
     options = set(run_parser._option_string_actions)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.consistency_report import CHECKS
-from benchmarks.further_tables import MEASURES
+from benchmarks.consistency.check_tables import CHECKS
+from benchmarks.report.step_tables import MEASURES
 
 
 def write_further_tables(folder: Path, methods: Sequence[str]) -> None:

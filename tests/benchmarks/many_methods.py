@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.html_report import page
+from benchmarks.report.page import page
 
 
 def embedded(text: str) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from benchmarks import __main__ as cli
 from benchmarks import explain as explain_module
-from benchmarks.config import Config
-from benchmarks.errors import UserError
 from benchmarks.explain import Explainer, Explanation, explain
-from benchmarks.peaks import Peak
+from benchmarks.metrics.peaks import Peak
+from benchmarks.run.config import Config
+from benchmarks.run.errors import UserError
 
 
 @pytest.fixture(scope="module")

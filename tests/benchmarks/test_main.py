@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from benchmarks import __main__ as cli
-from benchmarks.config import Config
-from benchmarks.run_directory import process_rank, read_json
+from benchmarks.run.config import Config
+from benchmarks.run.directory import process_rank, read_json
 
 TINY = ["--limit", "8", "--image-size", "32", "--epochs", "2", "--batch-size", "4", "--quiet", "--threads", "1"]
 
@@ -114,7 +114,7 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         calls.append(root)
         write_films(root, counts=counts)
 
-    monkeypatch.setattr("benchmarks.data.synthetic.write_synthetic", write)
+    monkeypatch.setattr("benchmarks.synthetic.write.write_synthetic", write)
     return calls
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.config import Config
-from benchmarks.network import build_network
-from benchmarks.run_directory import open_run
+from benchmarks.classifier.network import build_network
+from benchmarks.data.open_run import open_run
+from benchmarks.run.config import Config
 
 SIZE = 64
 POSITIVES = 5

@@ -1,0 +1,1 @@
+"""From rows to numbers: accuracies with intervals, tests, groups of films, means of measures."""

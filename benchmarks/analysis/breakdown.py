@@ -1,0 +1,140 @@
+"""Accuracy by groups of films: size, shape, number and kind of the objects, the verdict, the class that is explained.
+
+A film is in one group of each breakdown, so that groups add up to the whole and a hit is never counted for an object
+that another one on the film earned; only the classes that are explained share their films.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from benchmarks.analysis.tallies import explaining, hit_matrix
+from benchmarks.data.object_cxr import Record
+from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
+
+BREAKDOWNS = {
+    "size": "largest object on the film (square root of its box, in percent of the film's side; thirds of the films)",
+    "objects": "number of annotated objects on the film",
+    "shape": "how the objects are annotated",
+    "kind": "what the objects are, where known; a film with objects of several kinds counts as such only",
+    "verdict": "the classifier's verdict on the film",
+    "target": "the class that the maps explain (the two differ on the films that the classifier gets wrong)",
+}
+
+SEVERAL, OTHER = "several kinds", "other kinds"
+MOST_KINDS = 12
+"""Kinds with a group of their own, those of the most films."""
+
+
+def film_facts(films: Iterable[tuple[Record, tuple[int, int]]]) -> pd.DataFrame:
+    """What is known of each annotated film.
+
+    Args:
+        films: The films, each with its width and height in pixels as stored.
+
+    Returns:
+        Index ``image``; columns ``side`` (square root of the share of the film that the box of the
+        largest object covers), ``count`` of objects, ``shape`` (``rectangle``, ``ellipse``, ``polygon`` or
+        ``mixed``) and ``kind`` (what the objects are, :data:`SEVERAL` kinds, or None where one is unknown).
+    """
+    rows = []
+    for record, (width, height) in films:
+        sides = []
+        for shape in record.shapes:
+            xs = np.clip(shape.box[::2], 0, width)
+            ys = np.clip(shape.box[1::2], 0, height)
+            sides.append(float(np.sqrt(np.ptp(xs) * np.ptp(ys) / (width * height))))
+        shapes = {shape.kind for shape in record.shapes}
+        kinds = {shape.content for shape in record.shapes}
+        kind = None if "" in kinds else kinds.pop() if len(kinds) == 1 else SEVERAL
+        rows.append((record.name, max(sides), len(record.shapes), shapes.pop() if len(shapes) == 1 else "mixed", kind))
+    return pd.DataFrame(rows, columns=["image", "side", "count", "shape", "kind"]).set_index("image")
+
+
+def film_groups(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Put every film into one group of each breakdown.
+
+    Args:
+        facts: As of :func:`film_facts`.
+        scores: Rows of ``scores.parquet``.
+
+    Returns:
+        Index ``image``, one ordered categorical column for each of :data:`BREAKDOWNS` that divides films: all but
+        ``target``. Missing where a film's group is not known.
+    """
+    low, high = (100 * edge for edge in np.quantile(facts["side"], [1 / 3, 2 / 3]))
+    sizes = [f"small, below {low:.0f} %", f"medium, {low:.0f} to {high:.0f} %", f"large, above {high:.0f} %"]
+    third = (100 * facts["side"] >= low).astype(int) + (100 * facts["side"] > high).astype(int)
+    counts = ["1 object", "2 objects", "3 or more"]
+    shapes = ["rectangle", "ellipse", "polygon", "mixed"]
+    films_of = facts.loc[facts["kind"] != SEVERAL, "kind"].value_counts()
+    films_of = films_of.sort_index().sort_values(ascending=False, kind="stable")
+    kinds = [*films_of.index[:MOST_KINDS], OTHER, SEVERAL]
+    rare = facts["kind"].notna() & ~facts["kind"].isin(kinds)
+    verdicts = ["right: object", "wrong: clean"]
+    films = explaining(scores).drop_duplicates("image").set_index("image").reindex(facts.index)
+    wrong = (films["target"] != films["label"]).astype(int)
+    return pd.DataFrame(
+        {
+            "size": pd.Categorical.from_codes(third, sizes, ordered=True),
+            "objects": pd.Categorical.from_codes(facts["count"].clip(upper=3) - 1, counts, ordered=True),
+            "shape": pd.Categorical(facts["shape"], shapes, ordered=True),
+            "kind": pd.Categorical(facts["kind"].mask(rare, OTHER), kinds, ordered=True),
+            "verdict": pd.Categorical.from_codes(wrong, verdicts, ordered=True),
+        },
+        index=facts.index,
+    )
+
+
+def break_down(scores: pd.DataFrame, chance: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of every method in every group.
+
+    Args:
+        scores: Rows of ``scores.parquet``.
+        chance: Columns ``image``, ``tolerance``, ``chance``.
+        groups: As of :func:`film_groups`.
+
+    Returns:
+        Columns ``breakdown``, ``group``, ``protocol``, ``tolerance``, ``method``, ``films``, ``accuracy``,
+        ``ci_low``, ``ci_high`` (95 % Wilson interval, which holds for few films) and ``chance`` (the mean of
+        the group's films). A breakdown with one group only is left out, and so is the explained class where
+        the classifier is right on all films.
+    """
+    rows: list[tuple[object, ...]] = []
+    levels = chance.pivot(index="image", columns="tolerance", values="chance")
+    for protocol in PROTOCOLS:
+        for tolerance in TOLERANCES:
+            hits = hit_matrix(scores, protocol, tolerance)
+            for breakdown in groups:
+                names = groups[breakdown].cat.remove_unused_categories()
+                for group in names.cat.categories if len(names.cat.categories) > 1 else []:
+                    films = names.index[names == group]
+                    level = float(levels.loc[films, tolerance].mean())
+                    rows += _group((breakdown, group, protocol, tolerance), hits.loc[films], level)
+            if len(explaining(scores)) < len(scores):
+                level = float(levels.loc[hits.index, tolerance].mean())
+                for target in ("predicted", "true"):
+                    key = ("target", f"{target} class", protocol, tolerance)
+                    rows += _group(key, hit_matrix(scores, protocol, tolerance, target), level)
+    columns = ["breakdown", "group", "protocol", "tolerance", "method", "films", "accuracy", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=[*columns, "chance"])
+
+
+def _group(key: tuple[object, ...], hits: pd.DataFrame, chance: float) -> list[tuple[object, ...]]:
+    """Rows of one group of films, one for each method."""
+    rows = []
+    for method in hits.columns:
+        count = int(hits[method].sum())
+        rows.append((*key, method, len(hits), count / len(hits), *_wilson(count, len(hits)), chance))
+    return rows
+
+
+@cache  # the same few counts come again and again
+def _wilson(hits: int, films: int) -> tuple[float, float]:
+    interval = binomtest(hits, films).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,137 @@
+"""Which differences between methods are real: paired tests on the same films, corrected for their number."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import binom, rankdata
+
+from benchmarks.analysis.tallies import RESAMPLES, hit_matrix, resampled_means
+from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
+
+ALPHA = 0.05
+
+
+def mcnemar(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> tuple[int, int, float]:
+    """McNemar's exact test of two methods on the same films (Biometrika 1947, 12, 153).
+
+    Only films on which exactly one of the two hits tell them apart; under the null hypothesis each is a
+    fair coin. For hits this is also the exact paired permutation test.
+
+    Args:
+        a: Hits of one method, bool ``(films,)``.
+        b: Hits of the other.
+
+    Returns:
+        Films that only ``a`` hits, films that only ``b`` hits, and the two-sided p value.
+    """
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    p = 2 * binom.cdf(min(only_a, only_b), only_a + only_b, 0.5)
+    return only_a, only_b, min(1.0, float(p))
+
+
+def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Adjust p values for their number (Holm, Scand. J. Statist. 1979, 6, 65).
+
+    Args:
+        p_values: ``(tests,)``.
+
+    Returns:
+        Adjusted values in the same order; comparing them with alpha keeps the chance of any false
+        difference below alpha.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+def ranking(hits: pd.DataFrame) -> list[str]:
+    """Methods by accuracy, the best first; equal ones in the order of the columns."""
+    return list(hits.mean().sort_values(ascending=False, kind="stable").index)
+
+
+def against_best(hits: pd.DataFrame) -> pd.DataFrame:
+    """Test every method against the best one.
+
+    Args:
+        hits: Bool, films x methods, as of :func:`benchmarks.analysis.tallies.hit_matrix`.
+
+    Returns:
+        One row a method, the best first, with the columns ``method``, ``accuracy``, ``best`` (its
+        name), ``only_best`` and ``only_method`` (films that one of the two alone hits), ``p``, ``p_holm``
+        (corrected for the number of methods) and ``differs`` (``p_holm`` below :data:`ALPHA`).
+    """
+    order = ranking(hits)
+    best, rest = order[0], order[1:]
+    tests = [mcnemar(hits[best].to_numpy(), hits[method].to_numpy()) for method in rest]
+    adjusted = holm([p for _, _, p in tests])
+    rows = [(best, hits[best].mean(), best, 0, 0, 1.0, 1.0, False)]
+    for method, (only_best, only_method, p), corrected in zip(rest, tests, adjusted, strict=True):
+        row = (method, hits[method].mean(), best, only_best, only_method, p, corrected, bool(corrected < ALPHA))
+        rows.append(row)
+    columns = ["method", "accuracy", "best", "only_best", "only_method", "p", "p_holm", "differs"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def tied_groups(hits: pd.DataFrame) -> list[list[str]]:
+    """Groups of methods that the films do not tell apart: the bars of a critical-difference diagram.
+
+    All pairs are tested and corrected together. A group is a run of neighbours in the ranking, as long
+    as possible, of which no two differ.
+
+    Returns:
+        Groups of two or more methods, the best first; they may overlap.
+    """
+    order = ranking(hits)
+    pairs = list(itertools.combinations(range(len(order)), 2))
+    columns = [hits[method].to_numpy() for method in order]
+    adjusted = holm([mcnemar(columns[i], columns[j])[2] for i, j in pairs])
+    differs = {pair for pair, p in zip(pairs, adjusted, strict=True) if p < ALPHA}
+    groups: list[list[str]] = []
+    reached = 0
+    for start in range(len(order)):
+        end = start + 1
+        while end < len(order) and not any((i, end) in differs for i in range(start, end)):
+            end += 1
+        if end > reached and end - start > 1:
+            groups.append(order[start:end])
+        reached = max(reached, end)
+    return groups
+
+
+def rank_intervals(hits: pd.DataFrame, seed: int, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Between which ranks a method lies on resampled films.
+
+    Returns:
+        Index method, columns ``rank_low`` and ``rank_high``: the 2.5th and 97.5th percentile of its
+        rank, 1 the best; equal methods share the mean of their ranks.
+    """
+    ranks = rankdata(-resampled_means(hits.to_numpy(), seed, resamples), axis=1)
+    low, high = np.quantile(ranks, [0.025, 0.975], axis=0)
+    return pd.DataFrame({"rank_low": low, "rank_high": high}, index=hits.columns)
+
+
+def significance_table(scores: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Tests against the best and rank intervals, for every protocol and tolerance.
+
+    Args:
+        scores: Rows of ``scores.parquet``.
+        seed: Of the resampling.
+
+    Returns:
+        The columns of :func:`against_best` and :func:`rank_intervals` behind ``protocol`` and ``tolerance``.
+    """
+    parts = []
+    for protocol in PROTOCOLS:
+        for tolerance in TOLERANCES:
+            hits = hit_matrix(scores, protocol, tolerance)
+            part = against_best(hits).join(rank_intervals(hits, seed), on="method")
+            part.insert(0, "tolerance", tolerance)
+            part.insert(0, "protocol", protocol)
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,165 @@
+"""From scores to numbers: accuracies with bootstrap intervals, all methods on the same resampled films.
+
+Everything starts from a matrix of hits (films x methods), because methods play on the same films:
+whatever compares two of them must be paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, is_hit
+
+RESAMPLES = 2000
+SUMMARY_COLUMNS = (
+    "method", "protocol", "tolerance", "accuracy", "ci_low", "ci_high", "hits", "images", "seconds_per_image",
+)  # fmt: skip
+
+
+def explaining(scores: pd.DataFrame, target: str = "predicted") -> pd.DataFrame:
+    """The rows that explain one class: one for each film, method and protocol.
+
+    Args:
+        scores: rows of ``scores.parquet``.
+        target: ``"predicted"``, or ``"true"``: the film's label, which is the predicted class where the
+            classifier is right.
+    """
+    if "explains" not in scores:  # of a version that knew the predicted class only
+        return scores
+    return scores[scores["explains"] == "predicted" if target == "predicted" else scores["target"] == scores["label"]]
+
+
+def hit_matrix(scores: pd.DataFrame, protocol: str, tolerance: float, target: str = "predicted") -> pd.DataFrame:
+    """Hits as a matrix of films x methods.
+
+    Args:
+        scores: rows of ``scores.parquet``.
+        protocol: ``"paper"`` or ``"fair"``.
+        tolerance: in pixels of the frame.
+        target: the class that the maps explain, as of :func:`explaining`.
+
+    Returns:
+        bool, one row a film, one column for each method that was scored on all of the films.
+    """
+    chosen = explaining(scores[scores["protocol"] == protocol], target)
+    distances = chosen.pivot(index="image", columns="method", values="distance")
+    played = chosen.pivot(index="image", columns="method", values="status").notna().all()
+    distances = distances.loc[:, played[played].index]
+    return pd.DataFrame(is_hit(distances.to_numpy(float), tolerance), distances.index, distances.columns)
+
+
+def resampled_means(values: np.ndarray, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """Means of each column over films drawn with replacement, the same films for all columns.
+
+    Args:
+        values: ``(films, columns)``, bool or float.
+        seed: of the draws.
+        resamples: how many.
+
+    Returns:
+        float64 ``(resamples, columns)``.
+    """
+    films = len(values)
+    values = np.asarray(values, dtype=np.float64)
+    return np.stack([draw @ values for draw in drawn_films(films, seed, resamples)]) / films
+
+
+def drawn_films(films: int, seed: int, resamples: int = RESAMPLES) -> Iterator[npt.NDArray[np.int64]]:
+    """How often each film is drawn, one resample at a time: a matrix of draws would not fit for 100,000 films."""
+    generator = np.random.default_rng(seed)
+    share = np.full(films, 1 / films)
+    for _ in range(resamples):
+        yield generator.multinomial(films, share)
+
+
+def bootstrap_interval(
+    values: np.ndarray, seed: int, resamples: int = RESAMPLES, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile bootstrap interval of each column's mean over films.
+
+    Args:
+        values: ``(films, columns)``.
+        seed: of the draws.
+        resamples: how many.
+        level: of the interval.
+
+    Returns:
+        Lower and upper ends, each ``(columns,)``.
+    """
+    tail = (1 - level) / 2
+    low, high = np.quantile(resampled_means(values, seed, resamples), [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def median_interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
+    """Median and its 95 % percentile bootstrap interval over films.
+
+    Args:
+        values: ``(films,)``.
+        seed: of the draws.
+
+    Returns:
+        Median, lower and upper end; NaN without films.
+    """
+    films = len(values)
+    if films == 0:
+        return np.nan, np.nan, np.nan
+    generator = np.random.default_rng(seed)
+    at_once = max(1, 1_000_000 // films)
+    sizes = [min(at_once, RESAMPLES - start) for start in range(0, RESAMPLES, at_once)]
+    medians = [np.median(values[generator.integers(films, size=(size, films))], axis=1) for size in sizes]
+    low, high = np.quantile(np.concatenate(medians), [0.025, 0.975])
+    return float(np.median(values)), float(low), float(high)
+
+
+def seconds_per_image(scores: pd.DataFrame) -> pd.Series:
+    """Median over batches of the seconds an image, by method; the first batch, a warm-up, only counts when alone."""
+    batches = explaining(scores).drop_duplicates(["method", "batch"])
+    medians = batches.groupby("method")["seconds"].median()
+    medians.update(batches[batches["batch"] > 0].groupby("method")["seconds"].median())
+    return medians
+
+
+def summarise(scores: pd.DataFrame, seed: int, order: list[str] | None = None) -> pd.DataFrame:
+    """Make the summary table.
+
+    Args:
+        scores: rows of ``scores.parquet``.
+        seed: of the bootstrap.
+        order: of the methods; alphabetical by default.
+
+    Returns:
+        One row for each protocol, tolerance and completely scored method, with the columns of
+        :data:`SUMMARY_COLUMNS`; accuracies and interval ends are shares.
+    """
+    seconds = seconds_per_image(scores)
+    rows = []
+    for protocol in PROTOCOLS:
+        for tolerance in TOLERANCES:
+            hits = hit_matrix(scores, protocol, tolerance)
+            hits = hits[[name for name in (order or sorted(hits.columns)) if name in hits.columns]]
+            low, high = bootstrap_interval(hits.to_numpy(), seed)
+            for i, method in enumerate(hits.columns):
+                count = int(hits[method].sum())
+                row = (
+                    method, protocol, tolerance, count / len(hits), low[i], high[i], count, len(hits), seconds[method],
+                )  # fmt: skip
+                rows.append(row)
+    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+
+
+def status_counts(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """How many maps were constant and not finite, by method, with the columns ``constant`` and ``non_finite``."""
+    chosen = explaining(scores[scores["protocol"] == protocol])
+    counts = pd.crosstab(chosen["method"], chosen["status"])
+    return counts.reindex(columns=["constant", "non_finite"], fill_value=0)
+
+
+def mean_chance(chance: pd.DataFrame) -> dict[int, float]:
+    """Chance level by tolerance: the mean over films of the share of the frame that is a hit."""
+    means = chance.groupby("tolerance")["chance"].mean()
+    return {int(str(tolerance)): float(value) for tolerance, value in means.items()}

@@ -1,0 +1,1 @@
+"""The classifier that says "foreign object": network, training, checkpoints."""

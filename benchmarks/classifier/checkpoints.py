@@ -1,0 +1,104 @@
+"""Checkpoints that are whole or absent, and that are never unpickled unsafely."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import nn
+
+from benchmarks.classifier.module import Classifier
+from benchmarks.classifier.network import build_network
+from benchmarks.run.directory import saved_config
+from benchmarks.run.errors import UserError
+
+
+def save(content: dict[str, Any], path: Path) -> None:
+    """Write with torch.save beside the target, flush to disk, then rename over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except RuntimeError as error:  # torch's word for a full disk
+        raise OSError(f"{path} cannot be written; is the disk full? ({error})") from error
+    partial.replace(path)
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint files, renamed into place when complete and read with ``weights_only=True``.
+
+    Lightning's own writer moves a temporary file across file systems, which a kill can cut in half.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint."""
+        save(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self,
+        path: Any,
+        map_location: Callable[..., Any] | None = lambda storage, _: storage,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint; it cannot run code, whatever ``weights_only`` says."""
+        content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        return content
+
+
+class KeepBestAndLast(Checkpoint):
+    """Write ``best.ckpt`` when the dev AUC improves, then ``last.ckpt`` to resume from, after every epoch.
+
+    The best comes first: killed between the two, the run repeats the epoch and writes the same best again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the checkpoints of the epoch that ended."""
+        assert isinstance(pl_module, Classifier)
+        *before, newest = [entry["dev_auc"] for entry in pl_module.history]
+        if all(newest > auc for auc in before):
+            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+
+
+def load_classifier(run_dir: Path) -> nn.Module:
+    """Load the best network of a run.
+
+    Args:
+        run_dir: A run directory with a trained classifier.
+
+    Returns:
+        The network in evaluation mode on the CPU, channels last in memory.
+
+    Raises:
+        UserError: The directory has no trained classifier, or one that cannot be read or does not fit its architecture.
+    """
+    config = saved_config(run_dir)
+    path = run_dir / "checkpoints" / "best.ckpt"
+    if not path.exists() or not (run_dir / "classifier.json").exists():
+        raise UserError(f"{run_dir} has no trained classifier: run `python -m benchmarks train --out {run_dir}` first.")
+    network = build_network(config.arch, "none")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
+        raise UserError(f"{path} is damaged: delete {run_dir} and train anew.") from None
+    try:
+        network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    except RuntimeError:
+        raise UserError(
+            f"{path} holds the weights of another network than today's {config.arch}, which was changed since: train "
+            "anew into another --out."
+        ) from None
+    return network.to(memory_format=torch.channels_last).eval()

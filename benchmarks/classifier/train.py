@@ -1,0 +1,199 @@
+"""Train the classifier of a run, from the start or from the last finished epoch."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
+from torch.utils.data import DataLoader, DistributedSampler
+
+from benchmarks.classifier.checkpoints import KeepBestAndLast, SafeCheckpointIO
+from benchmarks.classifier.module import Classifier
+from benchmarks.classifier.network import build_network, check_network
+from benchmarks.data.dataset import FilmDataset
+from benchmarks.data.object_cxr import read_split
+from benchmarks.run.config import Config
+from benchmarks.run.devices import plain_device_errors
+from benchmarks.run.directory import process_rank, write_environment, write_json
+from benchmarks.run.errors import UserError
+from benchmarks.run.progress import TrainingBar
+
+
+class Films(LightningDataModule):
+    """The three splits as batches of (uint8 films (N, 1, S, S), labels (N,), positions (N,)).
+
+    Every loader has a distributed sampler, also on one device, so that order is a function of seed and epoch alone.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self._sets: dict[str, FilmDataset] = {}
+
+    def prepare_data(self) -> None:
+        """Decode all films once, in one process; damaged films show here, before the training."""
+        for split in ("train", "dev", "test"):
+            self._open(split)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled training films."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Dev films in order."""
+        return self._loader("dev", shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Test films in order."""
+        return self._loader("test", shuffle=False)
+
+    def _open(self, split: str) -> FilmDataset:
+        if split not in self._sets:
+            records = read_split(self.config.data_root, split, self.config.limit)
+            if len({record.label for record in records}) < 2:
+                raise UserError(f"The split {split} of {self.config.data_root} needs films with and without objects.")
+            self._sets[split] = FilmDataset(records, self.config.image_size, self.config.cache_dir)
+        return self._sets[split]
+
+    def _loader(self, split: str, shuffle: bool) -> DataLoader[Any]:
+        assert self.trainer is not None
+        films, world = self._open(split), self.trainer.world_size
+        if self.config.batch_size % world:
+            raise UserError(
+                f"--batch-size {self.config.batch_size} cannot be shared by {world} devices: make it a multiple."
+            )
+        batch = self.config.batch_size // world
+        sampler: DistributedSampler[Any] = DistributedSampler(
+            films,
+            num_replicas=world,
+            rank=self.trainer.global_rank,
+            shuffle=shuffle,
+            seed=self.config.seed,
+        )
+        # A last batch of one film would break batch normalisation.
+        drop_last = shuffle and len(sampler) > batch
+        on_gpu = self.trainer.strategy.root_device.type != "cpu"
+        return DataLoader(films, batch, sampler=sampler, drop_last=drop_last, num_workers=4 if on_gpu else 0)
+
+
+def train(config: Config, callbacks: list[Callback] | None = None) -> None:
+    """Train, keep the checkpoint with the best dev AUC, and measure it on the test split.
+
+    Writes ``checkpoints/best.ckpt``, ``checkpoints/last.ckpt`` and ``classifier.json`` in the run directory. A run that
+    was stopped goes on after its last finished epoch and ends with the numbers of an uninterrupted one.
+
+    Args:
+        config: The settings; the data and the run directory must be in place.
+        callbacks: Further Lightning callbacks.
+
+    Raises:
+        UserError: Data or weights that cannot be used.
+    """
+    if (config.out / "classifier.json").exists():
+        print(f"{config.out} has a trained classifier already.")
+        return
+    if process_rank() == 0:
+        write_environment(config)
+    started = time.perf_counter()
+    folder = config.out / "checkpoints"
+    last = folder / "last.ckpt"
+    seed_everything(config.seed, verbose=False)
+    network = build_network(config.arch, "none" if last.exists() else config.weights)
+    check_network(network, config.arch, config.image_size)
+    model, films = Classifier(config, network), Films(config)
+    with _calm_lightning(), _as_it_was():
+        trainer = make_trainer(config, [KeepBestAndLast(folder), *(callbacks or [])])
+        try:
+            trainer.fit(model, films, ckpt_path=last if last.exists() else None)
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from stop
+        best = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+        model.load_state_dict(best["state_dict"])
+        trainer.test(model, films, verbose=False)
+    if trainer.is_global_zero:
+        write_json(config.out / "classifier.json", _summary(config, model, len(best["history"]), started))
+        print(f"test AUC {model.result['auc']:.4f}, accuracy {model.result['accuracy']:.3f}")
+
+
+def _summary(config: Config, model: Classifier, best_epoch: int, started: float) -> dict[str, Any]:
+    return {
+        **model.result,
+        "split": "test",
+        "dev_auc": model.history[best_epoch - 1]["dev_auc"],
+        "dev_accuracy": model.history[best_epoch - 1]["dev_accuracy"],
+        "unsure": model.history[best_epoch - 1].get("unsure"),
+        "best_epoch": best_epoch,
+        "epochs": config.epochs,
+        "history": model.history,
+        "arch": config.arch,
+        "image_size": config.image_size,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "seconds": round(sum(entry["seconds"] for entry in model.history), 1),
+        "seconds_last_start": round(time.perf_counter() - started, 1),
+        "peak_memory_mb": _peak_memory_mb(),
+    }
+
+
+def _peak_memory_mb() -> int | None:
+    """Peak of this process's resident memory; ``None`` on Windows, whose Python does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def make_trainer(config: Config, callbacks: list[Callback]) -> Trainer:
+    """A Lightning trainer with the devices of the command line and nothing written by Lightning itself."""
+    if not config.quiet:
+        callbacks = [*callbacks, TrainingBar()]
+    with plain_device_errors(config):
+        return Trainer(
+            accelerator=config.accelerator,
+            devices=config.lightning_devices,
+            num_nodes=config.num_nodes,
+            strategy=config.strategy,
+            max_epochs=config.epochs,
+            callbacks=callbacks,
+            plugins=[SafeCheckpointIO()],
+            logger=False,
+            enable_checkpointing=True,
+            enable_progress_bar=not config.quiet,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            deterministic="warn",
+            default_root_dir=config.out,
+        )
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Undo that Lightning asks torch for deterministic algorithms: scoring is to run as it does in a process alone."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+class _calm_lightning:  # noqa: N801
+    """Silence Lightning's notices on devices and loader workers, which tell the user nothing here."""
+
+    def __enter__(self) -> None:
+        self._catch = warnings.catch_warnings()
+        self._catch.__enter__()
+        warnings.filterwarnings("ignore", module="lightning")
+        self._level = logging.getLogger("lightning.pytorch").level
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("lightning.pytorch").setLevel(self._level)
+        self._catch.__exit__(None, None, None)

@@ -1,0 +1,1 @@
+"""Whether maps and ranks stay: smoothed, with random weights, other seeds, other architectures, other runs."""

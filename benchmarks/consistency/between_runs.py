@@ -1,0 +1,168 @@
+"""What changes between finished runs on the same films: other training seeds, other architectures.
+
+Everything is paired: all runs play on the same films, so a film that is hard for all of them does not widen a
+difference.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchmarks.analysis.tallies import (
+    RESAMPLES,
+    bootstrap_interval,
+    explaining,
+    hit_matrix,
+    median_interval,
+    resampled_means,
+)
+from benchmarks.consistency.check_tables import Row
+from benchmarks.consistency.runs import Finished
+from benchmarks.consistency.variants import PROTOCOL, TOLERANCE
+from benchmarks.run.errors import UserError
+
+
+def between_runs(runs: Sequence[Finished], methods: Sequence[str], seed: int) -> list[Row]:
+    """Compare runs by seed and by architecture.
+
+    Intervals resample the films, the same ones for all runs, and the seeds of an architecture where there are
+    several. ``moved_px`` is the median over films of the distance between the maxima of two runs that explain the same
+    class there; with several such pairs, of a film's mean.
+
+    Args:
+        runs: As of :func:`load_finished`; fewer than two give no rows.
+        methods: Which are compared, as far as all runs have scored them.
+        seed: Of the resampling.
+
+    Returns:
+        Rows of the checks ``seed`` and ``architecture``.
+    """
+    if len(runs) < 2:
+        return []
+    hits = [hit_matrix(run.scores, PROTOCOL, TOLERANCE) for run in runs]
+    names = [name for name in methods if all(name in matrix for matrix in hits)]
+    if not names:
+        raise UserError("the runs have scored no method in common: score the same --methods in all of them.")
+    films = hits[0].index
+    values = {run.label: matrix.loc[films, names].to_numpy(float) for run, matrix in zip(runs, hits, strict=True)}
+    points = {run.label: _points(run, names, films) for run in runs}
+    by_arch: dict[str, list[str]] = {}
+    for run in runs:
+        by_arch.setdefault(run.arch, []).append(run.label)
+    draws = {
+        arch: _draws([values[label] for label in labels], seed, number)
+        for number, (arch, labels) in enumerate(by_arch.items(), start=1)
+    }
+    means = {
+        arch: np.mean([values[label].mean(axis=0) for label in labels], axis=0) for arch, labels in by_arch.items()
+    }
+    rows: list[Row] = []
+    for arch, labels in by_arch.items():
+        if len(labels) > 1:
+            rows += _seed_rows(arch, labels, values, names, means[arch], draws[arch], seed)
+            rows += _moved_rows("seed", arch, itertools.combinations(labels, 2), points, names, seed)
+    if len(by_arch) > 1:
+        for arch in by_arch:
+            rows += _rows("architecture", arch, "accuracy", names, means[arch], draws[arch], len(films))
+        for a, b in itertools.combinations(by_arch, 2):
+            pair, difference = f"{b} - {a}", draws[b] - draws[a]
+            rows += _rows(
+                "architecture", pair, "accuracy_difference", names, means[b] - means[a], difference, len(films)
+            )
+            rows += _moved_rows("architecture", pair, itertools.product(by_arch[a], by_arch[b]), points, names, seed)
+    return rows
+
+
+def _draws(values: list[npt.NDArray[np.float64]], seed: int, number: int) -> npt.NDArray[np.float64]:
+    """Accuracies of an architecture on resampled films and seeds, (resamples, methods).
+
+    The same ``seed`` draws the same films for every run, which pairs them; the runs are drawn by the architecture's
+    ``number`` too, as seeds of two architectures have nothing in common.
+    """
+    by_run = np.stack([resampled_means(matrix, seed, RESAMPLES) for matrix in values])
+    runs = len(values)
+    share = np.random.default_rng((seed, number)).multinomial(runs, np.full(runs, 1 / runs), size=RESAMPLES) / runs
+    return np.asarray(np.einsum("ra,arm->rm", share, by_run))
+
+
+def _rows(
+    check: str,
+    variant: str,
+    measure: str,
+    names: Sequence[str],
+    values: npt.NDArray[np.float64],
+    draws: npt.NDArray[np.float64],
+    films: int,
+) -> list[Row]:
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    return [
+        (check, variant, name, measure, float(values[i]), float(low[i]), float(high[i]), films)
+        for i, name in enumerate(names)
+    ]
+
+
+def _seed_rows(
+    arch: str,
+    labels: Sequence[str],
+    values: dict[str, npt.NDArray[np.float64]],
+    names: Sequence[str],
+    mean: npt.NDArray[np.float64],
+    draws: npt.NDArray[np.float64],
+    seed: int,
+) -> list[Row]:
+    films = len(values[labels[0]])
+    rows = _rows("seed", arch, "accuracy", names, mean, draws, films)
+    by_run = np.stack([values[label].mean(axis=0) for label in labels])
+    # Two or three seeds say too little of their spread to resample it.
+    rows += [
+        ("seed", arch, name, "accuracy_sd", float(sd), np.nan, np.nan, films)
+        for name, sd in zip(names, by_run.std(axis=0, ddof=1), strict=True)
+    ]
+    for label in labels:
+        low, high = bootstrap_interval(values[label], seed)
+        rows += [
+            ("seed", label, name, "accuracy", float(values[label][:, i].mean()), float(low[i]), float(high[i]), films)
+            for i, name in enumerate(names)
+        ]
+    return rows
+
+
+def _points(run: Finished, names: Sequence[str], films: pd.Index) -> dict[str, npt.NDArray[np.float64]]:
+    """Maxima and class by method, (films, 3): x, y, target."""
+    chosen = explaining(run.scores[run.scores["protocol"] == PROTOCOL])
+    return {
+        name: chosen[chosen["method"] == name]
+        .set_index("image")
+        .loc[films, ["x", "y", "target"]]
+        .to_numpy(float, na_value=np.nan)
+        for name in names
+    }
+
+
+def _moved_rows(
+    check: str,
+    variant: str,
+    pairs: Any,
+    points: dict[str, dict[str, npt.NDArray[np.float64]]],
+    names: Sequence[str],
+    seed: int,
+) -> list[Row]:
+    pairs = list(pairs)
+    rows: list[Row] = []
+    for name in names:
+        by_pair = np.stack([_moved(points[a][name], points[b][name]) for a, b in pairs], axis=1)
+        defined = ~np.isnan(by_pair).all(axis=1)
+        moved = np.nanmean(by_pair[defined], axis=1)  # one number a film, so that films are what is drawn
+        rows.append((check, variant, name, "moved_px", *median_interval(moved, seed), len(moved)))
+    return rows
+
+
+def _moved(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    distance = np.hypot(a[:, 0] - b[:, 0], a[:, 1] - b[:, 1])
+    return np.where(a[:, 2] == b[:, 2], distance, np.nan)

@@ -1,0 +1,197 @@
+"""Runs side by side: accuracies of their common methods, and whether the runs rank them alike."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.console import Console
+
+from benchmarks.analysis.tallies import RESAMPLES, hit_matrix, resampled_means
+from benchmarks.consistency.runs import Run, load_runs
+from benchmarks.methods import METHODS
+from benchmarks.metrics.pointing_game import MAIN_TOLERANCE
+from benchmarks.run.text_tables import markdown_table, terminal_table, within
+from normgrad_attr.functional import spearman
+
+KEYS = ["protocol", "tolerance", "method"]
+BASELINES = frozenset(name for name, method in METHODS.items() if method.family == "baseline")
+
+
+def compare(folders: list[Path], out: Path | None = None) -> None:
+    """Print runs side by side, and write the same as Markdown and CSV.
+
+    Args:
+        folders: run directories with reports, two or more.
+        out: folder for ``comparison.md``, ``comparison.csv`` and ``correlation.csv``; nothing is written without.
+
+    Raises:
+        UserError: fewer than two runs, a run without a report, or runs with no common method.
+    """
+    runs = load_runs(folders)
+    table, agreement = side_by_side(runs), correlations(runs)
+    _print(runs, table, agreement)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        table.to_csv(out / "comparison.csv", index=False, float_format="%.6g")
+        agreement.to_csv(out / "correlation.csv", index=False, float_format="%.6g")
+        (out / "comparison.md").write_text(markdown(runs, table, agreement), encoding="utf-8")
+
+
+def side_by_side(runs: list[Run]) -> pd.DataFrame:
+    """Accuracies of the methods that all runs share.
+
+    Returns:
+        One row for each protocol, tolerance and method with the columns ``protocol``, ``tolerance``, ``method`` and for
+        each run ``LABEL``, ``LABEL ci_low``, ``LABEL ci_high``; best mean accuracy first.
+    """
+    columns = ["accuracy", "ci_low", "ci_high"]
+    parts = [
+        run.table.set_index(KEYS)[columns].rename(
+            columns=lambda c, run=run: run.label if c == "accuracy" else f"{run.label} {c}"
+        )
+        for run in runs
+    ]
+    table = pd.concat(parts, axis=1, join="inner").reset_index()
+    table["mean"] = table[[run.label for run in runs]].mean(axis=1)
+    table = table.sort_values(["protocol", "tolerance", "mean"], ascending=[True, True, False], kind="stable")
+    return table.drop(columns="mean").reset_index(drop=True)
+
+
+def left_out(runs: list[Run]) -> list[str]:
+    """Methods that some runs have and others lack, which are not compared."""
+    names = [set(run.table["method"]) for run in runs]
+    return sorted(set.union(*names) - set.intersection(*names))
+
+
+def correlations(runs: list[Run]) -> pd.DataFrame:
+    """Spearman's correlation of the accuracies of each pair of runs, over their common methods.
+
+    The interval comes from drawing the films of both runs anew, each run by itself: how far the
+    correlation depends on which films were in the test splits.
+
+    Returns:
+        One row for each pair, protocol, tolerance and choice of methods with the columns ``run_a``,
+        ``run_b``, ``protocol``, ``tolerance``, ``methods`` (``"all"`` or ``"no baselines"``), ``n``, ``rho``,
+        ``ci_low``, ``ci_high``; NaN where there are fewer than three methods, all are equal, or the
+        scores of a run are not there.
+    """
+    rows = []
+    resampled = {run.label: _Resampled(run, seed) for seed, run in enumerate(runs)}
+    for a, b in itertools.combinations(runs, 2):
+        joined = a.table.merge(b.table, on=KEYS, suffixes=("_a", "_b"))
+        for (protocol, tolerance), group in joined.groupby(["protocol", "tolerance"]):
+            draws = [resampled[run.label].accuracies(protocol, tolerance) for run in (a, b)]
+            for choice in ("all", "no baselines"):
+                chosen = group if choice == "all" else group[~group["method"].isin(BASELINES)]
+                value = rho(chosen["accuracy_a"].to_numpy(float), chosen["accuracy_b"].to_numpy(float))
+                low, high = _interval([frame.reindex(columns=chosen["method"]) for frame in draws])
+                rows.append((a.label, b.label, protocol, tolerance, choice, len(chosen), value, low, high))
+    columns = ["run_a", "run_b", "protocol", "tolerance", "methods", "n", "rho", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def rho(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's correlation; NaN with fewer than three pairs or without any spread."""
+    return float(spearman(torch.tensor(a[None]), torch.tensor(b[None]))) if len(a) > 2 else float("nan")
+
+
+class _Resampled:
+    """Accuracies of a run on resampled films, made once for each protocol and tolerance."""
+
+    def __init__(self, run: Run, seed: int) -> None:
+        path = run.folder / "scores.parquet"
+        self._scores = pd.read_parquet(path) if path.is_file() else None
+        self._seed = seed
+        self._known: dict[tuple[str, int], pd.DataFrame] = {}
+
+    def accuracies(self, protocol: str, tolerance: int) -> pd.DataFrame:
+        """Resamples x methods; empty without scores."""
+        if self._scores is None:
+            return pd.DataFrame()
+        if (protocol, tolerance) not in self._known:
+            hits = hit_matrix(self._scores, protocol, tolerance)
+            means = resampled_means(hits.to_numpy(), self._seed, RESAMPLES)
+            self._known[protocol, tolerance] = pd.DataFrame(means, columns=hits.columns)
+        return self._known[protocol, tolerance]
+
+
+def _interval(draws: list[pd.DataFrame]) -> tuple[float, float]:
+    """95 % percentile interval of the correlation; NaN without scores or with fewer than three methods."""
+    if any(frame.shape[1] < 3 or frame.empty or frame.isna().any(axis=None) for frame in draws):
+        return float("nan"), float("nan")
+    values = spearman(*(torch.tensor(frame.to_numpy()) for frame in draws))
+    low, high = values.nanquantile(values.new_tensor([0.025, 0.975])).tolist()
+    return low, high
+
+
+def markdown(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> str:
+    """The comparison as Markdown."""
+    lines = ["# Runs side by side", "", *markdown_table(_facts(runs)), ""]
+    for (protocol, tolerance), group in table.groupby(["protocol", "tolerance"]):
+        lines += [f"## Protocol `{protocol}`, {within(int(tolerance))}", ""]
+        lines += ["Accuracy in percent [95 % bootstrap interval over films].", ""]
+        lines += [*markdown_table(_accuracies(runs, group)), ""]
+    if missing := left_out(runs):
+        lines += [f"Not in all runs, so not compared: {', '.join(f'`{name}`' for name in missing)}.", ""]
+    lines += ["## Do the runs rank the methods alike?", "", AGREEMENT_NOTE, ""]
+    return "\n".join([*lines, *markdown_table(_agreement(agreement)), ""])
+
+
+AGREEMENT_NOTE = (
+    "Spearman's correlation of the accuracies of the common methods (1: the same order; 0: unrelated); the interval is "
+    f"from {RESAMPLES} resamples of the films of both runs."
+)
+
+
+def _facts(runs: list[Run]) -> list[list[str]]:
+    rows = [["", *(run.label for run in runs)]]
+    rows.append(["classifier", *(f"{run.settings['arch']} at {run.settings['image_size']} px" for run in runs)])
+    rows.append(["AUC", *(f"{run.facts['classifier']['auc']:.3f}" for run in runs)])
+    rows.append(["annotated films", *(str(run.facts["images"]) for run in runs)])
+    rows.append(["ground truth", *(str(run.facts["truth"]) for run in runs)])
+    for tolerance in runs[0].facts["chance"]:
+        shares = [run.facts["chance"].get(tolerance) for run in runs]
+        name = f"chance {within(int(tolerance))}"
+        rows.append([name, *("" if share is None else f"{100 * share:.1f}" for share in shares)])
+    return rows
+
+
+def _accuracies(runs: list[Run], group: pd.DataFrame) -> list[list[str]]:
+    rows = [["method", *(run.label for run in runs)]]
+    for _, entry in group.iterrows():
+        texts = [
+            f"{100 * entry[run.label]:.1f} [{100 * entry[f'{run.label} ci_low']:.1f}, "
+            f"{100 * entry[f'{run.label} ci_high']:.1f}]"
+            for run in runs
+        ]
+        rows.append([str(entry["method"]), *texts])
+    return rows
+
+
+def _agreement(agreement: pd.DataFrame) -> list[list[str]]:
+    rows = [["runs", "protocol", "tolerance", "methods", "n", "Spearman's rho"]]
+    for entry in agreement.itertuples():
+        value = "undefined" if np.isnan(entry.rho) else f"{entry.rho:.2f}"
+        interval = "" if np.isnan(entry.ci_low) else f" [{entry.ci_low:.2f}, {entry.ci_high:.2f}]"
+        pair = f"{entry.run_a}, {entry.run_b}"
+        rows.append([pair, entry.protocol, within(entry.tolerance), entry.methods, str(entry.n), value + interval])
+    return rows
+
+
+def _print(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> None:
+    console = Console()
+    console.print(terminal_table("Runs", _facts(runs)))
+    for (protocol, tolerance), group in table.groupby(["protocol", "tolerance"]):
+        if tolerance == MAIN_TOLERANCE:
+            title = f"Accuracy in % [95 % interval], {within(MAIN_TOLERANCE)}, protocol {protocol}"
+            rows = _accuracies(runs, group)
+            if len(runs) > 2:  # 80 columns have no room for more intervals
+                rows = [[text.partition(" [")[0] for text in row] for row in rows]
+            console.print(terminal_table(title.replace(" [95 % interval]", "") if len(runs) > 2 else title, rows))
+    if missing := left_out(runs):
+        console.print(f"Not in all runs, so not compared: {', '.join(missing)}.", markup=False)
+    console.print(terminal_table("Do the runs rank the methods alike?", _agreement(agreement)))

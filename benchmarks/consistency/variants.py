@@ -1,0 +1,189 @@
+"""The maps of one network in variants: as they are, smoothed, and with weights drawn anew."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from benchmarks.consistency.randomise import blocks_from_the_top, randomised
+from benchmarks.methods import Explain, Method
+from benchmarks.metrics.frame import stretch
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, choose_maxima, distance_to_mask
+from benchmarks.scoring.batch import FilmBatch, explain_within_memory, seeded
+from benchmarks.scoring.job import Job
+from normgrad_attr.functional import spearman
+
+FORMAT = 1
+"""Raise it when the same films and weights would give other numbers."""
+PROTOCOL, TOLERANCE = MAIN_PROTOCOL, MAIN_TOLERANCE
+TRAINED, SMOOTHED, HEAD, ALL = "trained", "smoothed", "head only", "all weights"
+
+
+@dataclass(frozen=True)
+class Played:
+    """A method's maps of N films under one variant.
+
+    Attributes:
+        points: float64 ``(N, 2)``, column and row of the maximum in the frame; NaN for a map that is not finite.
+        distance: float64 ``(N,)``, from there to the annotation.
+        correlation: float64 ``(N,)``, Spearman's, signs kept, with the map of the trained network.
+    """
+
+    points: npt.NDArray[np.float64]
+    distance: npt.NDArray[np.float64]
+    correlation: npt.NDArray[np.float64]
+
+
+def variants(blocks: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The blocks drawn anew in each variant, of the blocks from the top.
+
+    ``head only`` and ``all weights`` are the ends of the cascade; ``cascade 02 layer4.1`` and the like lie between.
+    """
+    between = {f"cascade {k:02d} {blocks[k - 1]}": tuple(blocks[:k]) for k in range(2, len(blocks))}
+    return {HEAD: tuple(blocks[:1]), **between, ALL: tuple(blocks)}
+
+
+def play_variants(
+    job: Job, methods: Sequence[Method], folder: Path, *, show: bool = False
+) -> tuple[dict[tuple[str, str], Played], dict[str, str]]:
+    """Play every variant with every method, keeping each result as soon as it is there.
+
+    Methods of many passes skip the cascade between its ends. The class explained is the one that the trained network
+    predicts. Random numbers are seeded from seed, method and batch, the same in all variants.
+
+    Args:
+        job: Network and films.
+        methods: Without baselines.
+        folder: Where results are kept, under a name made of all that they depend on.
+        show: Draw a progress bar with the time left.
+
+    Returns:
+        Results by variant and method, variants in their order; and why a method could not run, by its name or by its
+        name and variant.
+    """
+    folder = folder / hashlib.sha256(f"{FORMAT} {job.digest()}".encode()).hexdigest()[:24]
+    blank = torch.zeros(1, 3, job.films.size, job.films.size, device=job.device)
+    drawn = variants(blocks_from_the_top(job.network, blank))
+    wanted = [
+        (variant, method)
+        for variant in (TRAINED, SMOOTHED, *drawn)
+        for method in methods
+        if method.cost == "one_pass" or variant in (TRAINED, SMOOTHED, HEAD, ALL)
+    ]
+    pending = [(variant, method) for variant, method in wanted if not _path(folder, variant, method).exists()]
+    failures: dict[str, str] = {}
+    if pending:
+        _compute(job, drawn, pending, folder, failures, show)
+    else:
+        print(f"{len(methods)} methods are checked on {len(job.positives)} films already; nothing to do.")
+    played = {}
+    for variant, method in wanted:
+        if (path := _path(folder, variant, method)).exists():
+            with np.load(path) as file:
+                played[variant, method.name] = Played(**file)
+    return played, failures
+
+
+def play(films: Sequence[FilmBatch], maps: Tensor, reference: Tensor, *, smooth: bool = False) -> Played:
+    """Find the maxima of maps and compare the maps with others.
+
+    Args:
+        films: The films in batches.
+        maps: float ``(N, 1, h, w)``.
+        reference: Maps of the same films and size.
+        smooth: Smooth with a Gaussian in the frame first, see :func:`benchmarks.metrics.frame.stretch`.
+    """
+    points: list[tuple[float, float]] = []
+    distances = []
+    for batch in films:
+        frames = stretch(maps[len(points) : len(points) + len(batch.positions)], smooth=smooth)
+        maxima = choose_maxima(frames, protocol=PROTOCOL, seed=batch.job.seed, image_ids=batch.image_ids)
+        for (x, y), finite, mask in zip(maxima.points.tolist(), maxima.finite, batch.masks, strict=True):
+            points.append((x, y) if finite else (np.nan, np.nan))
+            distances.append(distance_to_mask(x, y, mask) if finite else np.nan)
+    correlation = spearman(maps, reference).numpy()
+    return Played(np.array(points, float), np.array(distances, float), correlation)
+
+
+def _compute(
+    job: Job,
+    drawn: dict[str, tuple[str, ...]],
+    pending: list[tuple[str, Method]],
+    folder: Path,
+    failures: dict[str, str],
+    show: bool,
+) -> None:
+    films = [FilmBatch(job, batch) for batch in range(job.batches)]
+    # Batch normalisation has no variance of one film.
+    several = [batch.images for batch in films if len(batch.images) > 1]
+    bar = (TextColumn("Checking {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*bar, console=Console(stderr=True), disable=not show) as progress:
+        task = progress.add_task("", total=len(pending))
+        made_for, context = None, job.context()
+        for variant, method in pending:
+            progress.update(task, description=f"{method.name}, {variant}")
+            blocks = drawn.get(variant, ())
+            if variant != TRAINED and not _maps_path(folder, method).exists():
+                progress.advance(task)  # it failed on the trained network
+                continue
+            if made_for != blocks:
+                network = randomised(job.network, blocks, job.seed, several) if blocks else job.network
+                made_for, context = blocks, replace(job, network=network).context()
+            try:
+                if variant == TRAINED:
+                    maps = trained = _maps(films, method, method.prepare(context))
+                    _write(_maps_path(folder, method), maps.numpy())
+                else:
+                    trained = torch.from_numpy(np.load(_maps_path(folder, method)))
+                    maps = trained if variant == SMOOTHED else _maps(films, method, method.prepare(context))
+                _write(_path(folder, variant, method), play(films, maps, trained, smooth=variant == SMOOTHED))
+            except OSError:  # the disk, which no other method will find any better
+                raise
+            except Exception as error:
+                name = method.name if variant == TRAINED else f"{method.name}, {variant}"
+                failures[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+            progress.advance(task)
+
+
+def _maps(films: Sequence[FilmBatch], method: Method, explain: Explain) -> Tensor:
+    """Maps of all films on the CPU, float32 (N, 1, h, w)."""
+    parts = []
+    for batch in films:
+        with seeded(batch.job.seed, method.name, batch.batch, batch.job.device):
+            parts.append(explain_within_memory(explain, batch.images, batch.targets).cpu().float())
+    return torch.cat(parts)
+
+
+def _path(folder: Path, variant: str, method: Method) -> Path:
+    return folder / variant.replace(" ", "_") / f"{method.name}.npz"
+
+
+def _maps_path(folder: Path, method: Method) -> Path:
+    return folder / "maps" / f"{method.name}.npy"
+
+
+def _write(path: Path, content: Played | npt.NDArray[Any]) -> None:
+    """Write a result whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as stream:
+            if isinstance(content, Played):
+                np.savez(stream, **dataclasses.asdict(content))
+            else:
+                np.save(stream, content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

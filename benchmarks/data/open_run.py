@@ -1,0 +1,69 @@
+"""A run directory belongs to its settings and to its data."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from benchmarks.data.digest import annotation_digest
+from benchmarks.run.config import FREE_SETTINGS, Config, check, flag
+from benchmarks.run.directory import process_rank, read_json, saved_config, write_json
+from benchmarks.run.errors import UserError
+
+
+def open_run(config: Config) -> None:
+    """Make the run directory, or check that the existing one belongs to the same settings and data.
+
+    Args:
+        config: The settings; the data must be in place.
+
+    Raises:
+        UserError: The directory holds results of other settings, or of other data.
+    """
+    content = config.to_dict()
+    content["annotations"] = annotation_digest(config.data_root, config.limit)
+    path = config.out / "config.json"
+    if path.exists():
+        _refuse_differences(config.out, read_json(path), content)
+    if process_rank() == 0:
+        write_json(path, content)
+
+
+def open_existing(out: Path, settings: dict[str, Any]) -> Config:
+    """Settings for scoring and reporting: those that the classifier was trained with.
+
+    With ``checkpoint`` in the settings, the classifier of that run is scored into ``out``, and settings of scoring may
+    differ from the run's; without, they must agree.
+
+    Args:
+        out: Run directory for the results.
+        settings: What was given on the command line, by field name.
+
+    Returns:
+        The complete configuration.
+
+    Raises:
+        UserError: There is no such run, or a setting that changes results differs.
+    """
+    source = settings.get("checkpoint") or out
+    saved = saved_config(source)
+    if source.resolve() == out.resolve():
+        config = dataclasses.replace(saved, **{**settings, "out": out, "checkpoint": saved.checkpoint})
+    else:
+        data = settings.get("data") or dataclasses.replace(saved, out=source).data_root
+        config = dataclasses.replace(saved, **{**settings, "out": out, "data": data})
+    check(config)
+    open_run(config)
+    return config
+
+
+def _refuse_differences(run: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    for name in new:
+        if name in FREE_SETTINGS or old.get(name) == new[name]:
+            continue
+        if name == "annotations":
+            raise UserError(f"{run} was made with other films or annotations: choose another --out, or delete {run}.")
+        raise UserError(
+            f"{run} was made with {flag(name)} {old.get(name)}, not {new[name]}: choose another --out, or delete {run}."
+        )

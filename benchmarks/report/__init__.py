@@ -1,0 +1,1 @@
+"""From numbers to what people read: tables, charts, overlays, the page."""

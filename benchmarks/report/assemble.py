@@ -1,0 +1,181 @@
+"""The report of a run: table in the terminal, as CSV, Markdown and JSON, and the picture of overlays."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from benchmarks.analysis.tallies import RESAMPLES, mean_chance, status_counts, summarise
+from benchmarks.data.kinds import kinds_table
+from benchmarks.data.object_cxr import read_split
+from benchmarks.methods import METHODS, select_methods
+from benchmarks.metrics.frame import FRAME
+from benchmarks.metrics.pointing_game import MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
+from benchmarks.report.overlays import draw_overlays
+from benchmarks.report.page import write_html
+from benchmarks.run.config import Config
+from benchmarks.run.directory import read_json, write_json
+from benchmarks.run.errors import UserError
+from benchmarks.run.text_tables import markdown_table, terminal_table, within
+from benchmarks.scoring.score import open_job, open_store, write_parquet
+from normgrad_attr import __version__
+
+
+def report(config: Config) -> None:
+    """Write ``summary.csv``, ``summary.md``, ``summary.json``, ``overlays.png``, ``report.html`` and print the table.
+
+    Args:
+        config: of a run with scores.
+
+    Raises:
+        UserError: there are no complete scores under this configuration.
+    """
+    job = open_job(config)
+    store = open_store(config, job)
+    scores, chance, failures = store.scores(), store.chance(), store.failures()
+    scores = scores[scores["method"].isin(METHODS)]  # others were removed from the benchmark since
+    table = summarise(scores, config.seed, list(METHODS)) if len(scores) else scores
+    images = len(job.positives)
+    if table.empty and failures:
+        reasons = "; ".join(f"{method}: {reason}" for method, reason in failures.items())
+        raise UserError(f"no method of {config.out} could run, choose others with --methods. {reasons}")
+    if table.empty or int(table["images"].iloc[0]) < images:
+        raise UserError(
+            f"{config.out} holds no complete scores of this configuration: run `python -m benchmarks score` "
+            "with the same options first"
+        )
+    write_parquet(scores, config.out / "scores.parquet")
+    store.close()
+    for method in select_methods(config.methods):
+        if method.name not in set(table["method"]):
+            failures.setdefault(method.name, "not scored on all films")
+    content = {
+        "classifier": _classifier(config),
+        "images": images,
+        "films_without_annotation_excluded": len(job.films.records) - images,
+        "frame": FRAME,
+        "truth": config.truth,
+        "chance": {str(tolerance): level for tolerance, level in mean_chance(chance).items()},
+        "methods_that_could_not_run": failures,
+        "maps": {protocol: status_counts(scores, protocol).to_dict(orient="index") for protocol in PROTOCOLS},
+        "rows": table.to_dict(orient="records"),
+    }
+    table.to_csv(config.out / "summary.csv", index=False, float_format="%.6g")
+    (config.out / "summary.md").write_text(markdown(content, config), encoding="utf-8")
+    print_table(content)
+    drawn = [method for method in select_methods(config.methods) if method.name in set(table["method"])]
+    draw_overlays(job, drawn, scores, config.out / "overlays.png")
+    write_html(config, job, content, scores, chance)
+    write_json(config.out / "summary.json", {**content, "drawn_from": _digest(config)})  # last: all else is there
+    print("report.html shows all of this, and film by film.")
+
+
+def is_current(config: Config) -> bool:
+    """Whether the report in the run directory was made from the results that are there now, by this version."""
+    files = [config.out / name for name in ("summary.json", "summary.csv", "summary.md", "report.html")]
+    return all(path.is_file() for path in files) and read_json(files[0]).get("drawn_from") == _digest(config)
+
+
+def _digest(config: Config) -> str:
+    """Digest of all that a report shows."""
+    digest = hashlib.sha256(repr((__version__, *(method.name for method in select_methods(config.methods)))).encode())
+    results = ("environment.json", "scores.parquet", "measures.csv", "froc.csv", "consistency.csv")
+    kinds = kinds_table(read_split(config.data_root, "test", config.limit)[0].table)
+    for path in (config.classifier_dir / "classifier.json", kinds, *(config.out / name for name in results)):
+        digest.update(path.read_bytes() if path.is_file() else b"absent")
+    return digest.hexdigest()
+
+
+def ranked(table: pd.DataFrame) -> list[str]:
+    """Methods of one protocol, the best at the main tolerance first."""
+    main = table[table["tolerance"] == MAIN_TOLERANCE]
+    return list(main.sort_values("accuracy", ascending=False, kind="stable")["method"])
+
+
+def cells(content: dict[str, Any], protocol: str) -> list[list[str]]:
+    """The table of one protocol as text, a header first, chance last."""
+    table = pd.DataFrame(content["rows"])
+    table = table[table["protocol"] == protocol].set_index(["method", "tolerance"])
+    maps = content["maps"][protocol]
+    result = [["method", *map(within, TOLERANCES), "s/image", "constant", "not finite"]]
+    for method in ranked(table.reset_index()):
+        row = [method]
+        for tolerance in TOLERANCES:
+            entry = table.loc[(method, tolerance)]
+            row.append(f"{100 * entry.accuracy:.1f} [{100 * entry.ci_low:.1f}, {100 * entry.ci_high:.1f}]")
+        row += [f"{entry.seconds_per_image:.3f}", str(maps[method]["constant"]), str(maps[method]["non_finite"])]
+        result.append(row)
+    result.append(["(chance)", *(f"{100 * content['chance'][str(t)]:.1f}" for t in TOLERANCES), "", "", ""])
+    return result
+
+
+def markdown(content: dict[str, Any], config: Config) -> str:
+    """The report as Markdown."""
+    classifier = content["classifier"]
+    lines = [
+        f"# Pointing Game on {content['images']} annotated test films",
+        "",
+        f"Classifier {config.arch} at {config.image_size} x {config.image_size}: AUC {classifier['auc']:.3f}, "
+        f"accuracy {classifier['accuracy']:.3f} on {classifier['split']}. "
+        f"{content['films_without_annotation_excluded']} test films without annotation are left out.",
+        "",
+        f"Accuracy in percent with its 95 % bootstrap interval ({RESAMPLES} resamples of the films): the maximum of "
+        f"the map for the predicted class lies in an annotated {config.truth}, or closer than the tolerance to it, "
+        f"in a frame of {content['frame']} x {content['frame']} pixels. "
+        f"Chance is what a uniformly random point scores. Seconds are the median over batches; {_cost(content)}.",
+        "",
+    ]
+    notes = {
+        "fair": "maps as they are; ties are resolved by chance at a fixed seed",
+        "paper": "maps of gradient methods are clipped at the 99th percentile; of several maxima the first counts",
+    }
+    for protocol in reversed(PROTOCOLS):
+        lines += [
+            f"## Protocol `{protocol}`",
+            "",
+            notes[protocol] + ".",
+            "",
+            *markdown_table(cells(content, protocol)),
+            "",
+        ]
+    if content["methods_that_could_not_run"]:
+        lines += ["## Methods that could not run", ""]
+        lines += [f"- `{method}`: {reason}" for method, reason in content["methods_that_could_not_run"].items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def print_table(content: dict[str, Any]) -> None:
+    """Print the table to the terminal, narrow enough for 80 columns: the interval at the main tolerance only."""
+    console = Console()
+    main = 1 + TOLERANCES.index(MAIN_TOLERANCE)
+    for protocol in reversed(PROTOCOLS):
+        head, *body = cells(content, protocol)
+        title = f"Pointing Game on {content['images']} films, accuracy in % [95 % interval], protocol {protocol}"
+        rows = [[name.removeprefix("within ") for name in head[:-2]]]
+        rows += [
+            [text if i in (0, main) else text.partition(" [")[0] for i, text in enumerate(row[:-2])] for row in body
+        ]
+        console.print(terminal_table(title, rows, footer=True))
+    console.print(f"{_cost(content).capitalize()}.")
+    for method, counts in content["maps"]["fair"].items():
+        if any(counts.values()):
+            console.print(f"{method}: {counts['constant']} constant maps, {counts['non_finite']} not finite")
+    for method, reason in content["methods_that_could_not_run"].items():
+        console.print(f"{method} could not run: {reason}", markup=False)
+
+
+def _cost(content: dict[str, Any]) -> str:
+    seconds = {row["method"]: row["seconds_per_image"] for row in content["rows"]}
+    return f"the {len(seconds)} methods together take {sum(seconds.values()):.1f} s for a film"
+
+
+def _classifier(config: Config) -> dict[str, Any]:
+    measured = read_json(config.classifier_dir / "classifier.json")
+    annotations = [read_json(run / "config.json").get("annotations") for run in (config.out, config.classifier_dir)]
+    same = annotations[0] == annotations[1]
+    split = "the test films" if same else "other films, the test split of the set that it was trained on"
+    return {"auc": measured["auc"], "accuracy": measured["accuracy"], "split": split}

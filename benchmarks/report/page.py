@@ -1,0 +1,189 @@
+"""The report as one self-contained page, with the tables and figures behind it as files of their own."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from benchmarks.analysis.breakdown import BREAKDOWNS, break_down, film_facts, film_groups
+from benchmarks.analysis.significance import significance_table, tied_groups
+from benchmarks.analysis.tallies import explaining, hit_matrix
+from benchmarks.methods import METHODS, Method
+from benchmarks.metrics.frame import FRAME
+from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
+from benchmarks.report.charts import PROTOCOL, TOLERANCE, draw_breakdowns, draw_cost, draw_froc, draw_ranking
+from benchmarks.report.gallery import MAP_SIDE, choose_films, choose_methods, gallery_entries, gallery_maps
+from benchmarks.report.step_tables import consistency_data, froc_data, markdown, measures_data, read_table
+from benchmarks.run.config import Config
+from benchmarks.run.directory import read_json
+from benchmarks.scoring.job import Job
+
+TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("state.js", "brief.js", "table.js", "heat.js", "charts.js", "froc.js", "gallery.js")
+
+
+def write_html(config: Config, job: Job, content: dict[str, Any], scores: pd.DataFrame, chance: pd.DataFrame) -> None:
+    """Write ``report.html`` and what belongs to it into the run directory.
+
+    Besides the page: ``significance.csv``, ``breakdown.csv``, ``tables.md``, and ``ranking``, ``cost``, ``froc`` and
+    ``breakdown_size`` and so on, each as PNG and SVG. What other steps wrote is shown where it is there, see
+    :mod:`benchmarks.report.step_tables`.
+
+    Args:
+        config: Of the run.
+        job: Network and films.
+        content: What ``summary.json`` holds.
+        scores: Rows of ``scores.parquet``.
+        chance: Columns ``image``, ``tolerance``, ``chance``.
+    """
+    rows = pd.DataFrame(content["rows"])
+    tests = significance_table(scores, config.seed)
+    breakdown = break_down(scores, chance, film_groups(film_facts(job.annotated()), scores))
+    tests.to_csv(config.out / "significance.csv", index=False, float_format="%.6g")
+    breakdown.to_csv(config.out / "breakdown.csv", index=False, float_format="%.6g")
+    measures, froc, consistency = (
+        read_table(config.out, name) for name in ("measures.csv", "froc.csv", "consistency.csv")
+    )
+    text = markdown(tests, breakdown, measures, froc)
+    (config.out / "tables.md").write_text(text, encoding="utf-8")
+    keys = ["protocol", "tolerance", "method"]
+    rows = rows.merge(tests.drop(columns="accuracy"), on=keys)
+    draw_ranking(rows, content["chance"], config.out / "ranking")
+    draw_cost(rows, config.out / "cost")
+    draw_breakdowns(breakdown, config.out)
+    if froc is not None:
+        draw_froc(froc, config.out / "froc")
+    methods = [METHODS[name] for name in METHODS if name in set(rows["method"])]
+    data = {
+        "run": _run(config, content),
+        "protocols": list(PROTOCOLS)[::-1],
+        "tolerances": list(TOLERANCES),
+        "chance": content["chance"],
+        "methods": [_method(method) for method in methods],
+        "rows": rows.round(6).to_dict(orient="records"),
+        "groups": [
+            {
+                "protocol": protocol,
+                "tolerance": tolerance,
+                "groups": tied_groups(hit_matrix(scores, protocol, tolerance)),
+            }
+            for protocol in PROTOCOLS
+            for tolerance in TOLERANCES
+        ],
+        "breakdowns": BREAKDOWNS,
+        "breakdown": _breakdown(breakdown),
+        "measures": measures_data(measures),
+        "froc": froc_data(froc),
+        "consistency": consistency_data(consistency),
+        "gallery": _gallery(config, job, methods, scores),
+        "remarks": _remarks(config, content),
+    }
+    (config.out / "report.html").write_text(page(data), encoding="utf-8")
+
+
+def page(data: dict[str, Any]) -> str:
+    """The page with its data, style and scripts inside; it needs nothing else."""
+    texts = {name: (TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.html", "style.css", *SCRIPTS)}
+    # A film may be called "</script>": inside of JSON, "<" can be written as an escape.
+    plain = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    result = texts["page.html"].replace("/*STYLE*/", texts["style.css"])
+    result = result.replace("/*SCRIPT*/", "\n".join(texts[name] for name in SCRIPTS))
+    return result.replace("/*DATA*/", plain)
+
+
+def _gallery(config: Config, job: Job, methods: list[Method], scores: pd.DataFrame) -> dict[str, Any]:
+    hits = hit_matrix(scores, PROTOCOL, TOLERANCE)[[method.name for method in methods]]
+    judges = [method.name for method in methods if method.family != "baseline"]
+    names = choose_films(hits[judges] if judges else hits)
+    position = {job.films.records[i].name: i for i in job.positives}
+    positions = [position[name] for name in names]
+    seconds = explaining(scores).groupby("method")["seconds"].median().to_dict()
+    # The map of chance would be another one, which does not fit the point that was scored.
+    ranking = hits.mean().drop("random", errors="ignore").sort_values(ascending=False, kind="stable")
+    chosen = choose_methods({name: METHODS[name].family for name in ranking.index})
+    drawn = [method for method in methods if method.name in chosen]
+    maps = gallery_maps(job, drawn, positions, seconds, config.cache_dir / "gallery", show=not config.quiet)
+    total = len(job.positives)
+    which = f"All {total} annotated films."
+    if len(names) < total:
+        which = (
+            f"{len(names)} of {total} annotated films: a third that the fewest methods hit, a third on which they are "
+            "most divided, a third evenly spaced over the rest."
+        )
+    if len(drawn) < len(ranking):
+        which += (
+            f" Maps of {len(drawn)} of {len(methods)} methods: the best of each family, then the second, and so on."
+        )
+    ramp = (matplotlib.colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+    return {
+        "films": gallery_entries(job, positions, maps, scores),
+        "side": MAP_SIDE,
+        "ramp": base64.b64encode(ramp.tobytes()).decode(),
+        "which": which,
+    }
+
+
+def _run(config: Config, content: dict[str, Any]) -> dict[str, Any]:
+    classifier = content["classifier"]
+    return {
+        "arch": config.arch,
+        "image_size": config.image_size,
+        "auc": classifier["auc"],
+        "accuracy": classifier["accuracy"],
+        "split": classifier["split"],
+        "images": content["images"],
+        "excluded": content["films_without_annotation_excluded"],
+        "truth": config.truth,
+        "frame": FRAME,
+    }
+
+
+def _method(method: Method) -> dict[str, str]:
+    return {
+        "name": method.name,
+        "title": " ".join(method.title.split()),
+        "family": method.family,
+        "cost": method.cost,
+        "reduction": method.reduction,
+    }
+
+
+def _breakdown(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """One table for each breakdown, protocol and tolerance: groups, and ``[accuracy, ci_low, ci_high]`` by method."""
+    result = []
+    for (by, protocol, tolerance), rows in table.groupby(["breakdown", "protocol", "tolerance"], sort=False):
+        groups = rows.drop_duplicates("group")[["group", "films", "chance"]].rename(columns={"group": "name"})
+        values: dict[str, list[list[float]]] = {}
+        for row in rows.itertuples():  # groups come in the same order for every method
+            cell = [round(value, 4) for value in (row.accuracy, row.ci_low, row.ci_high)]
+            values.setdefault(str(row.method), []).append(cell)
+        result.append(
+            {
+                "by": by,
+                "protocol": protocol,
+                "tolerance": int(tolerance),
+                "groups": groups.round({"chance": 4}).to_dict(orient="records"),
+                "values": values,
+            }
+        )
+    return result
+
+
+def _remarks(config: Config, content: dict[str, Any]) -> list[tuple[str, str]]:
+    """Notes on this run: what could not run, odd maps, versions."""
+    remarks = [(f"{name} could not run", reason) for name, reason in content["methods_that_could_not_run"].items()]
+    for name, counts in content["maps"]["fair"].items():
+        if any(counts.values()):
+            text = f"{counts['constant']} maps are constant, {counts['non_finite']} not finite (these are misses)."
+            remarks.append((f"Maps of {name}", text))
+    path = config.out / "environment.json"
+    if path.is_file():
+        facts = {name: value for name, value in read_json(path).items() if value is not None}
+        remarks.append(("Versions", ", ".join(f"{name} {value}" for name, value in facts.items())))
+    return remarks

@@ -1,0 +1,228 @@
+"""Tables that other steps leave in the run directory, in the form in which the page shows them.
+
+Their names and columns are :data:`COLUMNS`. A table that is not there leaves out its part of the report.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.analysis.breakdown import BREAKDOWNS
+from benchmarks.analysis.measure_table import FROC_COLUMNS, TABLE_COLUMNS
+from benchmarks.consistency.check_tables import CHECKS
+from benchmarks.consistency.check_tables import COLUMNS as CONSISTENCY_COLUMNS
+from benchmarks.consistency.check_tables import MEASURES as CONSISTENCY_MEASURES
+from benchmarks.run.errors import UserError
+from benchmarks.run.text_tables import markdown_table, within
+
+COLUMNS = {"measures.csv": TABLE_COLUMNS, "froc.csv": FROC_COLUMNS, "consistency.csv": CONSISTENCY_COLUMNS}
+
+MEASURES = {
+    "energy": ("Energy", "Share of the map's energy that lies in annotations (energy-based Pointing Game)."),
+    "iou": ("IoU", "Overlap of the thresholded map with the annotation: intersection over union."),
+    "froc": (
+        "FROC",
+        "The map's peaks as marks of a detector: mean share of objects found at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false "
+        "marks a film, as the Object-CXR challenge scores detectors.",
+    ),
+    "insertion": ("Insertion", "Area under the class's probability while pixels are put in, the most salient first."),
+    "deletion": ("Deletion", "Area under the class's probability while pixels are taken out, the most salient first."),
+    "class_sensitivity": (
+        "Class sensitivity",
+        "Rank correlation between the maps for the most and for the least likely class. A map that depends on the "
+        "class has little.",
+    ),
+}
+"""Title of a measure, and what it says."""
+
+DIGITS = {"rank_correlation": 2, "moved_px": 0}
+"""Digits of the measures of consistency that are no accuracies."""
+
+
+def read_table(folder: Path, name: str) -> pd.DataFrame | None:
+    """Read a table of the run directory.
+
+    Args:
+        folder: The run directory.
+        name: One of :data:`COLUMNS`.
+
+    Returns:
+        The table; None where there is none, or where it has no rows.
+
+    Raises:
+        UserError: A column is missing.
+    """
+    path = folder / name
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path)
+    missing = [column for column in COLUMNS[name] if column not in table.columns]
+    if missing:
+        raise UserError(f"{path} has no column {missing[0]!r}: delete it, and start the step that writes it again.")
+    return table if len(table) else None
+
+
+def measures_data(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Measures in the order of :data:`MEASURES`, with ``[value, ci_low, ci_high, films]`` by method."""
+    if table is None:
+        return []
+    order = [name for name in MEASURES if name in set(table["measure"])]
+    order += [name for name in table["measure"].unique() if name not in MEASURES]
+    result = []
+    for name in order:
+        rows = table[table["measure"] == name]
+        title, note = MEASURES.get(name, (name.replace("_", " "), ""))
+        values = {str(row.method): _cell(row) for row in rows.itertuples()}
+        result.append({"name": name, "title": title, "note": note, "better": rows["better"].iloc[0], "values": values})
+    return result
+
+
+def sensitivities(table: pd.DataFrame) -> pd.DataFrame:
+    """Sensitivities, the best method on the mean first.
+
+    Args:
+        table: ``froc.csv``.
+
+    Returns:
+        Index method, one column for each number of false positives a film, in rising order.
+    """
+    wide = table.pivot(index="method", columns="false_positives_per_image", values="sensitivity")
+    return wide.loc[wide.mean(axis=1).sort_values(ascending=False, kind="stable").index]
+
+
+def fraction(rate: float) -> str:
+    """A number of false positives as the challenge writes it: 1/8, 1/4 and so on, or a plain number."""
+    return f"1/{1 / rate:g}" if 0 < rate < 1 and (1 / rate).is_integer() else f"{rate:g}"
+
+
+def froc_data(table: pd.DataFrame | None) -> dict[str, Any] | None:
+    """``rates`` with their ``labels``, and the sensitivities at each by method."""
+    if table is None:
+        return None
+    wide = sensitivities(table)
+    return {
+        "rates": [float(rate) for rate in wide.columns],
+        "labels": [fraction(float(rate)) for rate in wide.columns],
+        "values": {str(method): [_number(value) for value in row] for method, row in wide.iterrows()},
+    }
+
+
+def consistency_data(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """One table for each check and measure: ``variants``, and for each method one cell a variant or None."""
+    if table is None:
+        return []
+    order = [name for name in CHECKS if name in set(table["check"])]
+    order += [name for name in table["check"].unique() if name not in CHECKS]
+    result = []
+    for check in order:
+        title, note = CHECKS.get(check, (str(check), ""))
+        for measure, rows in table[table["check"] == check].groupby("measure", sort=False):
+            variants = [str(variant) for variant in rows["variant"].unique()]
+            cells = {(str(row.method), str(row.variant)): _cell(row) for row in rows.itertuples()}
+            methods = [str(method) for method in rows["method"].unique()]
+            percent = str(measure).startswith("accuracy")
+            result.append(
+                {
+                    "title": title,
+                    "note": note,
+                    "measure": CONSISTENCY_MEASURES.get(str(measure), str(measure).replace("_", " ")),
+                    "factor": 100 if percent else 1,
+                    "digits": 1 if percent else DIGITS.get(str(measure), 3),
+                    "variants": variants,
+                    "values": {method: [cells.get((method, variant)) for variant in variants] for method in methods},
+                }
+            )
+    return result
+
+
+def _cell(row: Any) -> list[float | None]:
+    return [*(_number(getattr(row, name)) for name in ("value", "ci_low", "ci_high")), _number(row.films)]
+
+
+def _number(value: Any) -> float | None:
+    """A number as JSON knows it, of five digits."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
+
+
+def markdown(
+    tests: pd.DataFrame, breakdown: pd.DataFrame, measures: pd.DataFrame | None = None, froc: pd.DataFrame | None = None
+) -> str:
+    """Tests against the best, further measures, sensitivities, and accuracies by groups of films.
+
+    Args:
+        tests: As of :func:`benchmarks.analysis.significance.significance_table`.
+        breakdown: As of :func:`benchmarks.analysis.breakdown.break_down`.
+        measures: ``measures.csv``, if there is one.
+        froc: ``froc.csv``, if there is one.
+    """
+    lines = _differences(tests)
+    if measures is not None:
+        lines += _measures(measures)
+    if froc is not None:
+        lines += _sensitivities(froc)
+    return "\n".join(lines + _groups(breakdown))
+
+
+def _differences(tests: pd.DataFrame) -> list[str]:
+    lines = ["# Which differences are real", ""]
+    lines += ["McNemar's exact test against the best method on the same films, Holm's correction.", ""]
+    for (protocol, tolerance), group in tests.groupby(["protocol", "tolerance"]):
+        lines += [f"## Protocol `{protocol}`, {within(int(tolerance))}", ""]
+        rows = [["method", "accuracy, %", "only the best hits", "only it hits", "p (Holm)", "differs", "ranks"]]
+        for row in group.itertuples():
+            verdict = "best" if row.method == row.best else "yes" if row.differs else "not shown"
+            figures = [f"{100 * row.accuracy:.1f}", f"{row.only_best}", f"{row.only_method}", f"{row.p_holm:.3g}"]
+            rows.append([row.method, *figures, verdict, f"{row.rank_low:.0f} to {row.rank_high:.0f}"])
+        lines += [*markdown_table(rows, left=(0, 5)), ""]
+    return lines
+
+
+def _measures(table: pd.DataFrame) -> list[str]:
+    names = [name for name in MEASURES if name in set(table["measure"])]
+    names += [name for name in table["measure"].unique() if name not in MEASURES]
+    better = table.drop_duplicates("measure").set_index("measure")["better"]
+    lines = ["# Other measures", "", "Mean over films with its 95 % interval.", ""]
+    lines += [f"- `{name}`: {MEASURES[name][1]}" for name in names if name in MEASURES]
+    rows = [["method", *(f"{name} ({better[name]} is better)" for name in names)]]
+    cells = {(row.method, row.measure): row for row in table.itertuples()}
+    for method in table["method"].unique():
+        texts = []
+        for name in names:
+            row = cells.get((method, name))
+            if row is None or pd.isna(row.value):
+                texts.append("")
+            else:
+                texts.append(f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]")
+        rows.append([method, *texts])
+    return [*lines, "", *markdown_table(rows), ""]
+
+
+def _sensitivities(froc: pd.DataFrame) -> list[str]:
+    table = sensitivities(froc)
+    lines = ["# Sensitivity at false positives a film", "", "Peaks of the maps as marks of a detector; percent.", ""]
+    rows = [["method", *map(fraction, table.columns), "mean"]]
+    rows += [[str(method), *_percent([*row, row.mean()])] for method, row in table.iterrows()]
+    return [*lines, *markdown_table(rows), ""]
+
+
+def _groups(breakdown: pd.DataFrame) -> list[str]:
+    lines = ["# Accuracy by groups of films", ""]
+    for (name, protocol, tolerance), rows in breakdown.groupby(["breakdown", "protocol", "tolerance"], sort=False):
+        wide = rows.pivot(index="method", columns="group", values="accuracy")
+        groups = rows.drop_duplicates("group").set_index("group")
+        wide = wide[list(groups.index)]
+        lines += [f"## By {name}, protocol `{protocol}`, {within(int(tolerance))}", ""]
+        lines += [f"{BREAKDOWNS[str(name)].capitalize()}; percent.", ""]
+        table = [["method", *(f"{group} ({films} films)" for group, films in groups["films"].items())]]
+        table += [[str(method), *_percent(values)] for method, values in wide.iterrows()]
+        lines += [*markdown_table([*table, ["(chance)", *_percent(groups["chance"])]]), ""]
+    return lines
+
+
+def _percent(shares: Iterable[float]) -> list[str]:
+    return [f"{100 * share:.1f}" for share in shares]

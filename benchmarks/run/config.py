@@ -1,0 +1,258 @@
+"""Settings of a benchmark run and the two presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.run.errors import UserError
+
+# Settings in which two starts in one run directory may differ. Most say where and how fast a run works; ``methods`` and
+# ``measure_films`` may change in a finished run, and ``data`` is compared by films and annotations, not by path.
+# The number of devices moves a training a little: batch normalisation knows the films of its own device only.
+FREE_SETTINGS = frozenset(
+    {
+        "out", "data", "methods", "measure_films", "checkpoint",
+        "accelerator", "devices", "num_nodes", "strategy", "threads", "quiet",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that defines a run.
+
+    The defaults are the recipe of Ozer & Oksuz (MIDL 2021) on Object-CXR, the preset ``object-cxr``.
+
+    Attributes:
+        preset: Name of the preset the other values started from.
+        out: Run directory.
+        data: Folder in Object-CXR layout; ``None`` writes a synthetic set under ``out``.
+        checkpoint: Run directory whose classifier is scored; ``None`` means ``out``.
+        seed: Seed of initialisation, order, augmentation and random attribution methods.
+        limit: Films per split, half of each class; ``None`` takes all.
+        data_seed: Seed of the synthetic set.
+        film_counts: Films of the synthetic splits train, dev and test.
+        film_size: Longer side of a synthetic film, in pixels.
+        arch: Name of a torchvision classifier, or ``slim_resnet18`` (24 to 192 channels).
+        weights: ``imagenet``, ``none`` or a file with a state dict.
+        image_size: Side of the square that films are resized to, in pixels; the aspect is not kept.
+        epochs: Passes over the training split.
+        batch_size: Films per optimisation step, over all devices together.
+        optimizer: ``sgd`` or ``adamw``.
+        lr: Peak learning rate.
+        momentum: Momentum of SGD.
+        weight_decay: L2 penalty (SGD) or decoupled decay (AdamW).
+        schedule: ``step`` (x 0.1 at epoch ``lr_drop``) or ``cosine`` (to zero at the end).
+        lr_drop: Epoch, counted from zero, at which ``step`` lowers the rate.
+        warmup_epochs: Length of the linear warm-up.
+        brightness: Brightness factors are drawn from 1 - b to 1 + b.
+        contrast: Contrast factors are drawn from 1 - c to 1 + c.
+        rotate: Largest rotation in degrees, either way.
+        translate: Largest shift as a share of the side.
+        scale: Largest relative change of scale, either way.
+        shear: Largest shear in degrees, either way.
+        truth: Ground truth of the Pointing Game: ``box`` or ``shape``.
+        methods: Names of attribution methods or of sets of methods.
+        budget: Forward passes for a film that an attribution method may spend.
+        score_batch_size: Films per batch while scoring; part of what is computed, as batches are units of work.
+        measure_films: Most films of the step ``measure``, half of each class, evenly spaced over the test split.
+        accelerator: Lightning's accelerator.
+        devices: Lightning's devices per machine.
+        num_nodes: Number of machines.
+        strategy: Lightning's strategy.
+        threads: Threads of torch; ``None`` leaves torch's choice.
+        quiet: No progress bars.
+    """
+
+    preset: str = "object-cxr"
+    out: Path = Path("runs/object-cxr")
+    data: Path | None = None
+    checkpoint: Path | None = None
+    seed: int = 0
+    limit: int | None = None
+
+    data_seed: int = 0
+    film_counts: tuple[int, int, int] = (8000, 1000, 1000)
+    film_size: int = 1024
+
+    arch: str = "resnet34"
+    weights: str = "imagenet"
+    image_size: int = 600
+    epochs: int = 20
+    batch_size: int = 16
+    optimizer: str = "sgd"
+    lr: float = 0.005
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "step"
+    lr_drop: int = 5
+    warmup_epochs: float = 1.0
+    brightness: float = 0.4
+    contrast: float = 0.4
+    rotate: float = 30.0
+    translate: float = 0.1
+    scale: float = 0.05
+    shear: float = 0.1
+
+    truth: str = "box"
+    methods: tuple[str, ...] = ("paper",)
+    budget: int = 300
+    score_batch_size: int = 16
+    measure_films: int = 128
+
+    accelerator: str = "auto"
+    devices: str = "1"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    threads: int | None = None
+    quiet: bool = False
+
+    @property
+    def data_root(self) -> Path:
+        """Folder with the films: ``data``, or the synthetic set of the run that holds the classifier."""
+        return self.data if self.data is not None else self.classifier_dir / "data"
+
+    @property
+    def classifier_dir(self) -> Path:
+        """Run directory that holds the classifier."""
+        return self.checkpoint if self.checkpoint is not None else self.out
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder for decoded and resized films."""
+        return self.out / "cache"
+
+    @property
+    def lightning_devices(self) -> int | str:
+        """``devices`` as Lightning takes it: a number as a number."""
+        return int(self.devices) if self.devices.lstrip("-").isdigit() else self.devices
+
+    def split_counts(self) -> dict[str, int]:
+        """Films to write for each synthetic split, ``limit`` applied."""
+        most = self.limit if self.limit is not None else max(self.film_counts)
+        return {
+            split: min(most, count) for split, count in zip(("train", "dev", "test"), self.film_counts, strict=True)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON values: paths as text, tuples as lists."""
+        plain: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Path):
+                value = str(value)
+            plain[field.name] = list(value) if isinstance(value, tuple) else value
+        return plain
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "object-cxr": {"out": Path("runs/object-cxr")},
+    "synthetic": {
+        "out": Path("runs/synthetic"),
+        "film_counts": (1200, 200, 400),
+        "film_size": 320,
+        "arch": "slim_resnet18",
+        "weights": "none",
+        "image_size": 224,
+        "epochs": 9,
+        "optimizer": "adamw",
+        "lr": 3e-3,
+        "weight_decay": 0.05,
+        "schedule": "cosine",
+        "brightness": 0.2,
+        "contrast": 0.2,
+        "rotate": 8.0,
+        "translate": 0.05,
+        "measure_films": 64,
+    },
+}
+
+WHERE_TO_GET_OBJECT_CXR = (
+    "The preset object-cxr needs --data DIR: ask JF Healthcare's Object-CXR (MIDL 2020 challenge, CC BY-NC 4.0) from "
+    "its organisers and put train.csv, dev.csv and test.csv beside the folders train/, dev/ and test/ with the films; "
+    "the layout object-CXR_test/test.csv with object-CXR_test/images/ is read too."
+)
+
+
+def make_config(preset: str, settings: dict[str, Any]) -> Config:
+    """Build the settings of a run.
+
+    Args:
+        preset: ``synthetic`` or ``object-cxr``.
+        settings: Values that replace the preset's, by field name.
+
+    Returns:
+        The complete, checked configuration.
+
+    Raises:
+        UserError: A value makes no sense, or ``object-cxr`` has no data.
+    """
+    if preset not in PRESETS:
+        raise UserError(f"There is no preset {preset!r}: choose one of {', '.join(sorted(PRESETS))}.")
+    config = Config(**{**PRESETS[preset], **settings, "preset": preset})
+    check(config)
+    return config
+
+
+def from_dict(plain: dict[str, Any]) -> Config:
+    """Read back what :meth:`Config.to_dict` wrote.
+
+    Raises:
+        UserError: The file comes from another version: a setting is unknown.
+    """
+    known = {field.name for field in dataclasses.fields(Config)}
+    unknown = sorted(set(plain) - known)
+    if unknown:
+        raise UserError(f"config.json has the unknown setting {unknown[0]!r}: it was written by another version.")
+    values = dict(plain)
+    for name in ("out", "data", "checkpoint"):
+        if values.get(name) is not None:
+            values[name] = Path(values[name])
+    for name in ("film_counts", "methods"):
+        if name in values:
+            values[name] = tuple(values[name])
+    config = Config(**values)
+    check(config)
+    return config
+
+
+def check(config: Config) -> None:
+    """Refuse settings that no run could use.
+
+    Raises:
+        UserError: Names the setting and what it may be.
+    """
+    for name, least in (
+        ("image_size", 32),
+        ("epochs", 1),
+        ("batch_size", 2),
+        ("score_batch_size", 1),
+        ("budget", 20),
+        ("measure_films", 2),
+        ("num_nodes", 1),
+        ("film_size", 64),
+    ):
+        if getattr(config, name) < least:
+            raise UserError(f"{flag(name)} is {getattr(config, name)}: it must be at least {least}.")
+    if not 0 < config.lr < math.inf:
+        raise UserError(f"--lr is {config.lr}: it must be above 0.")
+    if config.limit is not None and config.limit < 2:
+        raise UserError(f"--limit is {config.limit}: it must be at least 2, one film of each class.")
+    if config.threads is not None and config.threads < 1:
+        raise UserError(f"--threads is {config.threads}: it must be at least 1.")
+    for name in ("seed", "data_seed"):
+        if not 0 <= getattr(config, name) < 2**32:
+            raise UserError(f"{flag(name)} is {getattr(config, name)}: it must be between 0 and {2**32 - 1}.")
+    if config.truth not in ("box", "shape"):
+        raise UserError(f"--truth is {config.truth!r}: it must be box or shape.")
+    if config.preset == "object-cxr" and config.data is None:
+        raise UserError(WHERE_TO_GET_OBJECT_CXR)
+
+
+def flag(name: str) -> str:
+    """The command line's spelling of a setting."""
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,23 @@
+"""What goes wrong when Lightning is asked for devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from benchmarks.run.config import Config, flag
+from benchmarks.run.errors import UserError
+
+
+@contextmanager
+def plain_device_errors(config: Config) -> Iterator[None]:
+    """Turn what Lightning raises on devices that are not there into a sentence."""
+    try:
+        yield
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        flags = " ".join(f"{flag(name)} {getattr(config, name)}" for name in ("accelerator", "devices", "strategy"))
+        raise UserError(
+            f"{flags} cannot be had on this machine ({' '.join(str(error).split())}): choose others, or leave them out."
+        ) from None

@@ -1,0 +1,105 @@
+"""Measures beyond the Pointing Game, on a subset of the test films: FROC, insertion, deletion, class sensitivity.
+
+Together with the two that scoring takes from the same maps as the game (energy, and intersection over
+union), they end in one table, ``measures.csv``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from benchmarks.analysis.measure_table import BETTER, froc_tables, mean_table, overlap_values
+from benchmarks.methods import METHODS, Method
+from benchmarks.metrics.faithfulness import BLUR, STEPS
+from benchmarks.run.config import Config
+from benchmarks.scoring.job import Job, evenly_spaced
+from benchmarks.scoring.measure_batch import FORMAT, LEAST_PEAK, MOST_PEAKS, MeasureBatch
+from benchmarks.scoring.score import open_job, open_store, write_parquet
+from benchmarks.scoring.store import MeasureStore
+from benchmarks.scoring.units import Step, compute_units, run_step
+
+
+def measure(config: Config) -> None:
+    """Measure the methods of a configuration, going on where an earlier start stopped.
+
+    Writes ``measures.sqlite`` while it works, and at the end ``measures.parquet`` (one row for each film,
+    method and measure), ``measures.csv`` (one for each method and measure) and ``froc.csv`` into the run
+    directory.
+
+    Args:
+        config: of the run; the classifier must be trained. Energy and intersection over union come from the scores,
+            and are left out without.
+
+    Raises:
+        UserError: no classifier, no annotated films, an unknown method, or a full disk.
+    """
+    run_step(Step("measures", "measured", open_measure_job, _open_file, measure_units, _finish), config)
+
+
+def open_measure_job(config: Config, device: torch.device | str = "cpu") -> Job:
+    """Load what measuring needs: the films are annotated and clean ones, as many of each where there are enough.
+
+    Raises:
+        UserError: no classifier, or no annotated film.
+    """
+    job = open_job(config, device)
+    clean = [position for position, record in enumerate(job.films.records) if not record.shapes]
+    half = config.measure_films // 2
+    chosen = [*evenly_spaced(job.positives, config.measure_films - half), *evenly_spaced(clean, half)]
+    return replace(job, positives=sorted(chosen))
+
+
+def measure_units(job: Job, pending: dict[int, list[Method]], store: MeasureStore, show: bool = False) -> None:
+    """Compute units of measuring; see :func:`benchmarks.scoring.units.compute_units`."""
+    compute_units(
+        job, pending, store, lambda batch: MeasureBatch(job, batch), MeasureBatch.measure, store.write_unit,
+        doing="Measuring", show=show,
+    )  # fmt: skip
+
+
+def measure_digest(job: Job) -> str:
+    """Digest of everything that the measures depend on."""
+    what = (FORMAT, STEPS, BLUR, MOST_PEAKS, LEAST_PEAK, job.digest())
+    return hashlib.sha256(repr(what).encode()).hexdigest()
+
+
+def _open_file(path: Path, job: Job) -> MeasureStore:
+    return MeasureStore(path, measure_digest(job))
+
+
+def _finish(config: Config, job: Job, store: MeasureStore) -> None:
+    finished = store.finished()
+    names = {method for _, method in finished}
+    complete = [name for name in names if all((batch, name) in finished for batch in range(job.batches))]
+    complete.sort(key=_place(METHODS))
+    records = job.films.records
+    objects = {records[position].name: len(records[position].shapes) for position in job.positives}
+    detection, curve = froc_tables(store.peaks(), objects, complete, config.seed)
+    annotated = [position for position, record in enumerate(records) if record.shapes]
+    with closing(open_store(config, replace(job, positives=annotated))) as scores:
+        overlaps = overlap_values(scores.scores(), len(annotated))
+    if overlaps.empty:
+        print(f"{config.out}: energy and iou will be in measures.csv when `python -m benchmarks score` has run before.")
+    films = store.measures()
+    means = [mean_table(values, config.seed) for values in (overlaps, films[films["method"].isin(complete)])]
+    table = pd.concat([part for part in (*means, detection) if len(part)] or [detection], ignore_index=True)
+    order = pd.DataFrame(
+        {"measure": table["measure"].map(_place(BETTER)), "method": table["method"].map(_place(METHODS))}
+    )
+    table = table.loc[order.sort_values(["measure", "method"], kind="stable").index]
+    write_parquet(films, config.out / "measures.parquet")
+    table.to_csv(config.out / "measures.csv", index=False, float_format="%.6g")
+    curve.to_csv(config.out / "froc.csv", index=False, float_format="%.6g")
+
+
+def _place(names: Iterable[str]) -> Callable[[str], int]:
+    """Position of a name among some, for sorting."""
+    places = {name: place for place, name in enumerate(names)}
+    return lambda name: places.get(name, len(places))

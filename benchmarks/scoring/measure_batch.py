@@ -1,0 +1,95 @@
+"""One unit of measuring: a method on a batch of annotated and clean films, from maps to numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.data.annotations import rasterize
+from benchmarks.methods import Explain, Method
+from benchmarks.metrics.faithfulness import blur, insertion_and_deletion, rank_pixels
+from benchmarks.metrics.frame import FRAME, stretch
+from benchmarks.metrics.peaks import find_points
+from benchmarks.scoring.batch import FilmBatch, explain_within_memory, seeded
+from benchmarks.scoring.job import Job
+from benchmarks.scoring.store import Peaks, Values
+from normgrad_attr.functional import spearman
+
+FORMAT = 1
+"""Raise it when measures of the same configuration would come out different."""
+CLEAN, OBJECT = 0, 1
+MOST_PEAKS, LEAST_PEAK = 30, 0.01
+"""Most peaks of a map, and the lowest as a share of the highest."""
+
+
+class MeasureBatch(FilmBatch):
+    """The films of one batch with what all methods share."""
+
+    def __init__(self, job: Job, batch: int) -> None:
+        super().__init__(job, batch)
+        self.annotated = [i for i, record in enumerate(self.records) if record.shapes]
+        self.objects = [self._object_masks(i) for i in range(len(self.records))]
+        self.blurred = blur(self.images)
+        self.gone = self._probabilities(self.blurred)
+
+    def measure(self, method: Method, explain: Explain) -> tuple[Values, Peaks]:
+        """Compute a method's maps for both classes and everything that is measured on them."""
+        job, everything = self.job, len(self.records)
+        with seeded(job.seed, method.name, self.batch, job.device):
+            towards = torch.full((everything,), OBJECT, device=job.device)
+            objects = explain_within_memory(explain, self.images, towards).cpu()
+            if self.annotated:
+                towards = torch.full((len(self.annotated),), CLEAN, device=job.device)
+                clean = explain_within_memory(explain, self.choose(self.annotated), towards).cpu()
+        values: Values = []
+        if self.annotated:
+            # With two classes the most and the least likely one are these two, in one order or the other.
+            correlations = spearman(objects[self.annotated], clean)
+            for row, i in enumerate(self.annotated):
+                predicted = objects[i] if int(self.targets[i]) == OBJECT else clean[row]
+                insertion, deletion = self._areas(i, predicted)
+                for measure, value in (
+                    ("insertion", insertion),
+                    ("deletion", deletion),
+                    ("class_sensitivity", float(correlations[row])),
+                ):
+                    defined = value is not None and np.isfinite(value)
+                    values.append((self.records[i].name, method.name, measure, value if defined else None))
+        return values, self._peaks(method, objects)
+
+    def _areas(self, i: int, saliency: Tensor) -> tuple[float | None, float | None]:
+        if not bool(saliency.isfinite().all()):
+            return None, None
+        target = int(self.targets[i])
+        ranks = rank_pixels(saliency, self.images.shape[-1], (self.job.seed, self.image_ids[i]))
+        ends = float(self.probabilities[i, target]), float(self.gone[i, target])
+        return insertion_and_deletion(
+            lambda images: self._probabilities(images)[:, target], self.images[i], self.blurred[i], ends, ranks
+        )
+
+    def _probabilities(self, images: Tensor) -> Tensor:
+        """Class probabilities of many films, in batches that the network is known to cope with."""
+        size = self.job.batch_size
+        parts = [images[first : first + size] for first in range(0, len(images), size)]
+        with torch.no_grad():
+            outputs = [explain_within_memory(lambda part, _: self.job.network(part), part, part) for part in parts]
+        return torch.cat(outputs).softmax(dim=1)
+
+    def _peaks(self, method: Method, maps: Tensor) -> Peaks:
+        rows: Peaks = []
+        frames = stretch(maps)
+        for i, (plane, record) in enumerate(zip(frames.planes, self.records, strict=True)):
+            probability = float(self.probabilities[i, OBJECT])
+            for number, (x, y, height) in enumerate(find_points(plane, most=MOST_PEAKS, least=LEAST_PEAK)):
+                found = [index for index, mask in enumerate(self.objects[i]) if mask[y, x]]
+                score = probability * height
+                rows += [(record.name, method.name, number, x, y, score, index) for index in found or [-1]]
+        return rows
+
+    def _object_masks(self, i: int) -> Sequence[np.ndarray]:
+        width, height = self.job.films.original_sizes[self.positions[i]]
+        shapes = self.records[i].shapes
+        return [rasterize([shape], width, height, frame=FRAME, truth=self.job.truth) for shape in shapes]

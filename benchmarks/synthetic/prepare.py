@@ -1,0 +1,70 @@
+"""The data step: write the synthetic set once, or read a given set through."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.data.object_cxr import read_split
+from benchmarks.run.config import Config, flag
+from benchmarks.run.directory import SPLITS, process_rank, read_json, write_json
+from benchmarks.run.errors import UserError
+
+MANIFEST, BEGUN = "manifest.json", "unfinished"
+
+
+def prepare(config: Config) -> None:
+    """Make sure that the films of a run are there.
+
+    The synthetic set is written below the run directory; its manifest comes last, and a set that was begun and has none
+    is made anew.
+
+    Raises:
+        UserError: The given set cannot be read; the folder holds something else, or a set of other settings.
+    """
+    if config.data is None and config.checkpoint is None:
+        from benchmarks.synthetic.write import write_synthetic
+
+        _write_once(config, write_synthetic)
+    for split in SPLITS:
+        records = read_split(config.data_root, split, config.limit)
+        with_objects = sum(record.label for record in records)
+        if process_rank() == 0:
+            print(f"{split}: {len(records)} films, {with_objects} with objects")
+
+
+def _write_once(config: Config, write: Callable[..., None]) -> None:
+    root = config.data_root
+    manifest: dict[str, Any] = {
+        "film_counts": list(config.split_counts().values()),
+        "film_size": config.film_size,
+        "data_seed": config.data_seed,
+    }
+    while process_rank() > 0 and not (root / MANIFEST).exists():  # process 0 writes it
+        time.sleep(1)
+    if (root / MANIFEST).exists():
+        _refuse_other(root, read_json(root / MANIFEST), manifest)
+        return
+    if root.exists():
+        if not (root / BEGUN).exists():
+            raise UserError(
+                f"{root} is there, and not a synthetic set: choose another --out, or pass --data {root} for its films."
+            )
+        shutil.rmtree(root)
+    root.mkdir(parents=True)
+    (root / BEGUN).touch()
+    write(root, counts=config.split_counts(), size=config.film_size, seed=config.data_seed)
+    write_json(root / MANIFEST, manifest)
+    (root / BEGUN).unlink()
+
+
+def _refuse_other(root: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    for name, value in new.items():
+        if old.get(name) != value:
+            shown = "--limit or film counts" if name == "film_counts" else flag(name)
+            raise UserError(
+                f"{root} was written with {shown} {old.get(name)}, not {value}: choose another --out, or delete it."
+            )

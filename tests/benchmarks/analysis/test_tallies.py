@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom
+
+from benchmarks.analysis.tallies import (
+    SUMMARY_COLUMNS,
+    bootstrap_interval,
+    explaining,
+    hit_matrix,
+    mean_chance,
+    resampled_means,
+    seconds_per_image,
+    status_counts,
+    summarise,
+)
+
+
+def rows(method, distances, seconds=0.1, protocol="fair", status="ok"):
+    return [
+        {
+            "image": f"{i:03d}",
+            "method": method,
+            "protocol": protocol,
+            "distance": distance,
+            "seconds": seconds,
+            "status": status,
+            "batch": i // 2,
+        }
+        for i, distance in enumerate(distances)
+    ]
+
+
+def both(method, distances, **options):
+    return rows(method, distances, **options) + rows(method, distances, protocol="paper", **options)
+
+
+def test_hit_matrix_by_hand():
+    scores = pd.DataFrame(both("a", [0.0, 14.9, 15.0, np.nan]) + both("b", [3.0, 0.0, 24.0, 25.0]))
+    assert hit_matrix(scores, "fair", 0).to_dict("list") == {
+        "a": [True, False, False, False],
+        "b": [False, True, False, False],
+    }
+    assert hit_matrix(scores, "fair", 15).sum().to_dict() == {"a": 2, "b": 2}
+    assert hit_matrix(scores, "paper", 25).sum().to_dict() == {"a": 3, "b": 3}
+
+
+def test_a_method_that_was_not_scored_on_every_film_is_left_out():
+    scores = pd.DataFrame(both("a", [0.0, 1.0, 2.0]) + both("b", [0.0, 1.0]))
+    assert list(hit_matrix(scores, "fair", 0).columns) == ["a"]
+    # A map that is not finite has no distance, but it was scored: a miss.
+    scores = pd.DataFrame(both("a", [0.0, 1.0]) + both("b", [np.nan, np.nan], status="non_finite"))
+    assert hit_matrix(scores, "fair", 25).sum().to_dict() == {"a": 2, "b": 0}
+
+
+def with_true_class(scores):
+    """Film 001 is called clean; its map for the true class hits."""
+    scores = scores.assign(label=1, target=1, explains="predicted")
+    scores.loc[scores["image"] == "001", "target"] = 0
+    true = scores[scores["image"] == "001"].assign(target=1, explains="true", distance=0.0, seconds=50.0, status="ok")
+    return pd.concat([scores, true], ignore_index=True)
+
+
+def test_the_headline_is_the_predicted_class():
+    alone = pd.DataFrame(both("a", [0.0, 99.0, 99.0], status="constant"))
+    scores = with_true_class(alone)
+    assert hit_matrix(scores, "fair", 0)["a"].tolist() == [True, False, False]
+    assert hit_matrix(scores, "fair", 0, "true")["a"].tolist() == [True, True, False]
+    assert status_counts(scores, "fair").loc["a", "constant"] == 3
+    pd.testing.assert_frame_equal(summarise(scores, seed=0), summarise(alone, seed=0))
+
+
+def test_every_film_is_explained_once_for_either_class():
+    scores = with_true_class(pd.DataFrame(both("a", [0.0, 99.0, 99.0]) + both("b", [1.0, 2.0, 3.0])))
+    for target in ("predicted", "true"):
+        chosen = explaining(scores, target)
+        assert len(chosen) == 2 * 2 * 3
+        assert not chosen.duplicated(["image", "method", "protocol"]).any()
+    assert (explaining(scores, "true")["target"] == 1).all()
+    old = scores.drop(columns="explains")  # of a version that knew the predicted class only
+    assert explaining(old) is old
+
+
+def test_summary_by_hand():
+    distances = [0.0] * 12 + [10.0] * 5 + [20.0] * 2 + [99.0]
+    summary = summarise(pd.DataFrame(both("a", distances) + both("b", [99.0] * 20)), seed=0, order=["b", "a", "c"])
+    assert tuple(summary.columns) == SUMMARY_COLUMNS
+    assert len(summary) == 2 * 3 * 2
+    fair = summary[(summary["protocol"] == "fair") & (summary["method"] == "a")]
+    assert fair["tolerance"].tolist() == [0, 15, 25]
+    assert fair["hits"].tolist() == [12, 17, 19]
+    assert fair["accuracy"].tolist() == [0.6, 0.85, 0.95]
+    assert (summary["images"] == 20).all()
+    assert summary["method"].tolist()[:2] == ["b", "a"]
+    assert ((summary["ci_low"] <= summary["accuracy"]) & (summary["accuracy"] <= summary["ci_high"])).all()
+
+
+def test_bootstrap_of_hits_is_the_binomial():
+    # The mean of n draws with replacement from n hits and misses is binomial(n, k / n) / n.
+    hits = np.arange(200) < 150
+    low, high = bootstrap_interval(hits[:, None], seed=0, resamples=4000)
+    expected = binom(200, 0.75).ppf([0.025, 0.975]) / 200
+    assert [low[0], high[0]] == pytest.approx(expected, abs=0.0101)
+    means = resampled_means(hits[:, None], seed=0, resamples=4000)
+    assert means.mean() == pytest.approx(0.75, abs=0.003)
+    assert means.std() == pytest.approx(np.sqrt(0.75 * 0.25 / 200), rel=0.05)
+
+
+def test_resamples_are_shared_by_methods_and_follow_the_seed():
+    hits = np.arange(50)[:, None] < [30, 30, 20]
+    means = resampled_means(hits, seed=3, resamples=100)
+    assert (means[:, 0] == means[:, 1]).all()  # the same films are drawn for every method
+    assert (means[:, 0] >= means[:, 2]).all()
+    assert (means == resampled_means(hits, seed=3, resamples=100)).all()
+    assert (means != resampled_means(hits, seed=4, resamples=100)).any()
+
+
+def test_seconds_are_the_median_over_batches_without_the_first():
+    scores = pd.DataFrame(rows("a", range(8)) + rows("b", range(2), seconds=7.0))
+    scores.loc[scores["method"] == "a", "seconds"] = np.repeat([9.0, 0.2, 0.4, 0.3], 2)
+    assert seconds_per_image(scores[scores["method"] == "a"]).to_dict() == {"a": 0.3}
+    assert seconds_per_image(scores[scores["method"] == "b"]).to_dict() == {"b": 7.0}  # only a first batch
+
+
+def test_every_method_has_seconds_also_when_only_some_have_more_batches():
+    scores = pd.DataFrame(rows("a", range(8)) + rows("b", range(2), seconds=7.0))
+    assert set(seconds_per_image(scores).index) == {"a", "b"}
+
+
+def test_counts_and_chance():
+    scores = pd.DataFrame(
+        rows("a", [1, 2]) + rows("b", [1, 2, 3], status="constant") + rows("c", [1], protocol="paper")
+    )
+    assert status_counts(scores, "fair").to_dict("index") == {
+        "a": {"constant": 0, "non_finite": 0},
+        "b": {"constant": 3, "non_finite": 0},
+    }
+    chance = pd.DataFrame({"image": ["1", "2"] * 2, "tolerance": [0, 0, 15, 15], "chance": [0.1, 0.2, 0.3, 0.5]})
+    assert mean_chance(chance) == {0: pytest.approx(0.15), 15: pytest.approx(0.4)}

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from PIL import Image
+
+from benchmarks.classifier.checkpoints import load_classifier
+from benchmarks.classifier.train import train
+from benchmarks.data.open_run import open_run
+from benchmarks.run.config import Config, make_config
+from benchmarks.run.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise with a bright square on every second film."""
+    root = tmp_path_factory.mktemp("films")
+    rng = np.random.default_rng(0)
+    for split, count in {"train": 24, "dev": 8, "test": 10}.items():
+        (root / split).mkdir()
+        rows = []
+        for number in range(count):
+            film = rng.normal(100, 20, (48, 48))
+            annotation = ""
+            if number % 2:
+                film[10:26, 12:28] = 250
+                annotation = "0 12 10 28 26"
+            name = f"{split}{number}.png"
+            Image.fromarray(film.clip(0, 255).astype(np.uint8)).save(root / split / name)
+            rows.append((name, annotation))
+        with (root / f"{split}.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows([("image_name", "annotation"), *rows])
+    return root
+
+
+def tiny(films: Path, out: Path, **settings: object) -> Config:
+    config = make_config(
+        "synthetic",
+        {"data": films, "out": out, "image_size": 32, "epochs": 3, "batch_size": 8, "quiet": True, **settings},
+    )
+    open_run(config)
+    return config
+
+
+class InterruptionError(Exception):
+    """Stands for a kill."""
+
+
+class StopAfter(Callback):
+    """Break off in the middle of the epoch after the given one."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        if trainer.current_epoch == self.epochs and batch_idx == 1:
+            raise InterruptionError
+
+
+def without_times(path: Path) -> dict[str, object]:
+    content = json.loads(path.read_text())
+    for entry in content["history"]:
+        del entry["seconds"]
+    return {name: value for name, value in content.items() if "seconds" not in name and name != "peak_memory_mb"}
+
+
+def test_stopped_training_goes_on_to_the_same_numbers(films: Path, tmp_path: Path) -> None:
+    whole, broken = tiny(films, tmp_path / "whole"), tiny(films, tmp_path / "broken")
+    train(whole)
+    for epochs in (1, 2):
+        with pytest.raises(InterruptionError):
+            train(broken, [StopAfter(epochs)])
+    assert not (broken.out / "classifier.json").exists()
+    train(broken)
+
+    assert without_times(broken.out / "classifier.json") == without_times(whole.out / "classifier.json")
+    last = [torch.load(config.out / "checkpoints" / "last.ckpt", weights_only=True) for config in (whole, broken)]
+    assert last[0]["epoch"] == last[1]["epoch"] == 2
+    assert last[0]["global_step"] == last[1]["global_step"] == 9
+    moments = [checkpoint["optimizer_states"][0]["state"] for checkpoint in last]
+    torch.testing.assert_close(moments[0], moments[1], rtol=0, atol=0)
+    torch.testing.assert_close(last[0]["state_dict"], last[1]["state_dict"], rtol=0, atol=0)
+
+
+def test_finished_training_is_left_alone(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny(films, tmp_path / "run", epochs=1)
+    train(config)
+    before = (config.out / "classifier.json").read_bytes()
+    capsys.readouterr()
+
+    train(config)
+
+    assert "already" in capsys.readouterr().out
+    assert (config.out / "classifier.json").read_bytes() == before
+
+
+def test_training_leaves_torchs_settings_alone(films: Path, tmp_path: Path) -> None:
+    train(tiny(films, tmp_path / "run"))
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_classifier_json_and_network_agree(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny(films, tmp_path / "run")
+    train(config)
+    result = json.loads((config.out / "classifier.json").read_text())
+
+    assert (result["split"], result["n"], result["positives"], result["epochs"]) == ("test", 10, 5, 3)
+    best_entry = result["history"][result["best_epoch"] - 1]
+    assert result["unsure"] == best_entry["unsure"]
+    assert 0 <= result["unsure"][0] <= 0.5 <= result["unsure"][1] <= 1
+    assert result["dev_auc"] == max(entry["dev_auc"] for entry in result["history"])
+    assert 0 <= result["auc"] <= 1
+    assert "epoch 3/3" in capsys.readouterr().out
+    network = load_classifier(config.out)
+    assert not network.training
+    best = torch.load(config.out / "checkpoints" / "best.ckpt", weights_only=True)
+    assert len(best["history"]) == result["best_epoch"]
+    assert torch.equal(network.state_dict()["fc.weight"], best["state_dict"]["network.fc.weight"])
+
+
+def test_missing_classifier_is_an_error(films: Path, tmp_path: Path) -> None:
+    config = tiny(films, tmp_path / "run")
+
+    with pytest.raises(UserError, match="no trained classifier"):
+        load_classifier(config.out)
+
+
+def test_split_of_one_class_is_an_error(films: Path, tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        (tmp_path / split).symlink_to(films / split)
+        rows = (films / f"{split}.csv").read_text().splitlines()
+        (tmp_path / f"{split}.csv").write_text("\n".join(rows[:1] + (rows[2::2] if split == "dev" else rows[1:])))
+
+    with pytest.raises(UserError, match="split dev"):
+        train(tiny(tmp_path, tmp_path / "run"))
+
+
+def test_other_seed_gives_another_network(films: Path, tmp_path: Path) -> None:
+    runs = [tiny(films, tmp_path / str(seed), seed=seed, epochs=1) for seed in (0, 1)]
+    for config in runs:
+        train(config)
+
+    first, second = (load_classifier(config.out).state_dict()["conv1.weight"] for config in runs)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", 1), ("epochs", 4), ("limit", 4), ("arch", "resnet18")])
+def test_run_directory_of_other_settings_is_refused(films: Path, tmp_path: Path, name: str, value: object) -> None:
+    config = tiny(films, tmp_path / "run")
+
+    with pytest.raises(UserError, match="--" + name):
+        open_run(dataclasses.replace(config, **{name: value}))  # type: ignore[arg-type]
+
+
+def test_methods_and_devices_may_change(films: Path, tmp_path: Path) -> None:
+    config = tiny(films, tmp_path / "run")
+
+    open_run(dataclasses.replace(config, methods=("all",), devices="2", strategy="ddp"))
+
+    assert json.loads((config.out / "config.json").read_text())["methods"] == ["all"]
+
+
+def test_other_annotations_are_refused(films: Path, tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        (tmp_path / split).symlink_to(films / split)
+        (tmp_path / f"{split}.csv").write_text((films / f"{split}.csv").read_text().replace("26", "27"))
+    config = tiny(films, tmp_path / "run")
+
+    with pytest.raises(UserError, match="other films or annotations"):
+        open_run(dataclasses.replace(config, data=tmp_path))

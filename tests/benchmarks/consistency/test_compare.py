@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from benchmarks import __main__ as cli
+from benchmarks.analysis.tallies import summarise
+from benchmarks.consistency.compare import correlations, rho, side_by_side
+from benchmarks.consistency.runs import load_runs
+from benchmarks.run.errors import UserError
+
+METHODS = ("center", "grad_cam", "guided_backprop", "normgrad_conv1x1_single")
+
+
+def write_run(folder: Path, chances: dict[str, float], films: int = 60) -> Path:
+    """A run directory whose methods hit with the given chances."""
+    generator = np.random.default_rng(7)
+    rows = [
+        (f"{film}.png", method, protocol, 0.0 if generator.random() < chance else 100.0, 0.1, "ok", 0)
+        for method, chance in chances.items()
+        for protocol in ("paper", "fair")
+        for film in range(films)
+    ]
+    columns = ["image", "method", "protocol", "distance", "seconds", "status", "batch"]
+    scores = pd.DataFrame(rows, columns=columns)
+    folder.mkdir(parents=True)
+    scores.to_parquet(folder / "scores.parquet")
+    summarise(scores, 0).to_csv(folder / "summary.csv", index=False)
+    facts = {
+        "classifier": {"auc": 0.9, "accuracy": 0.8, "split": "test"},
+        "images": films,
+        "truth": "box",
+        "chance": {"0": 0.05, "15": 0.08, "25": 0.1},
+    }
+    (folder / "summary.json").write_text(json.dumps(facts))
+    (folder / "config.json").write_text(json.dumps({"arch": "resnet18", "image_size": 64}))
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    same = dict(zip(METHODS, (0.1, 0.4, 0.6, 0.9), strict=True))
+    turned = dict(zip(METHODS, (0.9, 0.6, 0.4, 0.1), strict=True))
+    return [
+        write_run(tmp_path / "one", same),
+        write_run(tmp_path / "two", {**same, "grad_cam": 0.45, "random": 0.05}),
+        write_run(tmp_path / "three", turned),
+    ]
+
+
+def test_correlation_says_whether_the_order_is_the_same(folders: list[Path]) -> None:
+    table = correlations(load_runs(folders)).set_index(["run_a", "run_b", "protocol", "tolerance", "methods"])
+
+    assert table.loc[("one", "two", "fair", 15, "all"), "rho"] == 1
+    assert table.loc[("one", "three", "fair", 15, "all"), "rho"] == -1
+    assert table.loc[("one", "two", "paper", 0, "all"), "n"] == 4  # random is in one run only
+    assert table.loc[("one", "two", "paper", 0, "no baselines"), "n"] == 3
+    low, high = table.loc[("one", "two", "fair", 15, "all"), ["ci_low", "ci_high"]]
+    assert 0.5 < low <= high == 1
+
+
+def test_correlation_is_scipys_and_nan_where_undefined() -> None:
+    a, b = np.array([0.1, 0.5, 0.5, 0.9, 0.3]), np.array([0.2, 0.1, 0.6, 0.8, 0.3])
+
+    assert rho(a, b) == pytest.approx(spearmanr(a, b).statistic)
+    assert np.isnan(rho(a[:2], b[:2]))
+    assert np.isnan(rho(np.full(5, 0.5), b))
+
+
+def test_table_holds_the_numbers_of_the_reports(folders: list[Path]) -> None:
+    runs = load_runs(folders)
+    table = side_by_side(runs).set_index(["protocol", "tolerance", "method"])
+
+    assert len(table) == 2 * 3 * 4
+    own = runs[1].table.set_index(["protocol", "tolerance", "method"])
+    assert table.loc[("fair", 15, "grad_cam"), "two"] == own.loc[("fair", 15, "grad_cam"), "accuracy"]
+    assert table.loc[("fair", 15, "grad_cam"), "two ci_low"] == own.loc[("fair", 15, "grad_cam"), "ci_low"]
+
+
+def test_command_prints_and_writes(folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", *map(str, folders), "--out", str(tmp_path / "both")]) == 0
+
+    printed = capsys.readouterr().out
+    assert "Do the runs rank the methods alike?" in printed
+    assert "normgrad_conv1x1_single" in printed
+    text = (tmp_path / "both" / "comparison.md").read_text()
+    assert "| one, two | fair | within 15 px | all | 4 | 1.00" in text
+    assert "Not in all runs, so not compared: `random`." in text
+    assert "not compared: random." in printed
+    assert len(pd.read_csv(tmp_path / "both" / "comparison.csv")) == 24
+    assert len(pd.read_csv(tmp_path / "both" / "correlation.csv")) == 3 * 6 * 2
+
+
+def test_errors_name_the_run(folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", str(folders[0]), str(tmp_path / "none")]) == 2
+    assert "none holds no report: run `python -m benchmarks report" in capsys.readouterr().err
+    with pytest.raises(UserError, match="at least two different"):
+        load_runs([folders[0], folders[0]])
+    with pytest.raises(UserError, match="no method in common"):
+        load_runs([folders[0], write_run(tmp_path / "other", {"random": 0.5})])
+
+
+def test_runs_of_the_same_name_are_told_apart(folders: list[Path], tmp_path: Path) -> None:
+    namesake = write_run(tmp_path / "b" / "one", {"grad_cam": 0.5})
+
+    assert [run.label for run in load_runs([folders[0], namesake])] == [f"{tmp_path.name}/one", "b/one"]

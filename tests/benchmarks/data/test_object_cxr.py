@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.data.dataset import FilmDataset
+from benchmarks.data.decode import load_film
+from benchmarks.data.object_cxr import read_split
+from benchmarks.run.errors import UserError
+
+GRADIENT = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8)
+
+
+def write_set(root: Path, rows: str, films: dict[str, np.ndarray], folder: str = "test", header: str = "image_name"):
+    (root / folder).mkdir(parents=True)
+    (root / "test.csv").write_text(f"{header},annotation\n{rows}")
+    for name, film in films.items():
+        (root / folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(film).save(root / folder / name)
+    return root
+
+
+@pytest.mark.parametrize("header", ["image_name", "image_path"])
+@pytest.mark.parametrize("layout", ["plain", "paper"])
+def test_both_layouts_and_headers(tmp_path: Path, layout: str, header: str) -> None:
+    rows = "a.png,\nb.png,0 1 2 3.5 -4;2 0 0 5 0 5 5\n"
+    inside, folder = (tmp_path, "test") if layout == "plain" else (tmp_path / "object-CXR_test", "images")
+    write_set(inside, rows, {"a.png": GRADIENT, "b.png": GRADIENT}, folder, header)
+    first, second = read_split(tmp_path, "test")
+    assert (first.name, first.label, first.row, first.shapes) == ("a.png", 0, 2, ())
+    assert (second.name, second.label, second.row, len(second.shapes)) == ("b.png", 1, 3, 2)
+    assert second.path == inside / folder / "b.png"
+
+
+def test_image_path_may_count_from_the_table(tmp_path: Path) -> None:
+    write_set(tmp_path, "test/a.png,\n", {"a.png": GRADIENT}, header="image_path")
+    assert read_split(tmp_path, "test")[0].path == tmp_path / "test" / "a.png"
+
+
+def test_byte_order_mark_blank_lines_and_quotes(tmp_path: Path) -> None:
+    write_set(tmp_path, "", {"a.png": GRADIENT})
+    (tmp_path / "test.csv").write_bytes(b'\xef\xbb\xbfimage_name,annotation\r\n\r\n"a.png","0 1 2 3 4"\r\n')
+    assert read_split(tmp_path, "test")[0].row == 3
+
+
+def test_limit_takes_the_first_half_of_each_class(tmp_path: Path) -> None:
+    rows = "".join(f"{i}.png,{'0 1 1 2 2' if i >= 6 else ''}\n" for i in range(10))
+    write_set(tmp_path, rows, {f"{i}.png": GRADIENT for i in range(10)})
+    assert [r.name for r in read_split(tmp_path, "test", limit=4)] == ["0.png", "1.png", "6.png", "7.png"]
+    assert len(read_split(tmp_path, "test", limit=1000)) == 10
+
+
+@pytest.mark.parametrize(
+    ("rows", "fragment"),
+    [
+        ("a.png,\na.png,5 1 2 3 4\n", "row 3: .*type '5'"),
+        ("a.png,0 1 2 3\n", "row 2: .*odd number"),
+        ("a.png\n", "row 2: 1 cell"),
+        ("a.png,\nnone.png,\n", "row 3: .*none.png is missing"),
+        ("a.png,\na.png,\n", "row 3: a.png is already on row 2"),
+        ("../a.png,\n", "row 2: .*not a path inside"),
+        ("sub/../../a.png,\n", "row 2: .*not a path inside"),
+        ("..\\a.png,\n", "row 2: .*not a path inside"),
+        ("/etc/passwd,\n", "row 2: .*not a path inside"),
+        ("C:\\a.png,\n", "row 2: .*not a path inside"),
+        (",\n", "row 2: .*not a path inside"),
+        ("", "lists no films"),
+        ('"a.png,\n', "not readable as CSV"),
+    ],
+)
+def test_bad_rows_are_one_sentence_with_file_and_row(tmp_path: Path, rows: str, fragment: str) -> None:
+    write_set(tmp_path, rows, {"a.png": GRADIENT})
+    Image.fromarray(GRADIENT).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=fragment) as caught:
+        read_split(tmp_path, "test")
+    assert "test.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_headers_and_missing_pieces(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"neither test\.csv nor object-CXR_test"):
+        read_split(tmp_path, "test")
+    (tmp_path / "test.csv").write_text("file,annotation\n")
+    with pytest.raises(UserError, match="no folder test/ or images/"):
+        read_split(tmp_path, "test")
+    (tmp_path / "test").mkdir()
+    with pytest.raises(UserError, match="row 1: the header"):
+        read_split(tmp_path, "test")
+    (tmp_path / "test.csv").write_bytes(b"image_name,annotation\n\xff\xfe,\n")
+    with pytest.raises(UserError, match="not readable as CSV"):
+        read_split(tmp_path, "test")
+
+
+@pytest.mark.parametrize("name", ["grey.png", "colour.png", "grey.jpg", "colour.jpg", "alpha.png", "bits.png"])
+def test_every_depth_and_colour_decodes_to_the_same_film(tmp_path: Path, name: str) -> None:
+    film = Image.fromarray(GRADIENT)
+    if name.startswith("colour"):
+        film = film.convert("RGB")
+    elif name.startswith("alpha"):
+        film = film.convert("LA")
+    elif name.startswith("bits"):
+        film = Image.fromarray((GRADIENT > 50).astype(np.uint8) * 255).convert("1")
+    film.save(tmp_path / name, **({"quality": 100, "subsampling": 0} if name.endswith("jpg") else {}))
+    decoded = load_film(tmp_path / name)
+    assert decoded.dtype == np.uint8
+    expected = (GRADIENT > 50) * 255 if name.startswith("bits") else GRADIENT
+    assert decoded.shape == (40, 60)
+    assert np.abs(decoded.astype(int) - expected).max() <= (2 if name.endswith("jpg") else 0)
+
+
+@pytest.mark.parametrize("top", [65535, 4095])
+def test_sixteen_bits_are_stretched_from_their_own_range(tmp_path: Path, top: int) -> None:
+    ramp = np.tile(np.linspace(0, top, 256).round().astype(np.uint16), (4, 1))
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    assert (load_film(tmp_path / "deep.png") == np.arange(256)).all()
+
+
+def test_a_constant_deep_film_is_no_division_by_zero(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 900, np.uint16)).save(tmp_path / "flat.png")
+    assert (load_film(tmp_path / "flat.png") == 0).all()
+
+
+def test_dataset_items_sizes_and_values(tmp_path: Path) -> None:
+    films = {"a.png": GRADIENT, "b.png": np.full((30, 10), 200, np.uint8)}
+    records = read_split(write_set(tmp_path, "a.png,\nb.png,0 1 1 2 2\n", films), "test")
+    dataset = FilmDataset(records, 16, tmp_path / "cache")
+    assert len(dataset) == 2
+    assert dataset.original_sizes == [(60, 40), (10, 30)]
+    film, label, index = dataset[1]
+    assert film.shape == (1, 16, 16)
+    assert (film == 200).all()
+    assert (label, index) == (1, 1)
+    expected = np.asarray(Image.fromarray(GRADIENT).resize((16, 16), Image.Resampling.LANCZOS))
+    assert (dataset[0][0][0].numpy() == expected).all()
+
+
+def test_dataset_comes_from_the_cache_until_a_film_changes(tmp_path: Path) -> None:
+    root = write_set(tmp_path, "a.png,\n", {"a.png": GRADIENT})
+    records = read_split(root, "test")
+    FilmDataset(records, 16, tmp_path / "cache")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    dataset = FilmDataset(records, 16, tmp_path / "cache")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == before
+    Image.fromarray(255 - GRADIENT).save(root / "test" / "a.png")
+    os.utime(root / "test" / "a.png", ns=(1, 1))
+    changed = FilmDataset(records, 16, tmp_path / "cache")
+    assert (changed[0][0] != dataset[0][0]).any()
+    assert (FilmDataset(records, 24, tmp_path / "cache")[0][0].shape) == (1, 24, 24)
+
+
+def test_large_jpeg_keeps_its_original_size_and_look(tmp_path: Path) -> None:
+    film = np.asarray(Image.fromarray(GRADIENT).resize((1200, 900), Image.Resampling.BICUBIC))
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test.csv").write_text("image_name,annotation\na.jpg,\n")
+    Image.fromarray(film).save(tmp_path / "test" / "a.jpg", quality=98)
+    dataset = FilmDataset(read_split(tmp_path, "test"), 64, tmp_path / "cache")
+    assert dataset.original_sizes == [(1200, 900)]
+    expected = np.asarray(Image.fromarray(film).resize((64, 64), Image.Resampling.LANCZOS)).astype(int)
+    assert np.abs(dataset[0][0][0].numpy() - expected).max() <= 3
+
+
+def test_a_pickled_dataset_opens_its_own_map(tmp_path: Path) -> None:
+    dataset = FilmDataset(
+        read_split(write_set(tmp_path, "a.png,\n", {"a.png": GRADIENT}), "test"), 256, tmp_path / "cache"
+    )
+    film = dataset[0][0]
+    data = pickle.dumps(dataset)
+    assert len(data) < film.numel() / 4
+    assert (pickle.loads(data)[0][0] == film).all()  # noqa: S301 - our own bytes
+
+
+@pytest.mark.parametrize("damage", ["truncated.jpg", "truncated.png", "text.png", "empty.jpg"])
+def test_damaged_films_are_named_with_their_row_and_leave_no_cache(tmp_path: Path, damage: str) -> None:
+    root = write_set(tmp_path, f"a.png,\n{damage},\n", {"a.png": GRADIENT})
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
+    path = root / "test" / damage
+    Image.fromarray(noise).save(path)
+    data = path.read_bytes()
+    path.write_bytes({"truncated": data[: len(data) // 2], "text": b"no film", "empty": b""}[path.stem])
+    with pytest.raises(UserError, match=rf"row 3: .*{damage} cannot be decoded") as caught:
+        FilmDataset(read_split(root, "test"), 16, tmp_path / "cache")
+    assert "test.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_film_that_vanished_after_reading_is_named(tmp_path: Path) -> None:
+    root = write_set(tmp_path, "a.png,\n", {"a.png": GRADIENT})
+    records = read_split(root, "test")
+    (root / "test" / "a.png").unlink()
+    with pytest.raises(UserError, match=r"row 2: the film .*a\.png is missing"):
+        FilmDataset(records, 16, tmp_path / "cache")
+    with pytest.raises(UserError, match="missing"):
+        load_film(records[0].path)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.report.step_tables import (
+    consistency_data,
+    fraction,
+    froc_data,
+    measures_data,
+    read_table,
+    sensitivities,
+)
+from benchmarks.run.errors import UserError
+
+
+def test_a_table_that_is_not_there_leaves_its_part_out(tmp_path: Path) -> None:
+    assert read_table(tmp_path, "measures.csv") is None
+    assert measures_data(None) == consistency_data(None) == []
+    assert froc_data(None) is None
+    (tmp_path / "froc.csv").write_text("method,false_positives_per_image,sensitivity\n")
+    assert read_table(tmp_path, "froc.csv") is None
+
+
+def test_a_table_of_another_version_is_named(tmp_path: Path) -> None:
+    (tmp_path / "measures.csv").write_text("method,measure,value\na,iou,0.5\n")
+
+    with pytest.raises(UserError, match=r"measures\.csv has no column 'ci_low'"):
+        read_table(tmp_path, "measures.csv")
+
+
+def test_measures_come_in_their_order_and_unknown_ones_last() -> None:
+    rows = [
+        ("a", "sparsity", 0.123456789, 0.1, 0.2, 7, "higher"),
+        ("a", "deletion", 0.4, float("nan"), float("nan"), 7, "lower"),
+        ("b", "deletion", float("nan"), 0.0, 0.0, 0, "lower"),
+        ("a", "energy", 0.5, 0.4, 0.6, 7, "higher"),
+    ]
+    table = pd.DataFrame(rows, columns=["method", "measure", "value", "ci_low", "ci_high", "films", "better"])
+
+    energy, deletion, unknown = measures_data(table)
+
+    assert (energy["name"], energy["title"], energy["better"]) == ("energy", "Energy", "higher")
+    assert deletion["values"] == {"a": [0.4, None, None, 7], "b": [None, 0, 0, 0]}
+    assert (unknown["title"], unknown["values"]["a"][0]) == ("sparsity", 0.12346)
+
+
+def test_sensitivities() -> None:
+    rows = [("a", 0.5, 0.2), ("b", 0.125, 0.1), ("a", 0.125, 0.1), ("b", 0.5, 0.9), ("b", 8, 1.0), ("a", 8, 1.0)]
+    froc = pd.DataFrame(rows, columns=["method", "false_positives_per_image", "sensitivity"])
+
+    assert sensitivities(froc).to_dict("index") == {
+        "b": {0.125: 0.1, 0.5: 0.9, 8: 1.0},
+        "a": {0.125: 0.1, 0.5: 0.2, 8: 1.0},
+    }
+    assert list(sensitivities(froc).index) == ["b", "a"]
+    assert froc_data(froc) == {
+        "rates": [0.125, 0.5, 8],
+        "labels": ["1/8", "1/2", "8"],
+        "values": {"b": [0.1, 0.9, 1.0], "a": [0.1, 0.2, 1.0]},
+    }
+    assert [fraction(rate) for rate in (0.25, 0.3, 1.0, 2.5)] == ["1/4", "0.3", "1", "2.5"]
+
+
+def test_consistency_is_a_table_for_each_check_and_measure() -> None:
+    rows = [
+        ("seed", "seed 1", "a", "rank_correlation", 0.9, 0.8, 1.0, 5),
+        ("smoothing", "sigma 1", "a", "accuracy_difference", -0.02, -0.1, 0.05, 5),
+        ("seed", "seed 2", "a", "rank_correlation", 0.7, 0.6, 0.8, 5),
+        ("seed", "seed 1", "b", "rank_correlation", 0.1, float("nan"), float("nan"), 5),
+    ]
+    columns = ["check", "variant", "method", "measure", "value", "ci_low", "ci_high", "films"]
+
+    smoothing, seed = consistency_data(pd.DataFrame(rows, columns=columns))
+
+    assert (smoothing["title"], smoothing["measure"]) == ("Smoothed or not", "difference, points")
+    assert (smoothing["factor"], smoothing["digits"]) == (100, 1)
+    assert smoothing["values"] == {"a": [[-0.02, -0.1, 0.05, 5]]}
+    assert seed["variants"] == ["seed 1", "seed 2"]
+    assert seed["values"] == {"a": [[0.9, 0.8, 1.0, 5], [0.7, 0.6, 0.8, 5]], "b": [[0.1, None, None, 5], None]}

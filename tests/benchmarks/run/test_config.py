@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.run.config import PRESETS, Config, from_dict, make_config
+from benchmarks.run.errors import UserError
+
+
+def test_object_cxr_is_the_recipe_of_the_paper(tmp_path: Path) -> None:
+    config = make_config("object-cxr", {"data": tmp_path})
+
+    assert (config.arch, config.weights, config.image_size) == ("resnet34", "imagenet", 600)
+    assert (config.optimizer, config.lr, config.momentum, config.weight_decay) == ("sgd", 0.005, 0.9, 5e-4)
+    assert (config.batch_size, config.epochs, config.lr_drop, config.warmup_epochs) == (16, 20, 5, 1)
+    assert (config.brightness, config.contrast, config.rotate, config.shear) == (0.4, 0.4, 30, 0.1)
+    assert (config.translate, config.scale, config.seed) == (0.1, 0.05, 0)
+
+
+def test_object_cxr_without_data_says_where_to_get_it() -> None:
+    with pytest.raises(UserError, match=r"--data.*train\.csv"):
+        make_config("object-cxr", {})
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_json_keeps_every_setting(preset: str, tmp_path: Path) -> None:
+    config = make_config(preset, {"data": tmp_path, "methods": ("center", "random"), "limit": 4})
+
+    assert from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"epochs": 0}, "--epochs"),
+        ({"image_size": 8}, "--image-size"),
+        ({"batch_size": 1}, "--batch-size"),
+        ({"limit": 1}, "--limit"),
+        ({"seed": -1}, "--seed"),
+        ({"data_seed": 2**32}, "--data-seed"),
+        ({"lr": 0.0}, "--lr"),
+        ({"threads": 0}, "--threads"),
+        ({"budget": 19}, "--budget"),
+        ({"truth": "circle"}, "--truth"),
+    ],
+)
+def test_senseless_setting_is_named(settings: dict[str, object], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        make_config("synthetic", settings)
+
+
+def test_setting_of_another_version_is_named() -> None:
+    with pytest.raises(UserError, match="'colour'"):
+        from_dict({**Config(data=Path("x")).to_dict(), "colour": 1})
+
+
+def test_limit_bounds_the_synthetic_splits() -> None:
+    config = make_config("synthetic", {"limit": 250, "film_counts": (1000, 200, 300)})
+
+    assert config.split_counts() == {"train": 250, "dev": 200, "test": 250}

@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import spearmanr
+from tiny_run import POSITIVES, SIZE, make_run
+
+from benchmarks import measure_batch
+from benchmarks.classifier.network import normalise
+from benchmarks.methods import METHODS, Method
+from benchmarks.metrics.faithfulness import blur
+from benchmarks.run.errors import UserError
+from benchmarks.scoring.batch import explain_within_memory
+from benchmarks.scoring.job import evenly_spaced
+from benchmarks.scoring.measure import measure, measure_digest, open_measure_job
+from benchmarks.scoring.score import score
+from benchmarks.scoring.store import MeasureStore
+
+ROOT = Path(__file__).parents[3]
+SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
+FILES = ("measures.parquet", "measures.csv", "froc.csv")
+FILMS = [f"{number:05d}.png" for number in range(POSITIVES + 2)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    config = make_run(tmp_path_factory.mktemp("finished"), methods=SOME)
+    score(config)
+    measure(config)
+    return config
+
+
+def read(config, name="measures.parquet"):
+    return pd.read_parquet(config.out / name) if name.endswith("parquet") else pd.read_csv(config.out / name)
+
+
+def peaks(config):
+    with sqlite3.connect(config.out / "measures.sqlite") as connection:
+        return pd.read_sql("SELECT * FROM peaks ORDER BY image, method, peak, object", connection)
+
+
+def assert_same_files(actual, expected, tables=FILES):
+    for name in tables:
+        pd.testing.assert_frame_equal(read(actual, name), read(expected, name), check_exact=True)
+    columns = list(measure_batch.PEAK_COLUMNS)
+    pd.testing.assert_frame_equal(peaks(actual)[columns], peaks(expected)[columns], check_exact=True)
+
+
+def add_method(monkeypatch, name, build):
+    method = Method(name, name, build, "baseline", cost="none")
+    monkeypatch.setitem(METHODS, name, method)
+    return method
+
+
+def test_one_row_for_each_annotated_film_method_and_measure(finished):
+    measures = read(finished)
+    names = ("class_sensitivity", "deletion", "insertion")
+    assert list(measures.columns) == ["image", "method", "measure", "value"]
+    expected = sorted((film, method, name) for film in FILMS[:POSITIVES] for method in SOME for name in names)
+    assert list(zip(measures["image"], measures["method"], measures["measure"], strict=True)) == expected
+    assert measures["value"].notna().all()
+
+
+def test_the_table_has_every_measure_of_every_method(finished):
+    table = read(finished, "measures.csv")
+    assert list(table.columns) == ["method", "measure", "value", "ci_low", "ci_high", "films", "better"]
+    order = ("energy", "iou", "froc", "insertion", "deletion", "class_sensitivity")
+    assert list(zip(table["measure"], table["method"], strict=True)) == [(m, name) for m in order for name in SOME]
+    assert (table["films"] == np.where(table["measure"] == "froc", POSITIVES + 2, POSITIVES)).all()
+    assert set(table.loc[table["better"] == "lower", "measure"]) == {"deletion", "class_sensitivity"}
+    assert ((table["ci_low"] <= table["value"] + 1e-6) & (table["value"] <= table["ci_high"] + 1e-6)).all()
+    values = table.set_index(["measure", "method"])["value"]
+    for name in ("insertion", "deletion", "class_sensitivity"):
+        means = read(finished).query("measure == @name").groupby("method")["value"].mean()
+        assert values[name].to_dict() == pytest.approx(means.to_dict(), abs=1e-5)
+    scores = pd.read_parquet(finished.out / "scores.parquet").query("protocol == 'fair' and explains == 'predicted'")
+    for name in ("energy", "iou"):
+        assert values[name].to_dict() == pytest.approx(scores.groupby("method")[name].mean().to_dict(), abs=1e-5)
+    assert values["class_sensitivity", "center"] == pytest.approx(1)  # it shows the same for both classes
+
+
+def test_class_sensitivity_is_scipys(finished):
+    job = open_measure_job(finished)
+    rows = read(finished).query("method == 'input_x_gradient' and measure == 'class_sensitivity'").set_index("image")
+    for position in range(POSITIVES):
+        maps = []
+        for target in (0, 1):
+            x = normalise(job.films[position][0][None]).requires_grad_()
+            gradient = torch.autograd.grad(job.network(x)[0, target], x)[0]
+            maps.append((x * gradient).abs().sum(1).detach().flatten().numpy())
+        assert rows.loc[FILMS[position], "value"] == pytest.approx(spearmanr(*maps).statistic, abs=1e-3)
+
+
+def test_insertion_and_deletion_are_those_of_the_predicted_class(finished):
+    job = open_measure_job(finished)
+    rows = read(finished).query("method == 'input_x_gradient'").set_index(["measure", "image"])["value"]
+    position = 1
+    film = normalise(job.films[position][0][None])
+    target = int(job.network(film).argmax())
+    x = film.clone().requires_grad_()
+    gradient = torch.autograd.grad(job.network(x)[0, target], x)[0]
+    order = (x * gradient).abs().sum(1).detach().flatten().argsort(descending=True)
+    for name, start, end in (("insertion", blur(film), film), ("deletion", film, blur(film))):
+        curve = []
+        for step in range(17):
+            mixed = start.clone()
+            chosen = order[: step * SIZE**2 // 16]
+            mixed[0, :, chosen // SIZE, chosen % SIZE] = end[0, :, chosen // SIZE, chosen % SIZE]
+            with torch.no_grad():
+                curve.append(float(job.network(mixed).softmax(1)[0, target]))
+        area = sum((a + b) / 2 for a, b in pairwise(curve)) / 16
+        assert rows[name, FILMS[position]] == pytest.approx(area, abs=1e-4)
+
+
+def test_peaks_are_scored_by_probability_and_height_and_know_their_objects(finished):
+    job = open_measure_job(finished)
+    table = peaks(finished)
+    assert set(table["image"]) == set(FILMS)  # clean films, too
+    for number, (image, film) in enumerate(zip(FILMS, job.films, strict=False)):
+        with torch.no_grad():
+            probability = float(job.network(normalise(film[0][None])).softmax(1)[0, 1])
+        own = table[table["image"] == image]
+        first = own[own["peak"] == 0]
+        assert first["score"].to_numpy() == pytest.approx(np.full(len(SOME), probability), rel=1e-4)
+        assert (own["score"] >= 0.0099 * probability).all()
+        if number >= POSITIVES:
+            assert (own["object"] == -1).all()
+            continue
+        x1, y1, x2, y2 = job.films.records[number].shapes[0].box
+        columns = (own["x"] >= np.floor(x1 * 20 / 3)) & (own["x"] < np.ceil(x2 * 20 / 3))
+        rows = (own["y"] >= y1 * 10) & (own["y"] < y2 * 10)
+        assert ((own["object"] == 0) == (columns & rows)).all()
+
+
+def test_a_second_start_does_nothing_and_says_so(finished, capsys, monkeypatch):
+    before = [read(finished, name) for name in FILES]
+    monkeypatch.setattr(measure_batch.MeasureBatch, "__init__", None)  # nothing may be computed
+    measure(finished)
+    assert "all 4 methods are measured on 7 films; nothing to do" in capsys.readouterr().out
+    for name, table in zip(FILES, before, strict=True):
+        pd.testing.assert_frame_equal(read(finished, name), table)
+
+
+def test_a_run_stopped_between_two_units_ends_with_the_same_numbers(tmp_path, finished, monkeypatch):
+    config = make_run(tmp_path, methods=SOME)
+    score(config)
+    real, calls = measure_batch.MeasureBatch.measure, []
+
+    def interrupt(*arguments):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(measure_batch.MeasureBatch, "measure", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        measure(config)
+    assert not (config.out / "measures.parquet").exists()
+    measure(config)
+    assert len(calls) == 4 * len(SOME) + 1  # the interrupted unit twice, the others once
+    assert_same_files(config, finished)
+
+
+def run_cli(config, *options):
+    command = [sys.executable, "-m", "benchmarks", "measure", "--out", str(config.out), "--quiet", *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def units(config):
+    try:
+        with sqlite3.connect(f"file:{config.out / 'measures.sqlite'}?mode=ro", uri=True) as connection:
+            return connection.execute("SELECT COUNT(*) FROM units").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+def test_a_run_killed_by_sigkill_goes_on_and_ends_with_the_same_numbers(tmp_path, finished):
+    config = make_run(tmp_path, methods=SOME)
+    with run_cli(config) as process:
+        deadline = time.monotonic() + 600
+        while units(config) < 1 and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert 1 <= units(config) <= 4 * len(SOME)
+    score(config)
+    measure(config)
+    assert_same_files(config, finished)
+
+
+def test_two_processes_give_the_numbers_of_one(tmp_path, finished):
+    config = make_run(tmp_path, methods=SOME)
+    score(config)
+    with run_cli(config, "--devices", "2", "--accelerator", "cpu") as process:
+        output = process.communicate(timeout=600)[0]
+    assert process.returncode == 0, output
+    assert_same_files(config, finished)
+    assert not list(config.out.glob("measures.rank*"))
+
+
+def test_batches_do_not_change_what_is_measured(tmp_path, finished):
+    config = make_run(tmp_path, methods=SOME, score_batch_size=3)
+    measure(config)
+    ours, theirs = (read(c).query("method != 'random'").reset_index(drop=True) for c in (config, finished))
+    pd.testing.assert_frame_equal(ours, theirs, atol=1e-4)
+    theirs = read(finished, "froc.csv").query("method != 'random'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(read(config, "froc.csv").query("method != 'random'").reset_index(drop=True), theirs)
+
+
+def test_without_scores_the_other_measures_are_there(tmp_path, capsys):
+    config = make_run(tmp_path, methods=("center",))
+    measure(config)
+    assert "energy and iou" in capsys.readouterr().out
+    assert read(config, "measures.csv")["measure"].tolist() == ["froc", "insertion", "deletion", "class_sensitivity"]
+
+
+def test_a_method_that_cannot_run_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    def explain(images, targets):
+        if len(images) < 2:  # the last, smaller batch
+            raise IndexError("dimension\nout of range")
+        return images[:, :1]
+
+    add_method(monkeypatch, "breaking", lambda context: explain)
+    config = make_run(tmp_path, methods=("breaking", "center"))
+    measure(config)
+    assert "breaking could not run: IndexError: dimension out of range" in capsys.readouterr().out
+    assert set(read(config, "measures.csv")["method"]) == {"center"}
+    assert set(read(config, "froc.csv")["method"]) == {"center"}
+
+
+def test_out_of_memory_halves_the_batch(tmp_path, finished, monkeypatch):
+    sizes = []
+
+    def scarce(explain, images, targets):
+        def guarded(images, targets):
+            sizes.append(len(images))
+            if len(images) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return explain(images, targets)
+
+        return explain_within_memory(guarded, images, targets)
+
+    monkeypatch.setattr(measure_batch, "explain_within_memory", scarce)
+    config = make_run(tmp_path, methods=("input_x_gradient",))
+    measure(config)
+    assert set(sizes) == {1, 2}
+    expected = read(finished).query("method == 'input_x_gradient'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(read(config), expected, atol=1e-4)
+
+
+def test_maps_that_are_not_finite_or_constant_have_no_value_where_there_is_none(tmp_path, monkeypatch):
+    def explain(images, targets):
+        maps = torch.full((len(images), 1, 4, 4), 3.0)
+        maps[0] = torch.nan
+        return maps
+
+    add_method(monkeypatch, "odd", lambda context: explain)
+    config = make_run(tmp_path, methods=("odd",))
+    measure(config)
+    wide = read(config).pivot(index="image", columns="measure", values="value")
+    odd = wide.index.isin(["00000.png", "00002.png", "00004.png"])  # the first of each batch
+    assert wide["class_sensitivity"].isna().all()
+    assert (wide["insertion"].isna() == odd).all()
+    assert (wide["deletion"].isna() == odd).all()
+    table = read(config, "measures.csv").set_index("measure")
+    assert table.loc[["insertion", "deletion", "class_sensitivity"], "films"].tolist() == [2, 2, 0]
+    assert np.isnan(table.loc["class_sensitivity", "value"])
+    assert table.loc["froc", "value"] == 0  # no peak, no object found
+
+
+def test_films_of_the_subset_are_half_of_each_class_and_evenly_spaced(tmp_path):
+    config = make_run(tmp_path, methods=("center",), measure_films=4)
+    job = open_measure_job(config)
+    assert job.positives == [0, 4, 5, 6]
+    assert open_measure_job(replace(config, measure_films=3)).positives == [0, 4, 5]
+    assert open_measure_job(replace(config, measure_films=50)).positives == list(range(7))
+    measure(config)
+    assert read(config)["image"].unique().tolist() == ["00000.png", "00004.png"]
+    assert read(config, "measures.csv").set_index("measure").loc["froc", "films"] == 4
+
+
+def test_evenly_spaced():
+    assert evenly_spaced([3, 5, 7, 9, 11], 3) == [3, 7, 11]
+    assert evenly_spaced([3, 5], 3) == [3, 5]
+    assert evenly_spaced(range(100), 1) == [0]
+    assert evenly_spaced([], 4) == []
+
+
+@pytest.mark.parametrize("change", ["seed", "truth", "score_batch_size", "measure_films", "steps"])
+def test_everything_that_measures_depend_on_is_in_the_digest(finished, monkeypatch, change):
+    before = measure_digest(open_measure_job(finished))
+    assert measure_digest(open_measure_job(finished)) == before
+    config = finished
+    if change == "steps":
+        monkeypatch.setattr("benchmarks.scoring.measure.STEPS", 4)
+    else:
+        new = {"seed": 1, "truth": "shape", "score_batch_size": 3, "measure_films": 4}[change]
+        config = replace(config, **{change: new})
+    assert measure_digest(open_measure_job(config)) != before
+
+
+def test_a_unit_is_whole_or_absent(tmp_path):
+    store = MeasureStore(tmp_path / "measures.sqlite", "digest")
+    value, peak = ("1.png", "a", "insertion", 0.5), ("1.png", "a", 0, 3, 4, 0.9, -1)
+    with pytest.raises(UserError):
+        store.write_unit(0, "a", ([value], [peak, peak]))
+    assert store.finished() == set()
+    assert store.measures().empty
+    store.write_unit(0, "a", ([value, ("1.png", "a", "deletion", None)], [peak]))
+    assert store.measures()["value"].isna().tolist() == [True, False]
+    assert store.peaks().to_numpy().tolist() == [list(peak)]
+    store.close()

@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_run import POSITIVES, make_run
+
+from benchmarks.classifier.network import normalise
+from benchmarks.methods import METHODS, Method
+from benchmarks.metrics.frame import FRAME
+from benchmarks.metrics.pointing_game import PointingGame
+from benchmarks.run.errors import UserError
+from benchmarks.scoring.batch import FilmBatch, explain_within_memory
+from benchmarks.scoring.score import open_job, open_store, score, score_units
+from benchmarks.scoring.units import pending_units
+
+ROOT = Path(__file__).parents[3]
+SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
+
+
+def read(config):
+    return pd.read_parquet(config.out / "scores.parquet")
+
+
+def without_seconds(frame):
+    return frame.drop(columns="seconds")
+
+
+def assert_same_scores(actual, expected):
+    pd.testing.assert_frame_equal(without_seconds(actual), without_seconds(expected), check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    config = make_run(tmp_path_factory.mktemp("finished"), methods=SOME)
+    score(config)
+    return config
+
+
+def add_method(monkeypatch, name, build, **options):
+    method = Method(name, name, build, "baseline", cost="none", **options)
+    monkeypatch.setitem(METHODS, name, method)
+    return method
+
+
+def test_one_row_for_each_film_method_and_protocol(finished):
+    scores = read(finished)
+    films = [f"{number:05d}.png" for number in range(POSITIVES)]  # the clean films are left out
+    expected = sorted((film, method, protocol) for film in films for method in SOME for protocol in ("fair", "paper"))
+    predicted = scores[scores["explains"] == "predicted"]
+    assert list(zip(predicted["image"], predicted["method"], predicted["protocol"], strict=True)) == expected
+    wrong = predicted.loc[predicted["target"] == 0, ["image", "method", "protocol"]]
+    true = scores.loc[scores["explains"] == "true", ["image", "method", "protocol"]]
+    assert wrong.to_numpy().tolist() == true.to_numpy().tolist()
+    assert list(scores.columns) == [
+        "image", "method", "protocol", "explains", "x", "y", "distance", "energy", "iou",
+        "target", "probability", "seconds", "label", "status", "batch",
+    ]  # fmt: skip
+    assert (scores["label"] == 1).all()
+    assert (scores["status"] == "ok").all()
+    assert scores["seconds"].gt(0).all()
+    assert scores["batch"].tolist() == [int(image[:5]) // 2 for image in scores["image"]]
+
+
+def test_rows_are_the_networks_verdict_and_the_geometry_of_the_annotation(finished):
+    job = open_job(finished)
+    scores = read(finished).query("explains == 'predicted'").set_index(["method", "protocol", "image"])
+    for position in job.positives:
+        record = job.films.records[position]
+        with torch.no_grad():
+            probabilities = job.network(normalise(job.films[position][0][None])).softmax(1)[0]
+        row = scores.loc[("input_x_gradient", "fair", record.name)]
+        assert row["target"] == int(probabilities.argmax())
+        assert row["probability"] == pytest.approx(float(probabilities.max()), abs=1e-5)
+        # Films of 90 x 60 on a frame of 600: columns x 20/3, rows x 10.
+        x1, y1, x2, y2 = record.shapes[0].box
+        left, right = int(np.floor(x1 * 20 / 3)), int(np.ceil(x2 * 20 / 3)) - 1
+        top, bottom = int(y1 * 10), int(y2 * 10) - 1
+        dx = max(left - row["x"], 0, row["x"] - right)
+        dy = max(top - row["y"], 0, row["y"] - bottom)
+        assert row["distance"] == pytest.approx(np.hypot(dx, dy))
+
+
+@pytest.mark.parametrize("protocol", ["paper", "fair"])
+def test_the_metric_gives_the_accuracy_of_the_rows(finished, protocol):
+    job = open_job(finished)
+    rows = read(finished).query("method == 'input_x_gradient' and protocol == @protocol and explains == 'predicted'")
+    masks = torch.zeros(len(job.positives), FRAME, FRAME, dtype=torch.bool)
+    for i, position in enumerate(job.positives):
+        x1, y1, x2, y2 = job.films.records[position].shapes[0].box
+        masks[i, int(y1 * 10) : int(y2 * 10), int(np.floor(x1 * 20 / 3)) : int(np.ceil(x2 * 20 / 3))] = True
+    images = normalise(torch.stack([job.films[position][0] for position in job.positives]))
+    x = images.requires_grad_()
+    output = job.network(x)
+    gradient = torch.autograd.grad(output.max(dim=1).values.sum(), x)[0]
+    metric = PointingGame(protocol=protocol, clip=protocol == "paper")
+    metric.update((x * gradient).abs().sum(1, keepdim=True), masks, job.positives)
+    result = metric.compute()
+    assert result["accuracy_0"] == pytest.approx((rows["distance"] == 0).mean())
+    assert result["accuracy_15"] == pytest.approx((rows["distance"] < 15).mean())
+    with sqlite3.connect(finished.out / "scores.sqlite") as connection:
+        chance = dict(connection.execute("SELECT tolerance, AVG(chance) FROM chance GROUP BY tolerance").fetchall())
+    assert {t: pytest.approx(float(result[f"chance_{t}"])) for t in (0, 15, 25)} == chance
+
+
+def test_a_second_start_does_nothing_and_says_so(finished, capsys, monkeypatch):
+    before = read(finished)
+    monkeypatch.setattr("benchmarks.scoring.score.FilmBatch", None)  # nothing may be computed
+    score(finished)
+    assert "nothing to do" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(read(finished), before)  # seconds too
+
+
+def test_methods_may_be_added_to_a_finished_run(tmp_path, finished):
+    config = make_run(tmp_path, methods=("random",))
+    score(config)
+    first = read(config)
+    score(replace(config, methods=SOME))
+    assert_same_scores(read(config), read(finished))
+    pd.testing.assert_frame_equal(read(config).query("method == 'random'").reset_index(drop=True), first)
+
+
+def test_a_run_stopped_between_two_units_ends_with_the_same_rows(tmp_path, finished, monkeypatch):
+    config = make_run(tmp_path, methods=SOME)
+    real, calls = FilmBatch.play, []
+
+    def interrupt(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(FilmBatch, "play", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        score(config)
+    assert not (config.out / "scores.parquet").exists()
+    score(config)
+    assert len(calls) == 3 * len(SOME) + 1  # the interrupted unit twice, the others once
+    assert_same_scores(read(config), read(finished))
+
+
+def run_cli(config, *options):
+    command = [sys.executable, "-m", "benchmarks", "score", "--out", str(config.out), "--quiet", *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def units(config):
+    try:
+        with sqlite3.connect(f"file:{config.out / 'scores.sqlite'}?mode=ro", uri=True) as connection:
+            return connection.execute("SELECT COUNT(*) FROM units").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+def test_a_run_killed_by_sigkill_goes_on_and_ends_with_the_same_rows(tmp_path, finished):
+    config = make_run(tmp_path, methods=SOME)
+    with run_cli(config) as process:
+        deadline = time.monotonic() + 600
+        while units(config) < 2 and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert 2 <= units(config) <= 3 * len(SOME)
+    score(config)
+    assert_same_scores(read(config), read(finished))
+
+
+def test_two_processes_give_the_rows_of_one(tmp_path, finished):
+    config = make_run(tmp_path, methods=SOME)
+    with run_cli(config, "--devices", "2", "--accelerator", "cpu") as process:
+        output = process.communicate(timeout=600)[0]
+    assert process.returncode == 0, output
+    assert_same_scores(read(config), read(finished))
+    assert not list(config.out.glob("scores.rank*"))
+
+
+def test_parts_of_a_killed_distributed_run_are_taken_over(tmp_path, finished):
+    config = make_run(tmp_path, methods=SOME)
+    job = open_job(config)
+    part = open_store(config, job)
+    part.close()
+    (config.out / "scores.sqlite").rename(config.out / "scores.rank1.sqlite")
+    part = type(part)(config.out / "scores.rank1.sqlite", job.digest())
+    pending = pending_units(job, [METHODS[name] for name in SOME], set())
+    score_units(job, {1: pending[1]}, part)
+    part.close()
+    score(config)
+    assert not list(config.out.glob("scores.rank*"))
+    assert_same_scores(read(config), read(finished))
+
+
+def test_another_configuration_never_mixes_with_old_scores(tmp_path):
+    config = make_run(tmp_path, methods=("random",))
+    score(config)
+    first = read(config)
+    score(replace(config, seed=1))
+    second = read(config)
+    assert len(second) == len(first)
+    assert (second["x"] != first["x"]).any()
+    score(config)  # the first ones are still there
+    pd.testing.assert_frame_equal(read(config), first)
+
+
+@pytest.mark.parametrize("change", ["seed", "truth", "score_batch_size", "budget", "weights", "annotation"])
+def test_everything_that_scores_depend_on_is_in_the_digest(tmp_path, change):
+    config = make_run(tmp_path)
+    before = open_job(config).digest()
+    assert open_job(config).digest() == before
+    if change == "weights":
+        path = config.out / "checkpoints" / "best.ckpt"
+        state = torch.load(path, weights_only=True)
+        state["state_dict"]["network.fc.bias"][0] += 1e-6
+        torch.save(state, path)
+    elif change == "annotation":
+        table = config.data / "test.csv"
+        table.write_text(table.read_text().replace("00000.png,0 ", "00000.png,1 "))
+    else:
+        others = {"seed": 1, "truth": "shape", "score_batch_size": 3, "budget": 299}
+        config = replace(config, **{change: others[change]})
+    assert open_job(config).digest() != before
+
+
+def test_a_method_that_cannot_run_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    def refuse(context):
+        raise UserError("the network has no such thing")
+
+    def break_down(context):
+        def explain(images, targets):
+            raise IndexError("dimension\nout of range")
+
+        return explain
+
+    add_method(monkeypatch, "refusing", refuse)
+    add_method(monkeypatch, "breaking", break_down)
+    config = make_run(tmp_path, methods=("refusing", "breaking", "center"))
+    score(config)
+    assert set(read(config)["method"]) == {"center"}
+    printed = capsys.readouterr().out
+    assert "refusing could not run: the network has no such thing" in printed
+    assert "breaking could not run: IndexError: dimension out of range" in printed
+
+
+def test_a_method_that_runs_on_a_later_start_loses_its_failure(tmp_path, monkeypatch):
+    broken = True
+
+    def build(context):
+        if broken:
+            raise RuntimeError("not yet")
+        return lambda images, targets: images[:, :1]
+
+    add_method(monkeypatch, "late", build)
+    config = make_run(tmp_path, methods=("late",))
+    score(config)
+    store = open_store(config, open_job(config))
+    assert store.failures() == {"late": "RuntimeError: not yet"}
+    broken = False
+    score(config)
+    assert store.failures() == {}
+    assert (store.scores()["explains"] == "predicted").sum() == 2 * POSITIVES
+    store.close()
+
+
+def test_maps_that_are_not_finite_or_constant_are_marked(tmp_path, monkeypatch):
+    def build(context):
+        def explain(images, targets):
+            maps = torch.rand(len(images), 1, 4, 4)
+            maps[0] = torch.nan
+            maps[1:] = 3.0
+            return maps
+
+        return explain
+
+    add_method(monkeypatch, "odd", build)
+    config = make_run(tmp_path, methods=("odd",))
+    score(config)
+    scores = read(config).query("explains == 'predicted'")
+    first_of_batch = scores["image"].isin(["00000.png", "00002.png", "00004.png"])
+    assert (scores["status"] == np.where(first_of_batch, "non_finite", "constant")).all()
+    numbers = ["x", "y", "distance", "energy", "iou"]
+    assert scores.loc[first_of_batch, numbers].isna().all(axis=None)
+    assert scores.loc[~first_of_batch, numbers].notna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_out_of_memory_halves_the_batch(error):
+    sizes = []
+
+    def explain(images, targets):
+        sizes.append(len(images))
+        if len(images) > 2:
+            raise error
+        return images[:, :1] * targets.view(-1, 1, 1, 1)
+
+    images, targets = torch.rand(7, 3, 4, 4), torch.arange(7)
+    maps = explain_within_memory(explain, images, targets)
+    assert torch.equal(maps, images[:, :1] * targets.view(-1, 1, 1, 1))
+    assert sizes == [7, 4, 2, 2, 3, 2, 1]
+
+
+def test_out_of_memory_with_one_image_is_a_failure_with_a_reason(tmp_path, monkeypatch):
+    def build(context):
+        def explain(images, targets):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
+
+        return explain
+
+    add_method(monkeypatch, "huge", build)
+    config = make_run(tmp_path, methods=("huge", "center"))
+    score(config)
+    with sqlite3.connect(config.out / "scores.sqlite") as connection:
+        reasons = connection.execute("SELECT method, reason FROM failures").fetchall()
+    assert reasons == [("huge", "out of memory even with one image at a time")]
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    def explain(images, targets):
+        raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        explain_within_memory(explain, torch.rand(4, 3, 4, 4), torch.arange(4))
+
+
+def test_scoring_leaves_the_random_state_alone(tmp_path):
+    config = make_run(tmp_path, methods=("random",))
+    job = open_job(config)
+    store = open_store(config, job)
+    state = torch.get_rng_state()
+    score_units(job, pending_units(job, [METHODS["random"]], set()), store)
+    store.close()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_split_without_annotated_films_is_one_sentence(tmp_path):
+    config = make_run(tmp_path)
+    table = config.data / "test.csv"
+    rows = ["image_name,annotation", *(f"{i:05d}.png," for i in range(POSITIVES + 2))]
+    table.write_text("\n".join(rows) + "\n")
+    with pytest.raises(UserError, match="no annotated film"):
+        score(config)
+
+
+def test_an_unknown_method_is_told_before_any_work(tmp_path):
+    config = make_run(tmp_path, methods=("grad_kam",))
+    with pytest.raises(UserError, match="no method 'grad_kam'"):
+        score(config)
+    assert not (config.out / "scores.sqlite").exists()
