@@ -12,7 +12,7 @@ from tiny_run import POSITIVES, SIZE, make_run
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from benchmarks import variants as module
+from benchmarks.consistency import variants as module
 from benchmarks.consistency.variants import ALL, HEAD, SMOOTHED, TRAINED, play, play_variants, variants
 from benchmarks.methods import METHODS, Context, Explain, Method
 from benchmarks.metrics.frame import FRAME

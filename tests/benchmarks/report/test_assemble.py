@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from tiny_run import POSITIVES, make_run
 
-from benchmarks import figures
 from benchmarks.data.open_run import open_run
 from benchmarks.methods import METHODS, select_methods
+from benchmarks.report import overlays
 from benchmarks.report.assemble import is_current, print_table, report
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.score import open_job, score
@@ -155,16 +155,16 @@ def test_overlays_are_a_picture_with_a_column_for_each_real_method(run):
         width, height = image.size
         colours = {tuple(pixel) for pixel in np.asarray(image.convert("RGB")).reshape(-1, 3)}
     assert width / height == pytest.approx(3 * 1.75 / (5 * 1.75 + 0.9), rel=0.05)  # film and two methods, five films
-    marks = {tuple(int(code[i : i + 2], 16) for i in (1, 3, 5)) for code in (figures.HIT, figures.MISS)}
+    marks = {tuple(int(code[i : i + 2], 16) for i in (1, 3, 5)) for code in (overlays.HIT, overlays.MISS)}
     assert marks & colours
 
 
 def test_marks_are_the_scores(run, monkeypatch):
     marks = []
-    monkeypatch.setattr(figures, "_mark", lambda axis, x, y, hit: marks.append((x, y, hit)))
+    monkeypatch.setattr(overlays, "_mark", lambda axis, x, y, hit: marks.append((x, y, hit)))
     scores = pd.read_parquet(run.out / "scores.parquet")
     scores = scores[scores["explains"] == "predicted"]
-    figures.draw_overlays(open_job(run), select_methods(SOME), scores, run.out / "again.png", rows=2)
+    overlays.draw_overlays(open_job(run), select_methods(SOME), scores, run.out / "again.png", rows=2)
     expected = [
         (row.x, row.y, row.distance < 15)
         for method in SOME[2:]

@@ -14,11 +14,11 @@ from many_methods import embedded
 from PIL import Image
 from tiny_run import POSITIVES, make_run
 
-from benchmarks import gallery
 from benchmarks.analysis.breakdown import break_down, film_facts, film_groups
 from benchmarks.analysis.tallies import explaining
 from benchmarks.data.open_run import open_run
 from benchmarks.methods import METHODS
+from benchmarks.report import gallery
 from benchmarks.report.assemble import report
 from benchmarks.report.charts import draw_breakdowns
 from benchmarks.report.gallery import choose_films, choose_methods, shrink

@@ -17,16 +17,16 @@ import torch
 from scipy.stats import spearmanr
 from tiny_run import POSITIVES, SIZE, make_run
 
-from benchmarks import measure_batch
 from benchmarks.classifier.network import normalise
 from benchmarks.methods import METHODS, Method
 from benchmarks.metrics.faithfulness import blur
 from benchmarks.run.errors import UserError
+from benchmarks.scoring import measure_batch
 from benchmarks.scoring.batch import explain_within_memory
 from benchmarks.scoring.job import evenly_spaced
 from benchmarks.scoring.measure import measure, measure_digest, open_measure_job
 from benchmarks.scoring.score import score
-from benchmarks.scoring.store import MeasureStore
+from benchmarks.scoring.store import PEAK_COLUMNS, MeasureStore
 
 ROOT = Path(__file__).parents[3]
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
@@ -54,7 +54,7 @@ def peaks(config):
 def assert_same_files(actual, expected, tables=FILES):
     for name in tables:
         pd.testing.assert_frame_equal(read(actual, name), read(expected, name), check_exact=True)
-    columns = list(measure_batch.PEAK_COLUMNS)
+    columns = list(PEAK_COLUMNS)
     pd.testing.assert_frame_equal(peaks(actual)[columns], peaks(expected)[columns], check_exact=True)
 
 

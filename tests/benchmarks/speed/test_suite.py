@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import __main__ as cli
 from benchmarks.run.errors import UserError
-from benchmarks.speed import bounds, command, worker
+from benchmarks.speed import bounds, suite, worker
 from benchmarks.speed.bounds import Bound
 from benchmarks.speed.contenders import CELLS, CONTENDERS, Contender, minimal_pass
 from benchmarks.speed.measurements import Plan, curve_exponent, measure_network
@@ -203,7 +203,7 @@ def test_the_command_writes_json_markdown_and_a_figure(tmp_path, monkeypatch, ca
     fake = itertools.cycle([10.0, 30.0])
     monkeypatch.setattr("benchmarks.speed.measurements.peak_memory", lambda *_: next(fake))
     monkeypatch.setattr("benchmarks.speed.measurements.in_fresh_process", lambda **_: {"mib": 0.0, "tensors": 0})
-    monkeypatch.setattr(command, "import_seconds", lambda: 0.05)
+    monkeypatch.setattr(suite, "import_seconds", lambda: 0.05)
     out = tmp_path / "speed"
     arguments = ["--networks", "tiny", "--batch", "2", "--image-size", "16", "--repeats", "1", "--threads", "1"]
     assert cli.main(["speed", "--quick", "--debug", "--out", str(out), *arguments]) == 0
