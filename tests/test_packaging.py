@@ -48,7 +48,11 @@ def test_the_sdist_holds_sources_and_tests(dist: Path) -> None:
     if (ROOT / ".git").exists():  # from a checkout: everything but what only a checkout needs
         command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate"]
         listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
-        files = {n for n in listed if (ROOT / n).is_file() and not n.startswith((".ci/", ".pre-commit"))}
+        files = {
+            n
+            for n in listed
+            if (ROOT / n).is_file() and not n.startswith((".ci/", ".github/", ".pre-commit", ".readthedocs"))
+        }
         assert names - {"PKG-INFO"} == files
     heads = {n.partition("/")[0] for n in names}
     assert heads <= {

@@ -2,10 +2,6 @@ from __future__ import annotations
 
 import csv
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -276,26 +272,3 @@ def test_score_refuses_other_settings(trained: Path, scored: list[Config], capsy
 def test_score_without_a_run(tmp_path: Path, scored: list[Config], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["score", "--out", str(tmp_path / "empty")]) == 2
     assert "holds no run" in capsys.readouterr().err
-
-
-def test_killed_training_goes_on(films: Path, tmp_path: Path) -> None:
-    def command(out: str, epochs: int = 6) -> list[str]:
-        words = ["train", "--data", str(films), "--out", str(tmp_path / out), *TINY, "--epochs", str(epochs)]
-        return [sys.executable, "-m", "benchmarks", *words]
-
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(command("killed"), cwd=root, stdout=subprocess.DEVNULL)
-    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
-    deadline = time.monotonic() + 60
-    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "classifier.json").exists()
-
-    for out in ("killed", "whole"):
-        assert cli.main(command(out)[3:]) == 0
-
-    killed, whole = (read_json(tmp_path / out / "classifier.json") for out in ("killed", "whole"))
-    assert [entry["train_loss"] for entry in killed["history"]] == [entry["train_loss"] for entry in whole["history"]]
-    assert killed["auc"] == whole["auc"]

@@ -12,7 +12,7 @@ from benchmarks.run.errors import UserError
 @pytest.mark.parametrize(
     ("arch", "single", "combined"),
     [
-        ("resnet34", "layer4.2", ("layer2.0", "layer3.0", "layer4.0", "layer4.2")),  # PROTOCOL.md
+        ("resnet34", "layer4.2", ("layer2.0", "layer3.0", "layer4.0", "layer4.2")),  # docs/howto/reproduce.md
         ("resnet18", "layer4.1", ("layer2.0", "layer3.0", "layer4.0", "layer4.1")),
         # Strides of 2 are in blocks 2, 4 and 9; 12 is the last convolution.
         ("mobilenet_v3_small", "features.12", ("features.2", "features.4", "features.9", "features.12")),

@@ -207,11 +207,14 @@ def test_hit_rule(distance, tolerance, hit):
     assert bool(is_hit(distance, tolerance)) is hit
 
 
-def test_chance_of_one_box_is_the_published_figure():
-    # CAPTUM.md: one square box in a frame of 600, side 20: 0.11 / 0.60 / 1.16 %, side 60: 1.0 / 2.1 / 3.1 %.
-    for side, expected in ((20, (0.11, 0.60, 1.16)), (60, (1.0, 2.1, 3.1)), (120, (4.0, 6.0, 7.7))):
-        measured = chance_level(box(600, 200, 250, 200 + side, 250 + side))
-        assert [round(100 * value, 2) for value in measured] == pytest.approx(expected, abs=0.06)
+def test_chance_of_one_box_is_the_share_of_points_that_hit():
+    rows, columns = np.mgrid[:600, :600]
+    for side in (20, 60, 120):
+        down = np.maximum(np.maximum(200 - rows, rows - (199 + side)), 0)
+        right = np.maximum(np.maximum(250 - columns, columns - (249 + side)), 0)
+        gap = np.hypot(down, right)
+        expected = [(gap == 0).mean(), (gap < 15).mean(), (gap < 25).mean()]
+        assert list(chance_level(box(600, 200, 250, 200 + side, 250 + side))) == pytest.approx(expected)
 
 
 def test_chance_is_a_count_of_hits_also_at_the_border():

@@ -1,14 +1,8 @@
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,16 +15,12 @@ from benchmarks.classifier.network import normalise
 from benchmarks.methods import METHODS, Method
 from benchmarks.metrics.faithfulness import blur
 from benchmarks.run.errors import UserError
-from benchmarks.scoring import measure_batch
-from benchmarks.scoring.batch import explain_within_memory
 from benchmarks.scoring.job import evenly_spaced
 from benchmarks.scoring.measure import measure, measure_digest, open_measure_job
 from benchmarks.scoring.score import score
-from benchmarks.scoring.store import PEAK_COLUMNS, MeasureStore
+from benchmarks.scoring.store import MeasureStore
 
-ROOT = Path(__file__).parents[3]
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
-FILES = ("measures.parquet", "measures.csv", "froc.csv")
 FILMS = [f"{number:05d}.png" for number in range(POSITIVES + 2)]
 
 
@@ -49,13 +39,6 @@ def read(config, name="measures.parquet"):
 def peaks(config):
     with sqlite3.connect(config.out / "measures.sqlite") as connection:
         return pd.read_sql("SELECT * FROM peaks ORDER BY image, method, peak, object", connection)
-
-
-def assert_same_files(actual, expected, tables=FILES):
-    for name in tables:
-        pd.testing.assert_frame_equal(read(actual, name), read(expected, name), check_exact=True)
-    columns = list(PEAK_COLUMNS)
-    pd.testing.assert_frame_equal(peaks(actual)[columns], peaks(expected)[columns], check_exact=True)
 
 
 def add_method(monkeypatch, name, build):
@@ -144,72 +127,12 @@ def test_peaks_are_scored_by_probability_and_height_and_know_their_objects(finis
         assert ((own["object"] == 0) == (columns & rows)).all()
 
 
-def test_a_second_start_does_nothing_and_says_so(finished, capsys, monkeypatch):
-    before = [read(finished, name) for name in FILES]
-    monkeypatch.setattr(measure_batch.MeasureBatch, "__init__", None)  # nothing may be computed
-    measure(finished)
-    assert "all 4 methods are measured on 7 films; nothing to do" in capsys.readouterr().out
-    for name, table in zip(FILES, before, strict=True):
-        pd.testing.assert_frame_equal(read(finished, name), table)
-
-
-def test_a_run_stopped_between_two_units_ends_with_the_same_numbers(tmp_path, finished, monkeypatch):
-    config = make_run(tmp_path, methods=SOME)
-    score(config)
-    real, calls = measure_batch.MeasureBatch.measure, []
-
-    def interrupt(*arguments):
-        calls.append(1)
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr(measure_batch.MeasureBatch, "measure", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        measure(config)
-    assert not (config.out / "measures.parquet").exists()
-    measure(config)
-    assert len(calls) == 4 * len(SOME) + 1  # the interrupted unit twice, the others once
-    assert_same_files(config, finished)
-
-
-def run_cli(config, *options):
-    command = [sys.executable, "-m", "benchmarks", "measure", "--out", str(config.out), "--quiet", *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
 def units(config):
     try:
         with sqlite3.connect(f"file:{config.out / 'measures.sqlite'}?mode=ro", uri=True) as connection:
             return connection.execute("SELECT COUNT(*) FROM units").fetchone()[0]
     except sqlite3.OperationalError:
         return 0
-
-
-def test_a_run_killed_by_sigkill_goes_on_and_ends_with_the_same_numbers(tmp_path, finished):
-    config = make_run(tmp_path, methods=SOME)
-    with run_cli(config) as process:
-        deadline = time.monotonic() + 600
-        while units(config) < 1 and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-    assert 1 <= units(config) <= 4 * len(SOME)
-    score(config)
-    measure(config)
-    assert_same_files(config, finished)
-
-
-def test_two_processes_give_the_numbers_of_one(tmp_path, finished):
-    config = make_run(tmp_path, methods=SOME)
-    score(config)
-    with run_cli(config, "--devices", "2", "--accelerator", "cpu") as process:
-        output = process.communicate(timeout=600)[0]
-    assert process.returncode == 0, output
-    assert_same_files(config, finished)
-    assert not list(config.out.glob("measures.rank*"))
 
 
 def test_batches_do_not_change_what_is_measured(tmp_path, finished):
@@ -226,40 +149,6 @@ def test_without_scores_the_other_measures_are_there(tmp_path, capsys):
     measure(config)
     assert "energy and iou" in capsys.readouterr().out
     assert read(config, "measures.csv")["measure"].tolist() == ["froc", "insertion", "deletion", "class_sensitivity"]
-
-
-def test_a_method_that_cannot_run_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
-    def explain(images, targets):
-        if len(images) < 2:  # the last, smaller batch
-            raise IndexError("dimension\nout of range")
-        return images[:, :1]
-
-    add_method(monkeypatch, "breaking", lambda context: explain)
-    config = make_run(tmp_path, methods=("breaking", "center"))
-    measure(config)
-    assert "breaking could not run: IndexError: dimension out of range" in capsys.readouterr().out
-    assert set(read(config, "measures.csv")["method"]) == {"center"}
-    assert set(read(config, "froc.csv")["method"]) == {"center"}
-
-
-def test_out_of_memory_halves_the_batch(tmp_path, finished, monkeypatch):
-    sizes = []
-
-    def scarce(explain, images, targets):
-        def guarded(images, targets):
-            sizes.append(len(images))
-            if len(images) > 1:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return explain(images, targets)
-
-        return explain_within_memory(guarded, images, targets)
-
-    monkeypatch.setattr(measure_batch, "explain_within_memory", scarce)
-    config = make_run(tmp_path, methods=("input_x_gradient",))
-    measure(config)
-    assert set(sizes) == {1, 2}
-    expected = read(finished).query("method == 'input_x_gradient'").reset_index(drop=True)
-    pd.testing.assert_frame_equal(read(config), expected, atol=1e-4)
 
 
 def test_maps_that_are_not_finite_or_constant_have_no_value_where_there_is_none(tmp_path, monkeypatch):

@@ -1,13 +1,7 @@
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,7 +18,6 @@ from benchmarks.scoring.batch import FilmBatch, explain_within_memory
 from benchmarks.scoring.score import open_job, open_store, score, score_units
 from benchmarks.scoring.units import pending_units
 
-ROOT = Path(__file__).parents[3]
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
 
 
@@ -149,41 +142,12 @@ def test_a_run_stopped_between_two_units_ends_with_the_same_rows(tmp_path, finis
     assert_same_scores(read(config), read(finished))
 
 
-def run_cli(config, *options):
-    command = [sys.executable, "-m", "benchmarks", "score", "--out", str(config.out), "--quiet", *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
 def units(config):
     try:
         with sqlite3.connect(f"file:{config.out / 'scores.sqlite'}?mode=ro", uri=True) as connection:
             return connection.execute("SELECT COUNT(*) FROM units").fetchone()[0]
     except sqlite3.OperationalError:
         return 0
-
-
-def test_a_run_killed_by_sigkill_goes_on_and_ends_with_the_same_rows(tmp_path, finished):
-    config = make_run(tmp_path, methods=SOME)
-    with run_cli(config) as process:
-        deadline = time.monotonic() + 600
-        while units(config) < 2 and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-    assert 2 <= units(config) <= 3 * len(SOME)
-    score(config)
-    assert_same_scores(read(config), read(finished))
-
-
-def test_two_processes_give_the_rows_of_one(tmp_path, finished):
-    config = make_run(tmp_path, methods=SOME)
-    with run_cli(config, "--devices", "2", "--accelerator", "cpu") as process:
-        output = process.communicate(timeout=600)[0]
-    assert process.returncode == 0, output
-    assert_same_scores(read(config), read(finished))
-    assert not list(config.out.glob("scores.rank*"))
 
 
 def test_parts_of_a_killed_distributed_run_are_taken_over(tmp_path, finished):

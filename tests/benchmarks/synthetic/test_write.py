@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from benchmarks.synthetic.placing import draw_objects
 from benchmarks.synthetic.strokes import Stroke, bounds, draw, ellipse, to_attenuation, to_grey
 from benchmarks.synthetic.write import draw_film, write_synthetic
 
+ROOT = Path(__file__).parents[3]
 SIZE = 96
 
 
@@ -103,7 +105,12 @@ def test_a_film_that_has_its_own_marker_gets_none() -> None:
 
 
 def test_sizes_counts_and_shapes_are_like_the_real_annotations() -> None:
-    """Percentiles of 9238 real objects, in PROTOCOL.md and in the docs of the data."""
+    """The tables of docs/howto/reproduce.md, measured on 9238 real objects."""
+    facts = (ROOT / "docs" / "howto" / "reproduce.md").read_text(encoding="utf-8")
+    real_sizes, real_aspects, real_counts = (
+        [float(cell) for cell in re.search(rf"^\| {start}[^|]*\|(.*)\|$", facts, re.MULTILINE)[1].split("|")]
+        for start in ("square root", "width / height", "% of the films")
+    )
     rng = np.random.default_rng(0)
     width = 448
     grey = np.full((width, width), 0.4, dtype=np.float32)
@@ -113,15 +120,15 @@ def test_sizes_counts_and_shapes_are_like_the_real_annotations() -> None:
     boxes = np.array([shape.box for shapes in films for shape in shapes])
     sides = boxes[:, 2:] - boxes[:, :2]
     sizes = np.percentile(np.sqrt(sides.prod(1)) / width, [5, 25, 50, 75, 95])
-    for found, real in zip(sizes, (0.054, 0.087, 0.135, 0.212, 0.42), strict=True):
-        assert 0.65 * real < found < 1.5 * real, sizes
+    for found, real in zip(sizes, real_sizes, strict=True):
+        assert 0.65 * real / 100 < found < 1.5 * real / 100, sizes
     aspects = np.percentile(sides[:, 0] / sides[:, 1], [5, 50, 95])
-    for found, real in zip(aspects, (0.44, 0.96, 2.38), strict=True):
+    for found, real in zip(aspects, real_aspects[::2], strict=True):
         assert 0.6 * real < found < 1.7 * real, aspects
     counts = np.bincount([len(shapes) for shapes in films], minlength=6) / len(films)
     assert counts[0] == 0
-    for found, real in zip(counts[1:5], (0.46, 0.27, 0.13, 0.06), strict=True):
-        assert abs(found - real) < 0.12, counts
+    for found, real in zip(counts[1:5], real_counts[:4], strict=True):
+        assert abs(found - real / 100) < 0.12, counts
     assert {shape.kind for shapes in films for shape in shapes} == {"rectangle", "ellipse", "polygon"}
 
 
