@@ -19,6 +19,8 @@ from import_graph import folded, headlines, import_graph, inside
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
+from benchmarks.report.page import page as report_page
+
 
 def make(app: Sphinx) -> None:
     """Write everything that is made to ``docs/made``, where the pages find it."""
@@ -71,8 +73,8 @@ def run_section(run: Path, made: Path) -> str:
 
     Args:
         run: Folder with ``config.json``, ``environment.json``, ``summary.md`` and ``summary.csv`` of a run directory,
-            and perhaps ``overlays.png``, ``measures.csv`` and ``report.html``.
-        made: Folder for the picture.
+            and perhaps ``overlays.png``, ``measures.csv`` and ``page.json`` (what its ``report.html`` shows).
+        made: Folder for the picture and the page.
     """
     title, _, table = (run / "summary.md").read_text(encoding="utf-8").partition("\n")
     lines = [f"## Run `{run.name}`", "", title.lstrip("# ") + ".", "", "```console", f"$ {command(run)}", "```", ""]
@@ -84,8 +86,10 @@ def run_section(run: Path, made: Path) -> str:
         lines += ["", f"![Films, annotations and maps of the run](made/{run.name}_overlays.png)", ""]
     if (run / "measures.csv").exists():
         lines += ["", f"### {run.name}, other measures", "", *measures_table(run / "measures.csv"), ""]
-    if (run / "report.html").exists():
-        lines += ["", f"{{download}}`The whole report as one page <results/{run.name}/report.html>`", ""]
+    if (run / "page.json").exists():
+        content = json.loads((run / "page.json").read_text(encoding="utf-8"))
+        (made / f"{run.name}_report.html").write_text(report_page(content), encoding="utf-8")
+        lines += ["", f"{{download}}`The whole report as one page <made/{run.name}_report.html>`", ""]
     if (run / "environment.json").exists():
         environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
         lines += ["", "Environment of the run:", "", "```json", json.dumps(environment, indent=1), "```", ""]
