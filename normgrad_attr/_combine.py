@@ -12,7 +12,7 @@ from torch import Tensor
 from normgrad_attr._extract import accumulation_dtype
 
 COMBINATIONS = ("product", "sum")
-_ROUNDING = 32  # in units of the dtype's precision
+_FLAT = 2.0**-16  # 128 roundings of float32
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -40,6 +40,31 @@ def layer_weights(weights: str | Sequence[float], layers: int) -> list[float]:
     return numbers
 
 
+def is_constant(maps: Tensor) -> Tensor:
+    """Whether each sample's map says nothing of where: its values are the same up to rounding.
+
+    They are if they lie within 2^-16, or 0.0015 %, of the largest absolute one. Gradients, activations and maps are
+    sums of float32 products, each some roundings of 6e-8 off, and resizing and smoothing add a few more; a real
+    difference, however faint, is larger. That a map was converted to float64 since makes it no more exact, so the
+    bound is the same for every dtype. Where summands cancel, their noise can be larger than any such bound: the
+    aggregates ``sum`` and ``positive_sum`` therefore add in the same order everywhere, so that equal summands
+    give equal values.
+
+    Args:
+        maps: (N, ...), any floating dtype, one value or more for each sample.
+
+    Returns:
+        (N,) bool; False for a map with a value that is not finite.
+
+    Examples:
+        >>> import torch
+        >>> from normgrad_attr.functional import is_constant
+        >>> is_constant(torch.tensor([[7.0, 7.000001], [7.0, 7.001], [7.0, torch.nan]]))
+        tensor([ True, False, False])
+    """
+    return _constant(*_ends(accumulation_dtype(maps.detach()).flatten(1)))[:, 0]
+
+
 def minmax(maps: Tensor) -> Tensor:
     """Scale each sample to [0, 1].
 
@@ -47,7 +72,8 @@ def minmax(maps: Tensor) -> Tensor:
         maps: (N, ...), float.
 
     Returns:
-        The same shape and dtype; zeros for a sample that is constant up to rounding, and NaN stays in its sample.
+        The same shape and dtype; zeros for a sample that is constant (:func:`is_constant`), and NaN stays in its
+        sample.
 
     Examples:
         >>> import torch
@@ -56,18 +82,29 @@ def minmax(maps: Tensor) -> Tensor:
         tensor([[0.0000, 1.0000, 0.5000],
                 [0.0000, 0.0000, 0.0000]])
     """
+    return _minmax(maps)[0]
+
+
+def _minmax(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Each sample scaled to [0, 1], and (N,) bool which of them are constant."""
     flat = maps.flatten(1)
-    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
-    span, constant = high - low, _constant(low, high)
-    return ((flat - low) / torch.where(constant, 1.0, span)).masked_fill(constant, 0.0).view_as(maps)
+    low, high = _ends(flat)
+    constant = _constant(low, high)
+    # A map may reach from one end of its dtype to the other, and then only halves can be subtracted.
+    half = torch.where((high - low).isfinite(), 1.0, 0.5).to(maps.dtype)
+    span = torch.where(constant, 1.0, high * half - low * half)
+    scaled = ((flat * half - low * half) / span).masked_fill(constant, 0.0)
+    return scaled.view_as(maps), constant[:, 0]
+
+
+def _ends(flat: Tensor) -> tuple[Tensor, Tensor]:
+    return flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
 
 
 def _constant(low: Tensor, high: Tensor) -> Tensor:
-    """Whether values between two finite ends differ by no more than the rounding of a sum over channels."""
-    # Maps are computed in float32 at least, and half precision only rounds them at the end.
-    eps = torch.finfo(torch.promote_types(low.dtype, torch.float32)).eps
-    span = high - low
-    return span.isfinite() & (span <= _ROUNDING * eps * torch.maximum(low.abs(), high.abs()))
+    largest = torch.maximum(low.abs(), high.abs())
+    # Infinity divided by itself is not a number, and nothing is constant about that.
+    return (largest == 0) | (high / largest - low / largest <= _FLAT)
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -100,8 +137,8 @@ def combine_maps(
     multiplied after being raised to their weights (``"product"``), or added after being multiplied by them
     (``"sum"``), and the result is scaled to [0, 1] again (Rebuffi et al., CVPR 2020).
 
-    A sample's map that is constant up to rounding says nothing of where; it is left out of that sample's product, with
-    a warning.
+    A sample's map that is constant (:func:`is_constant`) says nothing of where; it is left out of that sample's
+    product, with a warning.
 
     Args:
         maps: One (N, 1, \*spatial) per layer, float; resolutions may differ.
@@ -125,8 +162,8 @@ def combine_maps(
     if not maps:
         raise ValueError("There are no maps to combine; give at least one layer.")
     powers = layer_weights(weights, len(maps))
-    scaled = [minmax(resize(accumulation_dtype(m), output_size)) for m in maps]
-    constant = torch.stack([m.detach().flatten(1).amax(1) == 0 for m in scaled])  # else the largest value is 1
+    scaled, flat = zip(*(_minmax(resize(accumulation_dtype(m), output_size)) for m in maps), strict=True)
+    constant = torch.stack(flat)
     nonfinite = torch.stack([~m.detach().flatten(1).isfinite().all(1) for m in maps])
     _warn(nonfinite, "has values that are not finite", "its combined map is not a number; look at the model's output")
     _warn(constant, "is constant", "it says nothing of where and is left out")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from normgrad_attr._aggregate import AGGREGATES, check_aggregate, max_, norm, positive_norm, sum_
-from normgrad_attr._combine import combine_maps, minmax
+from normgrad_attr._aggregate import AGGREGATES, check_aggregate, max_, norm, positive_norm, positive_sum, sum_
+from normgrad_attr._combine import combine_maps, is_constant, minmax
 from normgrad_attr._extract import EXTRACTS, Summands, virtual_identity
 from normgrad_attr._sensitivity import spearman
 from normgrad_attr._tokens import tokens_to_map
@@ -17,11 +17,13 @@ __all__ = [
     "Summands",
     "Window",
     "combine_maps",
+    "is_constant",
     "max_",
     "minmax",
     "norm",
     "normgrad_map",
     "positive_norm",
+    "positive_sum",
     "spearman",
     "sum_",
     "tokens_to_map",
@@ -43,7 +45,7 @@ def normgrad_map(
         activation: ``x``, (N, C, \*spatial), any floating dtype; 0 to 3 spatial dimensions.
         gradient: ``d target / d x``, same shape.
         extract: ``"bias"``, ``"scaling"``, ``"convKxK"`` or ``"depthwise_convKxK"`` with odd K.
-        aggregate: ``"norm"``, ``"positive_norm"``, ``"sum"`` or ``"max"``.
+        aggregate: ``"norm"``, ``"positive_norm"``, ``"sum"``, ``"positive_sum"`` or ``"max"``.
         channel_dim: Dimension of the channels, -1 for tokens and channels-last layers.
 
     Returns:

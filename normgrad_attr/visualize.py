@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from normgrad_attr._combine import is_constant
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -131,7 +133,8 @@ def _draw_map(axes: Axes, values: Tensor, title: str, alpha: float, cmap: str | 
         signed = bool((finite < 0).any())
         high = float(finite.abs().double().quantile(1 - outliers) if signed else finite.double().quantile(1 - outliers))
         low = -high if signed else float(finite.min())
-        if finite.min() == finite.max():
+        if is_constant(finite[None]):
+            high = -low if signed else low
             notes.append("constant")
     if len(finite) < values.numel():
         notes.append("not finite" if not len(finite) else "partly not finite")

@@ -3,8 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torchvision.models import resnet18
 
-from normgrad_attr._combine import combine_maps, layer_weights, minmax, resize
+from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad
+from normgrad_attr._combine import combine_maps, is_constant, layer_weights, minmax, resize
+from normgrad_attr.functional import AGGREGATES
 
 
 def test_layer_weights():
@@ -90,17 +94,81 @@ def test_nothing_to_combine():
         combine_maps([], (4, 4))
 
 
-def test_a_map_that_is_constant_up_to_rounding_is_constant():
+def behind_a_global_pool(aggregate: str, method: str, dtype: torch.dtype) -> torch.Tensor:
+    """Maps of the gradient alone where it is the same vector, fc's weights / 49, at every location."""
+    model, images = resnet18(num_classes=2).eval().to(dtype), torch.rand(3, 3, 224, 224).to(dtype)
+    normgrad = NormGrad(model, "layer4", extract="bias", aggregate=aggregate)
+    explainer = MetaSaliency(normgrad, lr=1e-3) if method == "MetaSaliency" else normgrad
+    maps = explainer.attribute(images, target=[0, 1, 1])
+    assert isinstance(maps, torch.Tensor)
+    if method == "NormGrad":
+        vector = model.fc.weight[[0, 1, 1]].float() / 49
+        expected = {"norm": vector.norm(dim=1), "sum": vector.sum(1), "max": vector.amax(1)}
+        if aggregate in expected:
+            torch.testing.assert_close(maps[:, 0, 3, 3].float(), expected[aggregate], rtol=1e-2, atol=1e-4)
+    return maps
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("method", ["NormGrad", "MetaSaliency"])
+def test_behind_a_global_pool_the_gradients_map_is_constant(aggregate, method, dtype):
+    maps = behind_a_global_pool(aggregate, method, dtype)
+    assert is_constant(maps).all()
+    assert is_constant(maps.double()).all()
+    assert is_constant(resize(maps.float(), (50, 61))).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1e-30, 1e-3, 1.0, 352.0, 1e30])
+def test_a_faint_map_is_not_constant(size, dtype):
+    faint = torch.full((3, 1, 7, 7), size, dtype=dtype)
+    faint[0, 0, 2, 5] *= 1 + 1e-4
+    faint[1, 0, 2, 5] *= 1 - 1e-4
+    faint[2, 0, 2, 5] *= -1
+    assert not is_constant(faint).any()
+    assert not is_constant(-faint).any()
+    assert minmax(faint).amax((1, 2, 3)).tolist() == [1, 1, 1]
+    # The same, up to three roundings, is.
+    rounded = torch.full((3, 1, 7, 7), size, dtype=dtype)
+    rounded[:, :, 1:3] *= 1 + 3 * torch.finfo(torch.float32).eps
+    assert rounded.amin() < rounded.amax()
+    assert is_constant(rounded).all()
+    assert minmax(rounded).eq(0).all()
+
+
+def test_constant_is_decided_for_values_of_any_size():
+    tiny = torch.finfo(torch.float32).smallest_normal
+    maps = torch.tensor([[0, tiny / 2**20], [tiny / 2**9, tiny / 2**9], [0, 0], [-3e38, 3e38], [3e38, 3e38]])
+    assert is_constant(maps).tolist() == [False, True, True, False, True]
+    assert minmax(maps).tolist() == [[0, 1], [0, 0], [0, 0], [0, 1], [0, 0]]
+    single = torch.tensor([[1.0], [0.0], [float("nan")], [float("inf")]])
+    assert is_constant(single).tolist() == [True, True, False, False]
+
+
+def test_a_layer_that_is_constant_up_to_rounding_is_left_out():
     rough = torch.rand(2, 1, 4, 4) + 0.5
     nearly = torch.full((2, 1, 4, 4), 352.0)
     nearly[:, :, 1:3] += 3 * 352 * torch.finfo(torch.float32).eps
-    assert nearly.amin() < nearly.amax()
-    assert minmax(nearly).eq(0).all()
     with pytest.warns(UserWarning, match=r"layer 1 \(counted from 0\) is constant for 2 of 2"):
         found = combine_maps([rough, nearly], (4, 4))
     torch.testing.assert_close(found, minmax(minmax(rough).sqrt()))
-    # In double precision the same difference is one.
-    assert minmax(nearly.double()).amax() == 1
+
+
+@pytest.mark.parametrize("power", [-30, -22, -18, 18, 22, 30])
+@pytest.mark.parametrize("cell", [("conv1x1", "norm"), ("conv3x3", "positive_norm"), ("scaling", "sum")])
+def test_the_combined_map_does_not_depend_on_the_scale_of_the_score(cell, power):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
+    model = model.extend([nn.Flatten(), nn.Linear(1152, 3)]).double()
+    images, layers, kind = (
+        torch.rand(2, 3, 16, 16),
+        [model[1], model[3]],
+        dict(zip(("extract", "aggregate"), cell, strict=True)),
+    )
+    expected = CombinedNormGrad(model, layers, **kind).attribute(images.double(), 1)
+    model.float()
+    scaled = CombinedNormGrad(lambda x: model(x) * 10.0**power, layers, **kind)
+    torch.testing.assert_close(scaled.attribute(images, 1).double(), expected, rtol=0, atol=1e-4)
 
 
 def test_a_peak_that_is_lost_on_the_way_to_a_smaller_size_does_not_erase_the_others():
