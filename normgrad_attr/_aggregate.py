@@ -7,11 +7,16 @@ and ``box`` for the sum over the window, the entries of the outer product ``g_u 
 Frobenius norm            ``sqrt(|g|^2 box(|x|^2))``
 norm of positive part     ``sqrt(|g+|^2 box(|x+|^2) + |g-|^2 box(|x-|^2))``
 sum                       ``(sum g) box(sum x)``
+positive part of the sum  the positive part of that
 maximum                   the largest product of an extreme of g and one of x
 ========================  ========================================================
 
 Groups add up (for the maximum: compete), and so does the bias, whose summand is ``g`` itself. Memory is O(C) per
 location whatever the window. Derived from Rebuffi et al., CVPR 2020.
+
+All of them are homogeneous: a score a thousand times larger makes a map a thousand times larger. Squares in float32
+are not, below 1e-19 and above 1e19. So every sample's ``g`` and ``x`` are first divided by a power of two near their
+largest value, which rounds nothing, and the map is multiplied by it at the end.
 """
 
 from __future__ import annotations
@@ -23,6 +28,8 @@ import torch
 from torch import Tensor
 
 from normgrad_attr._extract import Summands
+
+_EXPONENT = {torch.float32: (torch.int32, 0x7F800000), torch.float64: (torch.int64, 0x7FF << 52)}
 
 
 def norm(s: Summands) -> Tensor:
@@ -45,7 +52,7 @@ def norm(s: Summands) -> Tensor:
     References:
         Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
-    return _safe_sqrt(_total(s, _square))
+    return _of_any_scale(s, lambda s, one: _safe_sqrt(_total(s, one, _square)))
 
 
 def positive_norm(s: Summands) -> Tensor:
@@ -68,12 +75,7 @@ def positive_norm(s: Summands) -> Tensor:
     References:
         Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
-    positive = _total(s, lambda t: _square(t.clamp(min=0)))
-    if s.activation is None:
-        return _safe_sqrt(positive)
-    # A product is positive also where both factors are negative; a bias has one factor only.
-    negative = _total(Summands(s.gradient, s.activation, s.window, s.groups), lambda t: _square(t.clamp(max=0)))
-    return _safe_sqrt(positive + negative)
+    return _of_any_scale(s, _positive_norm)
 
 
 def sum_(s: Summands) -> Tensor:
@@ -96,7 +98,37 @@ def sum_(s: Summands) -> Tensor:
     References:
         Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
-    return _total(s, lambda t: t)
+    return _of_any_scale(s, lambda s, one: _total(s, one, lambda t: t, _sum_in_one_order))
+
+
+def positive_sum(s: Summands) -> Tensor:
+    r"""Positive part of the sum of the entries of the summand at each location: where the evidence for the score is.
+
+    With ``scaling`` it is :math:`\max(0, \sum_c g_{u,c} \, x_{u,c})`, which has LayerCAM's form but is not LayerCAM:
+    that takes the positive part of each gradient, and again of the sum,
+    :math:`\max(0, \sum_c \max(0, g_{u,c}) \, x_{u,c})`. Both agree where no gradient at ``u`` is negative. Where some
+    are, behind a ReLU, LayerCAM is larger: it leaves out the channels that speak against the score, which here are
+    subtracted.
+
+    Args:
+        s: The summands, float32 or float64.
+
+    Returns:
+        (N, 1, \*spatial) on the grid of ``s.gradient``, not negative, in its dtype.
+
+    Examples:
+        >>> import torch
+        >>> from normgrad_attr.functional import positive_sum
+        >>> from normgrad_attr.functional import Summands
+        >>> x, g = torch.tensor([[[3.0, 3.0], [4.0, 4.0]]]), torch.tensor([[[2.0, 1.0], [-1.0, -1.0]]])
+        >>> positive_sum(Summands(g, x, groups=2))  # 6 - 4 at one location, 3 - 4 at the other
+        tensor([[[2., 0.]]])
+
+    References:
+        The sum is that of Rebuffi et al., CVPR 2020, arXiv:2004.02866; its positive part follows Jiang et al.:
+        LayerCAM: Exploring Hierarchical Class Activation Maps for Localization. IEEE TIP 30, 2021.
+    """
+    return sum_(s).clamp(min=0)
 
 
 def max_(s: Summands) -> Tensor:
@@ -120,14 +152,7 @@ def max_(s: Summands) -> Tensor:
         Rebuffi et al., CVPR 2020, arXiv:2004.02866; ``bias`` with absolute values is the saliency of
         Simonyan et al., 2014, arXiv:1312.6034.
     """
-    candidates = [s.gradient.amax(1, keepdim=True)] if s.bias else []
-    if s.activation is not None:
-        gs = _group_extremes(s.gradient, s.groups)
-        xs = _group_extremes(s.activation, s.groups)
-        if not s.window.trivial:
-            xs = (s.window.min(xs[0]), s.window.max(xs[-1]))
-        candidates += [(g * x).amax(1, keepdim=True) for g in gs for x in xs]
-    return functools.reduce(torch.maximum, candidates)
+    return _of_any_scale(s, _max)
 
 
 #: Aggregates by name. To add one, write a function of :class:`~normgrad_attr._extract.Summands` and enter it here.
@@ -135,6 +160,7 @@ AGGREGATES: dict[str, Callable[[Summands], Tensor]] = {
     "norm": norm,
     "positive_norm": positive_norm,
     "sum": sum_,
+    "positive_sum": positive_sum,
     "max": max_,
 }
 
@@ -145,27 +171,100 @@ def check_aggregate(name: str) -> None:
         raise ValueError(f"Unknown aggregate {name!r}; choose one of {', '.join(map(repr, AGGREGATES))}.")
 
 
-def _total(s: Summands, entry: Callable[[Tensor], Tensor]) -> Tensor:
-    """Sum of ``entry`` over all entries of the summand, for an ``entry`` that maps a product to the product."""
+def _of_any_scale(s: Summands, aggregate: Callable[[Summands, Tensor], Tensor]) -> Tensor:
+    """Aggregate the summands in units of each sample's largest gradient and activation.
+
+    Args:
+        s: The summands.
+        aggregate: From the summands in these units, and the number 1 in units of the activation, which is what the
+            summand of a bias has in its place, to the map.
+    """
+    g_unit = _power_of_two(s.gradient)
+    gradient = s.gradient * g_unit.reciprocal()
+    if s.activation is None:
+        return aggregate(Summands(gradient, bias=s.bias), g_unit.new_ones(())) * g_unit
+    x_unit = _power_of_two(s.activation)
+    if s.bias:
+        x_unit = x_unit.clamp(min=1)
+    one = x_unit.reciprocal()
+    # One after the other: the product of the units may leave the range where the map does not.
+    return aggregate(Summands(gradient, s.activation * one, s.window, s.groups, s.bias), one) * g_unit * x_unit
+
+
+def _power_of_two(t: Tensor) -> Tensor:
+    """Of each sample's largest absolute value, (N, 1, ...): the exponent alone, in bounds whose inverse is finite."""
+    t, rest = t.detach(), tuple(range(1, t.dim()))
+    largest = torch.maximum(t.amax(rest, keepdim=True), -t.amin(rest, keepdim=True))
+    # Infinity and NaN have no exponent, and zero has none that can be divided by.
+    integer, exponent = _EXPONENT[t.dtype]
+    power = (largest.nan_to_num(1.0, 1.0).view(integer) & exponent).view(t.dtype)
+    return power.clamp(2.0**-96, 2.0**96)
+
+
+def _positive_norm(s: Summands, one: Tensor) -> Tensor:
+    positive = _total(s, one, lambda t: _square(t.clamp(min=0)))
+    if s.activation is None:
+        return _safe_sqrt(positive)
+    # A product is positive also where both factors are negative; a bias has one factor only.
+    weight_only = Summands(s.gradient, s.activation, s.window, s.groups)
+    return _safe_sqrt(positive + _total(weight_only, one, lambda t: _square(t.clamp(max=0))))
+
+
+def _max(s: Summands, one: Tensor) -> Tensor:
+    candidates = [s.gradient.amax(1, keepdim=True) * one] if s.bias else []
+    if s.activation is not None:
+        gs = _group_extremes(s.gradient, s.groups)
+        xs = _group_extremes(s.activation, s.groups)
+        if not s.window.trivial:
+            xs = (s.window.min(xs[0]), s.window.max(xs[-1]))
+        candidates += [(g * x).amax(1, keepdim=True) for g in gs for x in xs]
+    return functools.reduce(torch.maximum, candidates)
+
+
+def _total(
+    s: Summands,
+    one: Tensor,
+    entry: Callable[[Tensor], Tensor],
+    add: Callable[[Tensor, int], Tensor] = torch.sum,
+) -> Tensor:
+    """Sum of ``entry`` over all entries of the summand, for an ``entry`` that maps a product to the product.
+
+    ``one`` is what the summand of a bias has in place of an activation.
+    """
     total = None
     if s.activation is not None:
-        g = _group_sum(s.gradient, s.groups, entry)
-        x = s.window.sum(_group_sum(s.activation, s.groups, entry))
-        total = (g * x).sum(1, keepdim=True)
+        g = _group_sum(s.gradient, s.groups, entry, add)
+        x = s.window.sum(_group_sum(s.activation, s.groups, entry, add))
+        total = add(g * x, 1).unsqueeze(1)
     if s.bias:
-        bias = _group_sum(s.gradient, 1, entry)
+        bias = _group_sum(s.gradient, 1, entry, add) * entry(one)
         total = bias if total is None else total + bias
     assert total is not None, "summands without weight and bias"
     return total
 
 
-def _group_sum(t: Tensor, groups: int, entry: Callable[[Tensor], Tensor]) -> Tensor:
+def _group_sum(
+    t: Tensor, groups: int, entry: Callable[[Tensor], Tensor], add: Callable[[Tensor, int], Tensor]
+) -> Tensor:
     """(N, C, ...) -> (N, groups, ...), summing ``entry(t)`` inside each group."""
     if groups == t.shape[1]:
         return entry(t)
     if groups == 1:
-        return entry(t).sum(1, keepdim=True)
-    return entry(t).reshape(t.shape[0], groups, -1, *t.shape[2:]).sum(2)
+        return add(entry(t), 1).unsqueeze(1)
+    return add(entry(t).reshape(t.shape[0], groups, -1, *t.shape[2:]), 2)
+
+
+def _sum_in_one_order(t: Tensor, dim: int) -> Tensor:
+    """Sum over ``dim``, halves added to halves, so that equal summands give equal sums at every location.
+
+    ``torch.sum`` adds in an order that depends on where a location lies in memory. Where summands cancel, that noise is
+    all there is to see of a constant map. A sum of squares does not cancel.
+    """
+    while (size := t.shape[dim]) > 1:
+        half = size // 2
+        pairs = t.narrow(dim, 0, half) + t.narrow(dim, half, half)
+        t = torch.cat([pairs, t.narrow(dim, 2 * half, 1)], dim) if size % 2 else pairs
+    return t.squeeze(dim)
 
 
 def _group_extremes(t: Tensor, groups: int) -> tuple[Tensor, ...]:

@@ -66,6 +66,8 @@ def aggregate(entries: Tensor, how: str) -> Tensor:
         return entries.clamp(min=0).pow(2).sum(1).sqrt()
     if how == "sum":
         return entries.sum(1)
+    if how == "positive_sum":
+        return entries.sum(1).clamp(min=0)
     assert how == "max"
     return entries.max(1).values
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from normgrad_attr._aggregate import AGGREGATES
 from normgrad_attr._extract import EXTRACTS, virtual_identity
-from normgrad_attr.functional import normgrad_map
+from normgrad_attr.functional import Summands, Window, normgrad_map
 
 CELLS = [(e, a) for e in (*EXTRACTS, "conv5x5", "depthwise_conv5x5", "depthwise_conv1x1") for a in AGGREGATES]
 
@@ -57,7 +57,7 @@ def test_closed_form_equals_oracle_in_float32(extract, aggregate, x, seed):
     g = gradient(x, head).float()
     entries = oracle.weight_gradients(x, lambda y: (y * g.double()).flatten(1).sum(1), extract)
     expected = oracle.aggregate(entries, aggregate).reshape(x.shape[0], 1, *x.shape[2:])
-    scale = oracle.aggregate(entries.abs(), "sum" if aggregate == "sum" else "norm").max().clamp(min=1e-30)
+    scale = oracle.aggregate(entries.abs(), "sum" if aggregate.endswith("sum") else "norm").max().clamp(min=1e-30)
     actual = normgrad_map(x.float(), g, extract=extract, aggregate=aggregate)
     assert actual.dtype == torch.float32
     assert ((actual.double() - expected).abs().max() / scale).item() <= 1e-5
@@ -113,6 +113,74 @@ def test_maps_can_be_differentiated(extract, aggregate):
     total = normgrad_map(x, g, extract=extract, aggregate=aggregate).sum()
     for derivative in torch.autograd.grad(total, (x, g), allow_unused=True):
         assert derivative is None or derivative.isfinite().all()
+
+
+@pytest.mark.parametrize("power", [-38, -30, -20, 20, 30])
+@pytest.mark.parametrize(("extract", "aggregate"), CELLS)
+def test_maps_scale_with_the_score_where_squares_do_not(extract, aggregate, power):
+    # In float64 1e-38 is far from any border. The second sample, of another size by far, must not suffer.
+    x, g = torch.randn(2, 2, 4, 5, 5, dtype=torch.float64)
+    g *= torch.tensor([10.0**power, 1]).view(2, 1, 1, 1)
+    actual = normgrad_map(x.float(), g.float(), extract=extract, aggregate=aggregate)
+    for found, expected in zip(actual.double(), normgrad_map(x, g, extract=extract, aggregate=aggregate), strict=True):
+        assert ((found - expected).abs().max() / expected.abs().max()).item() < 1e-5
+    # What holds for the gradient holds for the activation.
+    if extract != "bias":
+        swapped = normgrad_map(g.float(), x.float(), extract=extract, aggregate=aggregate).double()
+        for found, expected in zip(swapped, normgrad_map(g, x, extract=extract, aggregate=aggregate), strict=True):
+            assert ((found - expected).abs().max() / expected.abs().max()).item() < 1e-5
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize(("g_power", "x_power"), [(-30, 0), (30, 0), (30, -35), (-30, 35), (0, 25), (0, -25)])
+def test_weight_and_bias_scale_together(aggregate, g_power, x_power):
+    x, g = torch.randn(2, 2, 4, 5, 5, dtype=torch.float64)
+    x, g = x * 10.0**x_power, g * 10.0**g_power
+    window = Window.centred(3, dims=2)
+    expected = AGGREGATES[aggregate](Summands(g, x, window, groups=2, bias=True))
+    actual = AGGREGATES[aggregate](Summands(g.float(), x.float(), window, groups=2, bias=True)).double()
+    assert ((actual - expected).abs().max() / expected.abs().max()).item() < 1e-5
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+def test_scaling_rounds_nothing_and_spoils_no_zeros_and_no_other_sample(aggregate):
+    x, g = torch.randn(2, 4, 3, 5, 5)
+    expected = normgrad_map(x, g, aggregate=aggregate)
+    assert normgrad_map(x, g * 2.0**70, aggregate=aggregate).equal(expected * 2.0**70)
+    g[1], g[2, 0, 0, 0], g[3, 0, 0, 0] = 0, float("nan"), float("inf")
+    actual = normgrad_map(x, g, aggregate=aggregate)
+    assert actual[0].equal(expected[0])
+    assert actual[1].eq(0).all()
+    # One location without a finite gradient leaves the others as they are.
+    assert not actual[2:, :, 0, 0].isfinite().any()
+    assert actual[2:, :, 1:].equal(expected[2:, :, 1:])
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "positive_sum"])
+@pytest.mark.parametrize("channels", [1, 3, 6, 7, 192, 320, 513])
+def test_equal_summands_have_equal_sums_at_every_location(aggregate, channels):
+    # However much cancels: what is left of these is nothing but the order of addition.
+    vector = torch.randn(1, channels, 1, 1) * 1e4
+    vector = torch.cat([vector, -vector.flip(1), torch.full((1, 1, 1, 1), 1e-2)], 1)
+    for side in (5, 7, 8, 13):
+        g = vector.expand(2, -1, side, side).contiguous()
+        found = normgrad_map(g, g, extract="bias", aggregate=aggregate)
+        assert found.eq(found[0, 0, 0, 0]).all()
+        exact = vector.double().sum()
+        exact = exact.clamp(min=0) if aggregate == "positive_sum" else exact
+        assert (found - exact).abs().max() < 1e-5 * vector.abs().sum()
+
+
+def test_scaling_and_positive_sum_beside_layer_cam():
+    x, g = torch.randn(2, 3, 6, 4, 4).abs()
+    # LayerCAM, Jiang et al. 2021, equations 4 to 6: weights relu(g), summed over channels, relu.
+    cam = (g.relu() * x).sum(1, keepdim=True).relu()
+    torch.testing.assert_close(normgrad_map(x, g, extract="scaling", aggregate="positive_sum"), cam)
+    g[:, ::2] *= -1
+    cam = (g.relu() * x).sum(1, keepdim=True).relu()
+    ours = normgrad_map(x, g, extract="scaling", aggregate="positive_sum")
+    assert (ours < cam).all()
+    torch.testing.assert_close(ours, (cam + (g.clamp(max=0) * x).sum(1, keepdim=True)).relu())
 
 
 def test_memory_does_not_grow_with_the_summands():

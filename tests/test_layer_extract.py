@@ -20,6 +20,7 @@ AGGREGATES: dict[str, Callable[[Tensor], Tensor]] = {
     "norm": lambda s: s.norm(),
     "positive_norm": lambda s: s.clamp(min=0).norm(),
     "sum": lambda s: s.sum(),
+    "positive_sum": lambda s: s.sum().clamp(min=0),
     "max": lambda s: s.max(),
 }
 some = settings(max_examples=15, deadline=None)
