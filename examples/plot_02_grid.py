@@ -22,9 +22,9 @@ print(f"explained: {shapes.KINDS[target]}")
 # %%
 # The grid at an early layer
 # --------------------------
-# ``"norm"`` and ``"positive_norm"`` are never negative; ``"sum"`` and ``"max"`` are signed, and drawn with red for
-# positive and blue for negative values. ``scaling`` with ``sum`` is the linear approximation, activation x gradient. A
-# list of layers gives a list of maps, still from one pass.
+# ``"norm"``, ``"positive_norm"`` and ``"positive_sum"`` are never negative; ``"sum"`` and ``"max"`` are signed, and
+# drawn with red for positive and blue for negative values. ``scaling`` with ``sum`` is the linear approximation,
+# activation x gradient. A list of layers gives a list of maps, still from one pass.
 
 layers = ["stage1", "stage2", "stage3", "stage4"]
 grid = NormGrad(model, layers).attribute_grid(pictures, target=target)
@@ -34,7 +34,7 @@ aggregates = list(dict.fromkeys(aggregate for _, aggregate in grid))
 
 def draw_grid(layer):
     """Draw all cells at one layer."""
-    figure, axes = plt.subplots(len(aggregates), 1 + len(extracts), figsize=(9.6, 6.8), layout="constrained")
+    figure, axes = plt.subplots(len(aggregates), 1 + len(extracts), figsize=(9.6, 8.2), layout="constrained")
     figure.suptitle(layer, fontsize=11)
     for row, aggregate in enumerate(aggregates):
         shapes.show(axes[row, 0], pictures[0], title="picture" if row == 0 else "")

@@ -40,7 +40,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
         extract: ``"bias"``, ``"scaling"``, ``"conv1x1"`` (default), ``"conv3x3"``, ``"depthwise_conv3x3"`` (any odd
             kernel size), or ``"layer"`` for the layer's own weights, no virtual identity.
         aggregate: ``"norm"`` (default, NormGrad), ``"positive_norm"`` (selective NormGrad), ``"sum"`` (with
-            ``"scaling"``: the linear approximation) or ``"max"``.
+            ``"scaling"``: the linear approximation), ``"positive_sum"`` (its positive part) or ``"max"``.
         channel_dim: Dimension of the channels in the layer's output: None or 1 for feature maps, -1 for tokens.
 
     Raises:
@@ -166,7 +166,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
             >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(2)).eval()
             >>> maps = NormGrad(model, "0").attribute_grid(torch.rand(1, 3, 8, 8), target=0)
             >>> len(maps), maps["scaling", "sum"].shape
-            (20, torch.Size([1, 1, 6, 6]))
+            (25, torch.Size([1, 1, 6, 6]))
         """
         if isinstance(extracts, str) or isinstance(aggregates, str):
             raise TypeError("extracts and aggregates are lists of names, as in extracts=['scaling'].")

@@ -70,7 +70,7 @@ def test_a_network_against_the_oracle(extract):
 
 
 @pytest.mark.parametrize("extract", [*EXTRACTS])
-@pytest.mark.parametrize("aggregate", ["norm", "positive_norm", "sum", "max"])
+@pytest.mark.parametrize("aggregate", ["norm", "positive_norm", "sum", "positive_sum", "max"])
 def test_a_batch_equals_its_samples(model, images, extract, aggregate):
     target = torch.tensor([0, 3, 1])
     method = NormGrad(model, LAYERS, extract=extract, aggregate=aggregate)
@@ -91,7 +91,7 @@ def test_list_gives_each_layers_own_map_in_the_given_order(model, images):
 
 def test_grid_gives_the_same_as_cell_by_cell(model, images):
     grid = NormGrad(model, "layer3.0").attribute_grid(images, 1)
-    assert len(grid) == 20
+    assert len(grid) == 25
     for (extract, aggregate), actual in grid.items():
         expected = NormGrad(model, "layer3.0", extract=extract, aggregate=aggregate).attribute(images, 1)
         torch.testing.assert_close(actual, expected, rtol=0, atol=0)

@@ -174,7 +174,7 @@ CONTENDERS: dict[str, Contender] = {
     "minimal": Contender("hand-written minimal pass, last layer", _minimal),
     "normgrad": Contender("NormGrad, last layer", _cell()),
     "own_weights": Contender('NormGrad, extract="layer"', _cell("layer")),
-    "grid": Contender("NormGrad, all 20 cells of the grid in one call", _grid),
+    "grid": Contender("NormGrad, all cells of the grid in one call", _grid),
     "captum": Contender("Captum LayerGradCam, last layer", _captum),
     "torchcam": Contender("torchcam GradCAM, last layer", _torchcam, "torchcam", "torchcam"),
     "grad_cam": Contender("pytorch-grad-cam GradCAM, last layer", _grad_cam_last, "pytorch_grad_cam", "grad-cam"),
