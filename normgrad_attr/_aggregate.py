@@ -125,8 +125,8 @@ def positive_sum(s: Summands) -> Tensor:
         tensor([[[2., 0.]]])
 
     References:
-        The sum is that of Rebuffi et al., CVPR 2020, arXiv:2004.02866; its positive part follows Jiang et al.:
-        LayerCAM: Exploring Hierarchical Class Activation Maps for Localization. IEEE TIP 30, 2021.
+        The sum is that of Rebuffi et al., CVPR 2020, arXiv:2004.02866; LayerCAM that of Jiang et al., IEEE Transactions
+        on Image Processing 30, 2021.
     """
     return sum_(s).clamp(min=0)
 
