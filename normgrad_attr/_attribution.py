@@ -20,6 +20,7 @@ from normgrad_attr._tokens import looks_like_tokens
 
 Layer = nn.Module | str
 Maps = Tensor | tuple[Tensor, ...]
+Cell = tuple[str, str]  # extract and aggregate
 
 
 class NormGrad(LayerAttribution, GradientAttribution):
@@ -71,9 +72,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
         aggregate: str = "norm",
         channel_dim: int | None = None,
     ) -> None:
-        if extract != "layer":
-            check_extract(extract)
-        check_aggregate(aggregate)
+        check_cell(extract, aggregate)
         resolved: nn.Module | list[nn.Module]
         if isinstance(layer, (list, tuple)):
             if not layer:
@@ -120,15 +119,16 @@ class NormGrad(LayerAttribution, GradientAttribution):
             ValueError: Empty batch; scripted model; tokens without ``channel_dim``.
             AssertionError, IndexError: A target that does not fit the output, as in Captum.
         """
-        maps = self._maps(
-            [(self.extract, self.aggregate)],
+        cell = (self.extract, self.aggregate)
+        by_layer = self._maps(
+            [[cell]] * self._number_of_layers(),
             inputs,
             target,
             additional_forward_args,
             attribute_to_layer_input,
             grad_kwargs,
         )
-        return maps[self.extract, self.aggregate]
+        return self._as_given([maps[cell] for maps in by_layer])
 
     def attribute_grid(
         self,
@@ -171,33 +171,44 @@ class NormGrad(LayerAttribution, GradientAttribution):
         if isinstance(extracts, str) or isinstance(aggregates, str):
             raise TypeError("extracts and aggregates are lists of names, as in extracts=['scaling'].")
         aggregates = tuple(AGGREGATES) if aggregates is None else aggregates
-        for extract in extracts:
-            if extract != "layer":
-                check_extract(extract)
-        for aggregate in aggregates:
-            check_aggregate(aggregate)
         cells = [(extract, aggregate) for extract in extracts for aggregate in aggregates]
-        return self._maps(cells, inputs, target, additional_forward_args, attribute_to_layer_input, grad_kwargs)
+        for cell in cells:
+            check_cell(*cell)
+        by_layer = self._maps(
+            [cells] * self._number_of_layers(),
+            inputs,
+            target,
+            additional_forward_args,
+            attribute_to_layer_input,
+            grad_kwargs,
+        )
+        return {cell: self._as_given([maps[cell] for maps in by_layer]) for cell in cells}
+
+    def _number_of_layers(self) -> int:
+        return len(self.layer) if isinstance(self.layer, list) else 1
+
+    def _as_given(self, of_layers: list[Maps]) -> Maps | list[Maps]:
+        """A list if a list of layers was given."""
+        return of_layers if isinstance(self.layer, list) else of_layers[0]
 
     def _maps(
         self,
-        cells: Sequence[tuple[str, str]],
+        cells: Sequence[Sequence[Cell]],
         inputs: Tensor | tuple[Tensor, ...],
         target: Any,
         additional_forward_args: Any,
         attribute_to_layer_input: bool,
         grad_kwargs: dict[str, Any] | None,
         dtype: torch.dtype | None = None,
-    ) -> dict[tuple[str, str], Maps | list[Maps]]:
-        """Maps of some cells of the grid; in ``dtype``, by default that of the inputs."""
-        own_weights = any(extract == "layer" for extract, _ in cells)
+    ) -> list[dict[Cell, Maps]]:
+        """For each layer the maps of some cells of the grid; in ``dtype``, by default that of the inputs."""
+        own_weights = any(extract == "layer" for of_layer in cells for extract, _ in of_layer)
         if own_weights and attribute_to_layer_input:
             raise ValueError(
                 "extract='layer' takes the layer's input and its output's gradient as they are; leave "
                 "attribute_to_layer_input at False."
             )
-        several = isinstance(self.layer, list)
-        layers = self.layer if several else [self.layer]
+        layers = self.layer if isinstance(self.layer, list) else [self.layer]
         captured = capture(
             self.forward_func,
             layers,
@@ -209,22 +220,18 @@ class NormGrad(LayerAttribution, GradientAttribution):
             keep_layer_input=own_weights,
             grad_kwargs=grad_kwargs,
         )
-        result: dict[tuple[str, str], Maps | list[Maps]] = {}
-        for extract in dict.fromkeys(extract for extract, _ in cells):
-            summands = [
-                [self._summands(extract, layer, on_device, attribute_to_layer_input) for on_device in by_device]
-                for layer, by_device in zip(layers, captured, strict=True)
-            ]
-            for aggregate in dict.fromkeys(a for e, a in cells if e == extract):
-                maps = [
-                    _gather([tuple(AGGREGATES[aggregate](s) for s in on_device) for on_device in by_device])
-                    for by_device in summands
-                ]
-                maps = [tuple(m.to(dtype or dtype_of(inputs, m)) for m in one) for one in maps]
-                self._warn_if_not_finite(layers, maps)
-                formatted = [one[0] if len(one) == 1 else one for one in maps]
-                result[extract, aggregate] = formatted if several else formatted[0]
-        return result
+        results = []
+        for layer, by_device, of_layer in zip(layers, captured, cells, strict=True):
+            maps = {}
+            for extract in dict.fromkeys(extract for extract, _ in of_layer):
+                summands = [self._summands(extract, layer, one, attribute_to_layer_input) for one in by_device]
+                for aggregate in dict.fromkeys(a for e, a in of_layer if e == extract):
+                    tensors = _gather([tuple(AGGREGATES[aggregate](s) for s in on_device) for on_device in summands])
+                    tensors = tuple(t.to(dtype or dtype_of(inputs, t)) for t in tensors)
+                    self._warn_if_not_finite(layer, tensors)
+                    maps[extract, aggregate] = tensors[0] if len(tensors) == 1 else tensors
+            results.append(maps)
+        return results
 
     def _summands(self, extract: str, layer: nn.Module, captured: Captured, of_input: bool) -> list[Summands]:
         """Summands of each of the layer's tensors, channels in dimension 1."""
@@ -259,14 +266,20 @@ class NormGrad(LayerAttribution, GradientAttribution):
             )
         return 1
 
-    def _warn_if_not_finite(self, layers: Sequence[nn.Module], maps: Sequence[tuple[Tensor, ...]]) -> None:
-        for layer, tensors in zip(layers, maps, strict=True):
-            if not all(bool(t.isfinite().all()) for t in tensors):
-                warnings.warn(
-                    f"The map of layer {name_of(self.forward_func, layer)} has values that are not finite; look for "
-                    "NaN or overflow in the model's activations and in the target's gradient.",
-                    stacklevel=5,
-                )
+    def _warn_if_not_finite(self, layer: nn.Module, maps: tuple[Tensor, ...]) -> None:
+        if not all(bool(t.isfinite().all()) for t in maps):
+            warnings.warn(
+                f"The map of layer {name_of(self.forward_func, layer)} has values that are not finite; look for NaN or "
+                "overflow in the model's activations and in the target's gradient.",
+                stacklevel=5,
+            )
+
+
+def check_cell(extract: str, aggregate: str) -> None:
+    """Raise ValueError, naming the choices, unless this is a cell of the grid."""
+    if extract != "layer":
+        check_extract(extract)
+    check_aggregate(aggregate)
 
 
 def dtype_of(inputs: Tensor | tuple[Tensor, ...], computed: Tensor) -> torch.dtype:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from normgrad_attr._attribution import Layer, Maps, NormGrad, dtype_of
+from normgrad_attr._attribution import Cell, Layer, Maps, NormGrad, check_cell, dtype_of
 from normgrad_attr._captum import GradientAttribution, log_usage
 from normgrad_attr._combine import check_combination, combine_maps, layer_weights, minmax
 from normgrad_attr._layers import name_of
@@ -29,8 +29,8 @@ class CombinedNormGrad(GradientAttribution):
         forward_func: The model, or a function around it.
         layers: Modules or dotted names, from early to late.
         device_ids: Order of the devices, only if ``forward_func`` hides a DataParallel model.
-        extract: As in :class:`NormGrad`.
-        aggregate: As in :class:`NormGrad`.
+        extract: As in :class:`NormGrad`; one name, or a list of one for each layer.
+        aggregate: Likewise. All layers' maps come from one pass whatever the choice.
         combine: ``"product"`` (default) or ``"sum"``.
         weights: ``"uniform"`` (1/L each), ``"linear"`` (l/L normalised, later layers more), or one number for each
             layer, used as given; ones give the plain product.
@@ -40,7 +40,7 @@ class CombinedNormGrad(GradientAttribution):
             size, and class and register tokens in front are dropped.
 
     Raises:
-        ValueError: Unknown extract, aggregate, combination, weights or layer name.
+        ValueError: Unknown extract, aggregate, combination, weights or layer name, or not one of them for each layer.
         TypeError: A layer that is neither module nor name.
 
     Examples:
@@ -64,8 +64,8 @@ class CombinedNormGrad(GradientAttribution):
         layers: Sequence[Layer],
         device_ids: list[int] | None = None,
         *,
-        extract: str = "conv1x1",
-        aggregate: str = "norm",
+        extract: str | Sequence[str] = "conv1x1",
+        aggregate: str | Sequence[str] = "norm",
         combine: str = "product",
         weights: str | Sequence[float] = "uniform",
         smoothing: float | None = None,
@@ -74,9 +74,10 @@ class CombinedNormGrad(GradientAttribution):
         GradientAttribution.__init__(self, forward_func)
         if isinstance(layers, (str, nn.Module)):
             layers = [layers]
-        self.normgrad = NormGrad(
-            forward_func, list(layers), device_ids, extract=extract, aggregate=aggregate, channel_dim=channel_dim
-        )
+        self.normgrad = NormGrad(forward_func, list(layers), device_ids, channel_dim=channel_dim)
+        self.extract = extract
+        self.aggregate = aggregate
+        self._cells()
         check_combination(combine)
         layer_weights(weights, len(layers))
         if smoothing is not None:
@@ -117,14 +118,30 @@ class CombinedNormGrad(GradientAttribution):
                 and whatever :meth:`NormGrad.attribute` raises.
         """
         tensors = inputs if isinstance(inputs, tuple) else (inputs,)
-        cell = (self.normgrad.extract, self.normgrad.aggregate)
+        cells = self._cells()
         # Full precision up to the end: half-precision maps would lose what the scaling brings out.
         precision = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
-        maps = self.normgrad._maps(
-            [cell], inputs, target, additional_forward_args, attribute_to_layer_input, grad_kwargs, precision
-        )[cell]
+        by_layer = self.normgrad._maps(
+            [[cell] for cell in cells],
+            inputs,
+            target,
+            additional_forward_args,
+            attribute_to_layer_input,
+            grad_kwargs,
+            precision,
+        )
+        maps = [of_layer[cell] for of_layer, cell in zip(by_layer, cells, strict=True)]
         results = tuple(self._fit(maps, t, output_size, expand_as_inputs, i) for i, t in enumerate(tensors))
         return results if isinstance(inputs, tuple) else results[0]
+
+    def _cells(self) -> list[Cell]:
+        """Extract and aggregate of each layer."""
+        extracts = _one_for_each("extract", self.extract, len(self.layers))
+        aggregates = _one_for_each("aggregate", self.aggregate, len(self.layers))
+        cells = list(zip(extracts, aggregates, strict=True))
+        for cell in cells:
+            check_cell(*cell)
+        return cells
 
     def _fit(
         self, maps: Any, input_: Tensor, output_size: Sequence[int] | None, expand_as_inputs: bool, number: int
@@ -180,3 +197,14 @@ class CombinedNormGrad(GradientAttribution):
                 f"{size}; choose layers with as many spatial dimensions (tokens: channel_dim=-1)."
             )
         return torch.as_tensor(layer_map)
+
+
+def _one_for_each(argument: str, names: str | Sequence[str], layers: int) -> list[str]:
+    """One name for each layer."""
+    if not isinstance(names, (list, tuple)):
+        return [names] * layers  # type: ignore[list-item]
+    if len(names) != layers:
+        raise ValueError(
+            f"{argument} has {len(names)} names for {layers} layers; give one name for all, or one for each layer."
+        )
+    return list(names)

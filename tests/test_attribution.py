@@ -131,6 +131,30 @@ def test_product_with_weights_of_one_is_the_product_of_separate_maps(model, imag
     torch.testing.assert_close(actual, minmax(product), rtol=1e-9, atol=1e-12)
 
 
+def test_each_layer_may_have_a_cell_of_its_own_from_one_pass(model, images):
+    layers = ["layer1.1", "layer2.1.conv2", "layer4.1"]
+    extracts, aggregates = ["conv3x3", "layer", "scaling"], ("norm", "max", "positive_sum")
+    product = torch.ones(3, 1, 64, 48, dtype=torch.float64)
+    for layer, extract, aggregate in zip(layers, extracts, aggregates, strict=True):
+        alone = NormGrad(model, layer, extract=extract, aggregate=aggregate).attribute(images, 1)
+        product = product * minmax(resize(alone, (64, 48)))
+    method = CombinedNormGrad(model, layers, extract=extracts, aggregate=aggregates, weights=[1] * 3)
+    assert (method.extract, method.aggregate) == (extracts, aggregates)
+    calls = []
+    handle = model.register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        actual = method.attribute(images, 1)
+    finally:
+        handle.remove()
+    assert len(calls) == 1
+    torch.testing.assert_close(actual, minmax(product), rtol=1e-9, atol=1e-12)
+    # One name stands for all layers, in either argument.
+    mixed = CombinedNormGrad(model, layers[::2], extract="scaling", aggregate=["norm", "positive_sum"])
+    pairs = CombinedNormGrad(model, layers[::2], extract=["scaling"] * 2, aggregate=["norm", "positive_sum"])
+    assert (mixed.extract, CombinedNormGrad(model, layers).extract) == ("scaling", "conv1x1")
+    assert mixed.attribute(images, 1).equal(pairs.attribute(images, 1))
+
+
 def test_combined_map_is_at_the_inputs_size_or_another(model, images):
     method = CombinedNormGrad(model, LAYERS)
     assert method.attribute(images, 1).shape == (3, 1, 64, 48)
@@ -219,6 +243,12 @@ def test_bad_arguments_of_normgrad(model, arguments, error, message):
         ({"weights": "quadratic"}, "'uniform', 'linear'"),
         ({"weights": [1.0]}, "1 weights were given for 2 layers"),
         ({"weights": [1.0, -1.0]}, "not negative"),
+        ({"extract": ["conv1x1"] * 3}, "extract has 3 names for 2 layers; give one name for all, or one for each"),
+        ({"aggregate": ["norm"]}, "aggregate has 1 names for 2 layers"),
+        ({"aggregate": []}, "aggregate has 0 names for 2 layers"),
+        ({"extract": ["scaling", "conv2x2"]}, "odd K"),
+        ({"aggregate": ("norm", "mean")}, "'positive_norm'"),
+        ({"aggregate": {"layer3": "norm"}}, "'positive_norm'"),
     ],
 )
 def test_bad_arguments_of_combined(model, arguments, message):
