@@ -25,8 +25,9 @@ from benchmarks.data.dicom import is_dicom, load_dicom
 from benchmarks.methods import METHODS, Context, Explain, near_names
 from benchmarks.metrics.peaks import Peak, find_peaks
 from benchmarks.run.config import Config
-from benchmarks.run.directory import read_json, saved_config, write_json
+from benchmarks.run.directory import read_json, saved_config
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_figure, write_json
 
 DEFAULT_METHOD = "normgrad_conv1x1_combined_uniform"
 """Its maximum is where the plain product has it, but lower peaks stay visible, so that further objects are marked."""
@@ -200,7 +201,7 @@ def draw(result: Explanation, title: str, method: str, path: Path) -> None:
     letters = int(2 * wide / 0.085)
     figure.suptitle("\n".join(textwrap.wrap(result.sentence, letters)), fontsize=11)
     figure.supxlabel("\n".join(textwrap.wrap(NOTICE, letters)), fontsize=8)
-    figure.savefig(path, dpi=110)
+    write_figure(path, figure, dpi=110)
 
 
 def _as_json(result: Explanation, path: Path, explainer: Explainer, measured: dict[str, Any]) -> dict[str, Any]:

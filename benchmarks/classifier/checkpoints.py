@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -18,20 +17,16 @@ from benchmarks.classifier.module import Classifier
 from benchmarks.classifier.network import build_network
 from benchmarks.run.directory import saved_config
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import whole_file
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """Write with torch.save beside the target, flush to disk, then rename over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except RuntimeError as error:  # torch's word for a full disk
-        raise OSError(f"{path} cannot be written; is the disk full? ({error})") from error
-    partial.replace(path)
+    """Write with torch.save, whole or not at all."""
+    with whole_file(path) as stream:
+        try:
+            torch.save(content, stream)
+        except RuntimeError as error:  # torch's word for a full disk
+            raise OSError(f"is the disk full? {error}") from error
 
 
 class SafeCheckpointIO(TorchCheckpointIO):

@@ -21,8 +21,9 @@ from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
 from benchmarks.run.config import Config
 from benchmarks.run.devices import plain_device_errors
-from benchmarks.run.directory import process_rank, write_environment, write_json
+from benchmarks.run.directory import process_rank, write_environment
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_json
 from benchmarks.run.progress import TrainingBar
 
 

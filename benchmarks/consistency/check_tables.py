@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from benchmarks.run.files import write_csv, write_figure, write_text
 from benchmarks.run.text_tables import markdown_table, terminal_table
 
 Row = tuple[str, str, str, str, float, float, float, int]
@@ -58,8 +58,8 @@ def write_consistency(folder: Path, rows: Sequence[Row], failures: Mapping[str, 
         failures: Why methods could not run, by name.
     """
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table.to_csv(folder / "consistency.csv", index=False, float_format="%.6g")
-    (folder / "consistency.md").write_text(markdown(table, failures), encoding="utf-8")
+    write_csv(folder / "consistency.csv", table)
+    write_text(folder / "consistency.md", markdown(table, failures))
     if len(table):
         draw_consistency(table, folder / "consistency")
     console = Console()
@@ -170,10 +170,8 @@ def draw_consistency(table: pd.DataFrame, stem: Path) -> None:
     ):
         _draw(axis, rows, methods, colours, low)
         axis.set_title(title, fontsize=9, loc="left")
-    figure.savefig(stem.with_suffix(".png"), dpi=150)
-    # The same numbers give the same bytes: no date, no random ids.
-    with matplotlib.rc_context({"svg.hashsalt": "consistency"}):
-        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+    for kind in (".png", ".svg"):
+        write_figure(stem.with_suffix(kind), figure)
 
 
 def _draw(axis: Axes, rows: pd.DataFrame, methods: Sequence[str], colours: str, low: float) -> None:

@@ -14,6 +14,7 @@ from benchmarks.analysis.tallies import RESAMPLES, hit_matrix, resampled_means
 from benchmarks.consistency.runs import Run, load_runs
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_TOLERANCE
+from benchmarks.run.files import write_csv, write_text
 from benchmarks.run.text_tables import markdown_table, terminal_table, within
 from normgrad_attr.functional import spearman
 
@@ -35,10 +36,9 @@ def compare(folders: list[Path], out: Path | None = None) -> None:
     table, agreement = side_by_side(runs), correlations(runs)
     _print(runs, table, agreement)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        table.to_csv(out / "comparison.csv", index=False, float_format="%.6g")
-        agreement.to_csv(out / "correlation.csv", index=False, float_format="%.6g")
-        (out / "comparison.md").write_text(markdown(runs, table, agreement), encoding="utf-8")
+        write_csv(out / "comparison.csv", table)
+        write_csv(out / "correlation.csv", agreement)
+        write_text(out / "comparison.md", markdown(runs, table, agreement))
 
 
 def side_by_side(runs: list[Run]) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from benchmarks.consistency.randomise import blocks_from_the_top, randomised
 from benchmarks.methods import Explain, Method
 from benchmarks.metrics.frame import stretch
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, choose_maxima, distance_to_mask
+from benchmarks.run.files import whole_file
 from benchmarks.scoring.batch import FilmBatch, explain_within_memory, seeded
 from benchmarks.scoring.job import Job
 from normgrad_attr.functional import spearman
@@ -144,16 +144,19 @@ def _compute(
             try:
                 if variant == TRAINED:
                     maps = trained = _maps(films, method, method.prepare(context))
-                    _write(_maps_path(folder, method), maps.numpy())
                 else:
                     trained = torch.from_numpy(np.load(_maps_path(folder, method)))
                     maps = trained if variant == SMOOTHED else _maps(films, method, method.prepare(context))
-                _write(_path(folder, variant, method), play(films, maps, trained, smooth=variant == SMOOTHED))
+                result = play(films, maps, trained, smooth=variant == SMOOTHED)
             except OSError:  # the disk, which no other method will find any better
                 raise
             except Exception as error:
                 name = method.name if variant == TRAINED else f"{method.name}, {variant}"
                 failures[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+            else:
+                if variant == TRAINED:
+                    _write(_maps_path(folder, method), maps.numpy())
+                _write(_path(folder, variant, method), result)
             progress.advance(task)
 
 
@@ -175,15 +178,8 @@ def _maps_path(folder: Path, method: Method) -> Path:
 
 
 def _write(path: Path, content: Played | npt.NDArray[Any]) -> None:
-    """Write a result whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as stream:
-            if isinstance(content, Played):
-                np.savez(stream, **dataclasses.asdict(content))
-            else:
-                np.save(stream, content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as stream:
+        if isinstance(content, Played):
+            np.savez(stream, **dataclasses.asdict(content))
+        else:
+            np.save(stream, content)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from benchmarks.data.decode import decode
 from benchmarks.data.object_cxr import Record
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import whole_file
 
 T = TypeVar("T")
 
@@ -99,8 +100,6 @@ def _located(record: Record, action: Callable[[], T]) -> T:
 
 def _build_cache(records: Sequence[Record], size: int, films_path: Path, facts_path: Path) -> None:
     """Decode all films. Other processes may do the same: each writes its own file and renames it."""
-    part = films_path.with_suffix(f".{os.getpid()}.part")
-    films = _reserve(part, (len(records), size, size))
     sizes = np.zeros((len(records), 2), dtype=np.int64)
 
     def fill(index: int) -> None:
@@ -108,7 +107,8 @@ def _build_cache(records: Sequence[Record], size: int, films_path: Path, facts_p
         film, sizes[index] = _located(record, lambda: decode(record.path, 2 * size))
         films[index] = np.asarray(Image.fromarray(film).resize((size, size), Image.Resampling.LANCZOS))
 
-    try:
+    with whole_file(films_path) as stream:
+        films = _reserve(stream, (len(records), size, size))
         # Threads are enough: PIL decodes and resizes without holding the interpreter's lock.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             jobs = [pool.submit(fill, index) for index in range(len(records))]
@@ -127,24 +127,18 @@ def _build_cache(records: Sequence[Record], size: int, films_path: Path, facts_p
             count = f" Damaged films in all: {len(damaged)} of {len(records)}." if len(damaged) > 1 else ""
             raise UserError(damaged[0] + count)
         films.flush()
-        facts_part = facts_path.with_suffix(f".{os.getpid()}.part")
-        with facts_part.open("wb") as stream:
-            np.savez(stream, sizes=sizes, pixels=hashlib.sha256(films.data).hexdigest())
-        facts_part.replace(facts_path)
-        part.replace(films_path)
-    finally:
-        part.unlink(missing_ok=True)
+        with whole_file(facts_path) as facts:
+            np.savez(facts, sizes=sizes, pixels=hashlib.sha256(films.data).hexdigest())
 
 
-def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
+def _reserve(stream: BinaryIO, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
     """A uint8 memory map on a file whose space is taken already: a map that finds the disk full kills the process."""
+    path = Path(stream.name)
     try:
         films: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
         if hasattr(os, "posix_fallocate"):
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
     except OSError as error:
-        path.unlink(missing_ok=True)
         needed = np.prod(shape) / 2**30
         raise UserError(f"{path.parent} has no room for the decoded films, {needed:.1f} GB ({error}).") from None
     return films

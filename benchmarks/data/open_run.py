@@ -8,8 +8,9 @@ from typing import Any
 
 from benchmarks.data.digest import annotation_digest
 from benchmarks.run.config import FREE_SETTINGS, Config, check, flag
-from benchmarks.run.directory import process_rank, read_json, saved_config, write_json
+from benchmarks.run.directory import process_rank, read_json, saved_config
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_json
 
 
 def open_run(config: Config) -> None:

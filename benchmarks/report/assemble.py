@@ -17,10 +17,11 @@ from benchmarks.metrics.pointing_game import MAIN_TOLERANCE, PROTOCOLS, TOLERANC
 from benchmarks.report.overlays import draw_overlays
 from benchmarks.report.page import write_html
 from benchmarks.run.config import Config
-from benchmarks.run.directory import read_json, write_json
+from benchmarks.run.directory import read_json
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_csv, write_json, write_parquet, write_text
 from benchmarks.run.text_tables import markdown_table, terminal_table, within
-from benchmarks.scoring.score import open_job, open_store, write_parquet
+from benchmarks.scoring.score import open_job, open_store
 from normgrad_attr import __version__
 
 
@@ -47,7 +48,7 @@ def report(config: Config) -> None:
             f"{config.out} holds no complete scores of this configuration: run `python -m benchmarks score` "
             "with the same options first"
         )
-    write_parquet(scores, config.out / "scores.parquet")
+    write_parquet(config.out / "scores.parquet", scores)
     store.close()
     for method in select_methods(config.methods):
         if method.name not in set(table["method"]):
@@ -63,8 +64,8 @@ def report(config: Config) -> None:
         "maps": {protocol: status_counts(scores, protocol).to_dict(orient="index") for protocol in PROTOCOLS},
         "rows": table.to_dict(orient="records"),
     }
-    table.to_csv(config.out / "summary.csv", index=False, float_format="%.6g")
-    (config.out / "summary.md").write_text(markdown(content, config), encoding="utf-8")
+    write_csv(config.out / "summary.csv", table)
+    write_text(config.out / "summary.md", markdown(content, config))
     print_table(content)
     drawn = [method for method in select_methods(config.methods) if method.name in set(table["method"])]
     draw_overlays(job, drawn, scores, config.out / "overlays.png")

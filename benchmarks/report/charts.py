@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 from benchmarks.report.step_tables import fraction, sensitivities
+from benchmarks.run.files import write_figure
 
 PROTOCOL, TOLERANCE = MAIN_PROTOCOL, MAIN_TOLERANCE
 COLOURS = {
@@ -155,7 +155,5 @@ def _title(method: str) -> str:
 
 
 def _save(figure: Figure, stem: Path) -> None:
-    figure.savefig(stem.with_suffix(".png"), dpi=150)
-    # The same numbers give the same bytes: no date, no random ids.
-    with matplotlib.rc_context({"svg.hashsalt": "report"}):
-        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+    for kind in (".png", ".svg"):
+        write_figure(stem.with_suffix(kind), figure)

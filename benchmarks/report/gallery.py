@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from benchmarks.data.decode import decode
 from benchmarks.methods import Context, Method
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import PROTOCOLS
+from benchmarks.run.files import whole_file
 from benchmarks.scoring.batch import explain_within_memory
 from benchmarks.scoring.job import Job
 
@@ -107,7 +107,6 @@ def gallery_maps(
     """
     digest = hashlib.sha256(f"1 {job.digest()} {list(positions)}".encode()).hexdigest()[:24]
     folder = folder / digest
-    folder.mkdir(parents=True, exist_ok=True)
     context = job.context()
     result = {}
     for method in track(methods, "Drawing maps", console=Console(stderr=True), transient=True, disable=not show):
@@ -115,10 +114,8 @@ def gallery_maps(
         if not path.exists():
             affordable = int(SECONDS / max(seconds.get(method.name, 0.0), 1e-9))
             maps = _compute(job, method, context, list(positions)[:affordable])
-            part = path.with_suffix(f".{os.getpid()}.part")
-            with part.open("wb") as stream:
+            with whole_file(path) as stream:
                 np.save(stream, maps)
-            part.replace(path)
         result[method.name] = np.load(path)
     return result
 

@@ -17,6 +17,7 @@ from benchmarks.classifier.network import normalise
 from benchmarks.methods import Method
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import is_hit
+from benchmarks.run.files import write_figure
 from benchmarks.scoring.batch import explain_within_memory, seeded
 from benchmarks.scoring.job import Job, annotation_mask
 
@@ -85,7 +86,7 @@ def draw_overlays(
         f"red cross = miss; blue = annotation; protocol {protocol}",
         fontsize=9,
     )
-    figure.savefig(path, dpi=130)
+    write_figure(path, figure, dpi=130)
 
 
 def _show_film(axis: Axes, film: np.ndarray, mask: np.ndarray) -> None:

@@ -22,6 +22,7 @@ from benchmarks.report.gallery import MAP_SIDE, choose_films, choose_methods, ga
 from benchmarks.report.step_tables import consistency_data, froc_data, markdown, measures_data, read_table
 from benchmarks.run.config import Config
 from benchmarks.run.directory import read_json
+from benchmarks.run.files import write_csv, write_text
 from benchmarks.scoring.job import Job
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -45,13 +46,13 @@ def write_html(config: Config, job: Job, content: dict[str, Any], scores: pd.Dat
     rows = pd.DataFrame(content["rows"])
     tests = significance_table(scores, config.seed)
     breakdown = break_down(scores, chance, film_groups(film_facts(job.annotated()), scores))
-    tests.to_csv(config.out / "significance.csv", index=False, float_format="%.6g")
-    breakdown.to_csv(config.out / "breakdown.csv", index=False, float_format="%.6g")
+    write_csv(config.out / "significance.csv", tests)
+    write_csv(config.out / "breakdown.csv", breakdown)
     measures, froc, consistency = (
         read_table(config.out, name) for name in ("measures.csv", "froc.csv", "consistency.csv")
     )
     text = markdown(tests, breakdown, measures, froc)
-    (config.out / "tables.md").write_text(text, encoding="utf-8")
+    write_text(config.out / "tables.md", text)
     keys = ["protocol", "tolerance", "method"]
     rows = rows.merge(tests.drop(columns="accuracy"), on=keys)
     draw_ranking(rows, content["chance"], config.out / "ranking")
@@ -84,7 +85,7 @@ def write_html(config: Config, job: Job, content: dict[str, Any], scores: pd.Dat
         "gallery": _gallery(config, job, methods, scores),
         "remarks": _remarks(config, content),
     }
-    (config.out / "report.html").write_text(page(data), encoding="utf-8")
+    write_text(config.out / "report.html", page(data))
 
 
 def page(data: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The run directory: settings, versions, and files that are either whole or absent."""
+"""The run directory: whose it is, and with what it was made."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.run.config import Config, from_dict
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_json
 
 SPLITS = ("train", "dev", "test")
 PACKAGES = ("torch", "torchvision", "captum", "numpy", "lightning", "torchmetrics")
@@ -29,18 +30,6 @@ def process_rank() -> int:
         if of_all in known:
             return known[of_all]
     return sum(known.values())  # only whether it is 0 counts
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file so that a reader, or a run killed at any moment, finds it whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def read_json(path: Path) -> Any:

@@ -19,9 +19,10 @@ from benchmarks.analysis.measure_table import BETTER, froc_tables, mean_table, o
 from benchmarks.methods import METHODS, Method
 from benchmarks.metrics.faithfulness import BLUR, STEPS
 from benchmarks.run.config import Config
+from benchmarks.run.files import write_csv, write_parquet
 from benchmarks.scoring.job import Job, evenly_spaced
 from benchmarks.scoring.measure_batch import FORMAT, LEAST_PEAK, MOST_PEAKS, MeasureBatch
-from benchmarks.scoring.score import open_job, open_store, write_parquet
+from benchmarks.scoring.score import open_job, open_store
 from benchmarks.scoring.store import MeasureStore
 from benchmarks.scoring.units import Step, compute_units, run_step
 
@@ -94,9 +95,9 @@ def _finish(config: Config, job: Job, store: MeasureStore) -> None:
         {"measure": table["measure"].map(_place(BETTER)), "method": table["method"].map(_place(METHODS))}
     )
     table = table.loc[order.sort_values(["measure", "method"], kind="stable").index]
-    write_parquet(films, config.out / "measures.parquet")
-    table.to_csv(config.out / "measures.csv", index=False, float_format="%.6g")
-    curve.to_csv(config.out / "froc.csv", index=False, float_format="%.6g")
+    write_parquet(config.out / "measures.parquet", films)
+    write_csv(config.out / "measures.csv", table)
+    write_csv(config.out / "froc.csv", curve)
 
 
 def _place(names: Iterable[str]) -> Callable[[str], int]:

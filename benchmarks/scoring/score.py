@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from benchmarks.classifier.checkpoints import load_classifier
@@ -16,6 +15,7 @@ from benchmarks.data.object_cxr import read_split
 from benchmarks.methods import Method
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_parquet
 from benchmarks.scoring.batch import FilmBatch
 from benchmarks.scoring.job import Job
 from benchmarks.scoring.store import ScoreStore
@@ -84,14 +84,4 @@ def _work(job: Job, pending: dict[int, list[Method]], store: ScoreStore, show: b
 
 
 def _finish(config: Config, job: Job, store: ScoreStore) -> None:
-    write_parquet(store.scores(), config.out / "scores.parquet")
-
-
-def write_parquet(table: pd.DataFrame, path: Path) -> None:
-    """Write a table, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    try:
-        table.to_parquet(partial, index=False)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error}): free space and start the same command again") from error
-    partial.replace(path)
+    write_parquet(config.out / "scores.parquet", store.scores())

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.run.files import write_figure
 from benchmarks.run.text_tables import markdown_table
 from benchmarks.speed.contenders import CELLS, cell_name
 from normgrad_attr.functional import AGGREGATES, EXTRACTS
@@ -152,7 +153,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
         if content["curves"][name]:
             axis.legend(frameon=False, fontsize=8)
     figure.suptitle(f"Time of one attribution, {network}, {settings['threads']} threads", fontsize=11)
-    figure.savefig(path, dpi=130)
+    write_figure(path, figure, dpi=130)
 
 
 def _print(console: Console, title: str, cells: list[list[str]]) -> None:

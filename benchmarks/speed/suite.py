@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.run.directory import write_json
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_json, write_text
 from benchmarks.speed import bounds, measurements
 from benchmarks.speed.contenders import CONTENDERS
 from benchmarks.speed.measurements import Plan, curve_exponent
@@ -61,9 +61,8 @@ def speed(
     _check(plan)
     torch.set_num_threads(plan.threads)
     content = measure_all(plan)
-    out.mkdir(parents=True, exist_ok=True)
     write_json(out / "speed.json", content)
-    (out / "speed.md").write_text(markdown(content), encoding="utf-8")
+    write_text(out / "speed.md", markdown(content))
     draw(content, out / "speed.png")
     print_tables(content)
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from benchmarks.data.object_cxr import read_split
 from benchmarks.run.config import Config, flag
-from benchmarks.run.directory import SPLITS, process_rank, read_json, write_json
+from benchmarks.run.directory import SPLITS, process_rank, read_json
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_json
 
 MANIFEST, BEGUN = "manifest.json", "unfinished"
 

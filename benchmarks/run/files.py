@@ -1,0 +1,128 @@
+"""The one way in which the suite writes files: whole or not at all, whatever stops the process."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from benchmarks.run.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+# A partial file names who writes it: the machine, as others may share the disk, and the process.
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_NUMBER = itertools.count()
+_PARTIAL = re.compile(rf".*\.{_HOST}-(\d+)-\d+\.partial", re.DOTALL)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file under a name of its own, and give it its name once it is complete and on the disk.
+
+    Folders that are missing are made. After an error, whatever it is, the file is as it was before.
+
+    Args:
+        path: The file.
+
+    Yields:
+        A binary stream for writing and reading; ``stream.name`` is the path of the partial file.
+
+    Raises:
+        UserError: The file cannot be written: names it and what to do.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with whole_file(folder / "name.txt") as stream:
+        ...     _ = stream.write(b"content")
+        >>> [path.name for path in folder.iterdir()]
+        ['name.txt']
+    """
+    partial = path.with_name(f"{path.name[:40]}.{_HOST}-{os.getpid()}-{next(_NUMBER)}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w+b") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):  # of a disk that went away; the first error counts
+            partial.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """The sentence for a disk that does not take a file."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free space" if full else "see to it that its folder can be written"
+    reason = error.strerror or error
+    return UserError(f"{path} cannot be written ({reason}): {remedy} and start the same command again.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text in UTF-8."""
+    with whole_file(path) as stream:
+        stream.write(text.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, numbers to six digits."""
+    write_text(path, table.to_csv(index=False, float_format="%.6g"))
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as Parquet."""
+    with whole_file(path) as stream:
+        table.to_parquet(stream, index=False)
+
+
+def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:
+    """Write a figure in the format that the file's name says.
+
+    The same numbers give the same bytes: an SVG bears no date and no random ids.
+    """
+    import matplotlib
+
+    kind = path.suffix[1:]
+    metadata = {"Date": None} if kind == "svg" else None
+    with whole_file(path) as stream, matplotlib.rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(stream, format=kind, dpi=dpi, metadata=metadata)
+
+
+def clear_partials(folder: Path) -> None:
+    """Delete partial files below a folder whose writers are dead; those of other machines stay."""
+    for path in folder.rglob("*.partial"):
+        match = _PARTIAL.fullmatch(path.name)
+        if match and not _is_alive(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    if sys.platform == "win32":  # whose os.kill has no harmless signal
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
