@@ -184,10 +184,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             TOOLS[command](**settings)
             return 0
         config = configure(command, settings)
-        if config.threads is not None:
+        if config.devices.threads is not None:
             import torch
 
-            torch.set_num_threads(config.threads)
+            torch.set_num_threads(config.devices.threads)
         STEPS[command](config)
     except (UserError, OSError, KeyboardInterrupt) as error:
         if debug:

@@ -107,7 +107,7 @@ class Explainer:
         self.config: Config = saved_config(run)
         self.network = load_classifier(run)
         films = partial(training_films, replace(self.config, out=run), torch.device("cpu"))
-        context = Context(self.network, self.config.image_size, self.config.budget, films)
+        context = Context(self.network, self.config.image_size, self.config.scoring.budget, films)
         self._explain: Explain = METHODS[method].prepare(context)
         low, high = read_json(run / "classifier.json").get("unsure") or UNSURE
         self.unsure_range = (float(low), float(high))

@@ -6,24 +6,12 @@ that an uninterrupted one sees.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Strengths of the changes; see :class:`benchmarks.run.config.Config` for the meaning of each."""
-
-    brightness: float
-    contrast: float
-    rotate: float
-    translate: float
-    scale: float
-    shear: float
+from benchmarks.run.config import Augmentation
 
 
 def draw(seed: int, epoch: int, indices: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_accuracy, binary_auroc
 
-from benchmarks.classifier.augmentation import Augmentation, augment, draw
+from benchmarks.classifier.augmentation import augment, draw
 from benchmarks.classifier.calibration import unsure_range
 from benchmarks.classifier.network import normalise
 from benchmarks.run.config import Config
@@ -50,9 +50,6 @@ class Classifier(LightningModule):
         super().__init__()
         self.config = config
         self.network = network.to(memory_format=torch.channels_last)
-        self.strength = Augmentation(
-            config.brightness, config.contrast, config.rotate, config.translate, config.scale, config.shear
-        )
         self.history: list[dict[str, Any]] = []
         self.result: dict[str, float] = {}
         self._unsure = (0.0, 1.0)
@@ -75,7 +72,7 @@ class Classifier(LightningModule):
         """Cross-entropy of one augmented batch."""
         films, labels, indices = batch
         grey = films.float() / 255
-        grey = augment(grey, draw(self.config.seed, self.current_epoch, indices), self.strength)
+        grey = augment(grey, draw(self.config.seed, self.current_epoch, indices), self.config.augmentation)
         loss = F.cross_entropy(self(normalise(grey)), labels)
         self._losses.append(loss.detach())
         self.log("loss", loss, prog_bar=True, logger=False)

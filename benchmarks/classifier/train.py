@@ -157,10 +157,7 @@ def make_trainer(config: Config, callbacks: list[Callback]) -> Trainer:
         callbacks = [*callbacks, TrainingBar()]
     with plain_device_errors(config):
         return Trainer(
-            accelerator=config.accelerator,
-            devices=config.lightning_devices,
-            num_nodes=config.num_nodes,
-            strategy=config.strategy,
+            **config.devices.for_lightning(),
             max_epochs=config.epochs,
             callbacks=callbacks,
             plugins=[SafeCheckpointIO()],

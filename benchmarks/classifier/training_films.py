@@ -39,6 +39,6 @@ def training_films(config: Config, device: torch.device) -> Iterator[tuple[Tenso
     """
     records = draw_records(read_split(config.data_root, "train", config.limit), config.seed)
     films = FilmDataset(records, config.image_size, config.cache_dir)
-    for start in range(0, len(films), config.score_batch_size):
-        items = [films[i] for i in range(start, min(start + config.score_batch_size, len(films)))]
+    for start in range(0, len(films), config.scoring.score_batch_size):
+        items = [films[i] for i in range(start, min(start + config.scoring.score_batch_size, len(films)))]
         yield normalise(torch.stack([film for film, _, _ in items]).to(device)), torch.tensor([y for _, y, _ in items])

@@ -54,19 +54,19 @@ def consistency(
     """
     if films < 2:
         raise UserError(f"--films is {films}: it must be at least 2.")
-    config = dataclasses.replace(saved_config(checkpoint), out=checkpoint, **settings)
+    config = saved_config(checkpoint).replace(out=checkpoint, **settings)
     check(config)
     chosen = choose_methods(config, methods)
     runs = load_finished([checkpoint, *others]) if others else []
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    if config.devices.threads is not None:
+        torch.set_num_threads(config.devices.threads)
     with plain_device_errors(config):
-        device = Fabric(accelerator=config.accelerator, devices=1).device
+        device = Fabric(accelerator=config.devices.accelerator, devices=1).device
     job = open_job(config, device)
     if len(job.positives) < 2:
         raise UserError(f"the test split of {config.data_root} has one annotated film: consistency needs two or more.")
     # Batch normalisation is estimated anew on these batches, and one film has no variance.
-    batch_size = max(2, config.score_batch_size)
+    batch_size = max(2, config.scoring.score_batch_size)
     job = dataclasses.replace(job, positives=evenly_spaced(job.positives, films), batch_size=batch_size)
     played, failures = play_variants(job, chosen, config.cache_dir / "consistency", show=not config.quiet)
     rows = [*own_rows(played, config.seed), *between_runs(runs, [method.name for method in chosen], config.seed)]
@@ -79,7 +79,7 @@ def choose_methods(config: Config, methods: Sequence[str] = ()) -> list[Method]:
     Raises:
         UserError: An unknown name, or nothing is left.
     """
-    chosen = [method for method in select_methods(methods or config.methods) if method.family != "baseline"]
+    chosen = [method for method in select_methods(methods or config.scoring.methods) if method.family != "baseline"]
     if not methods:
         slow = [method.name for method in chosen if method.cost == "perturbation"]
         if slow:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +49,10 @@ def open_existing(out: Path, settings: dict[str, Any]) -> Config:
     source = settings.get("checkpoint") or out
     saved = saved_config(source)
     if source.resolve() == out.resolve():
-        config = dataclasses.replace(saved, **{**settings, "out": out, "checkpoint": saved.checkpoint})
+        config = saved.replace(**{**settings, "out": out, "checkpoint": saved.checkpoint})
     else:
-        data = settings.get("data") or dataclasses.replace(saved, out=source).data_root
-        config = dataclasses.replace(saved, **{**settings, "out": out, "data": data})
+        data = settings.get("data") or saved.replace(out=source).data_root
+        config = saved.replace(**{**settings, "out": out, "data": data})
     check(config)
     open_run(config)
     return config

@@ -50,7 +50,7 @@ def report(config: Config) -> None:
         )
     write_parquet(config.out / "scores.parquet", scores)
     store.close()
-    for method in select_methods(config.methods):
+    for method in select_methods(config.scoring.methods):
         if method.name not in set(table["method"]):
             failures.setdefault(method.name, "not scored on all films")
     content = {
@@ -58,7 +58,7 @@ def report(config: Config) -> None:
         "images": images,
         "films_without_annotation_excluded": len(job.films.records) - images,
         "frame": FRAME,
-        "truth": config.truth,
+        "truth": config.scoring.truth,
         "chance": {str(tolerance): level for tolerance, level in mean_chance(chance).items()},
         "methods_that_could_not_run": failures,
         "maps": {protocol: status_counts(scores, protocol).to_dict(orient="index") for protocol in PROTOCOLS},
@@ -67,7 +67,7 @@ def report(config: Config) -> None:
     write_csv(config.out / "summary.csv", table)
     write_text(config.out / "summary.md", markdown(content, config))
     print_table(content)
-    drawn = [method for method in select_methods(config.methods) if method.name in set(table["method"])]
+    drawn = [method for method in select_methods(config.scoring.methods) if method.name in set(table["method"])]
     draw_overlays(job, drawn, scores, config.out / "overlays.png")
     write_html(config, job, content, scores, chance)
     write_json(config.out / "summary.json", {**content, "drawn_from": _digest(config)})  # last: all else is there
@@ -82,7 +82,9 @@ def is_current(config: Config) -> bool:
 
 def _digest(config: Config) -> str:
     """Digest of all that a report shows."""
-    digest = hashlib.sha256(repr((__version__, *(method.name for method in select_methods(config.methods)))).encode())
+    digest = hashlib.sha256(
+        repr((__version__, *(method.name for method in select_methods(config.scoring.methods)))).encode()
+    )
     results = ("environment.json", "scores.parquet", "measures.csv", "froc.csv", "consistency.csv")
     kinds = kinds_table(read_split(config.data_root, "test", config.limit)[0].table)
     for path in (config.classifier_dir / "classifier.json", kinds, *(config.out / name for name in results)):
@@ -124,8 +126,8 @@ def markdown(content: dict[str, Any], config: Config) -> str:
         f"{content['films_without_annotation_excluded']} test films without annotation are left out.",
         "",
         f"Accuracy in percent with its 95 % bootstrap interval ({RESAMPLES} resamples of the films): the maximum of "
-        f"the map for the predicted class lies in an annotated {config.truth}, or closer than the tolerance to it, "
-        f"in a frame of {content['frame']} x {content['frame']} pixels. "
+        f"the map for the predicted class lies in an annotated {config.scoring.truth}, or closer than the tolerance to "
+        f"it, in a frame of {content['frame']} x {content['frame']} pixels. "
         f"Chance is what a uniformly random point scores. Seconds are the median over batches; {_cost(content)}.",
         "",
     ]

@@ -140,7 +140,7 @@ def _run(config: Config, content: dict[str, Any]) -> dict[str, Any]:
         "split": classifier["split"],
         "images": content["images"],
         "excluded": content["films_without_annotation_excluded"],
-        "truth": config.truth,
+        "truth": config.scoring.truth,
         "frame": FRAME,
     }
 

@@ -22,10 +22,80 @@ FREE_SETTINGS = frozenset(
 
 
 @dataclass(frozen=True)
+class Augmentation:
+    """Strengths of the random changes of training films.
+
+    Attributes:
+        brightness: Brightness factors are drawn from 1 - b to 1 + b.
+        contrast: Contrast factors are drawn from 1 - c to 1 + c.
+        rotate: Largest rotation in degrees, either way.
+        translate: Largest shift as a share of the side.
+        scale: Largest relative change of scale, either way.
+        shear: Largest shear in degrees, either way.
+    """
+
+    brightness: float = 0.4
+    contrast: float = 0.4
+    rotate: float = 30.0
+    translate: float = 0.1
+    scale: float = 0.05
+    shear: float = 0.1
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is scored and measured, and against what.
+
+    Attributes:
+        truth: Ground truth of the Pointing Game: ``box`` or ``shape``.
+        methods: Names of attribution methods or of sets of methods.
+        budget: Forward passes for a film that an attribution method may spend.
+        score_batch_size: Films per batch while scoring; part of what is computed, as batches are units of work.
+        measure_films: Most films of the step ``measure``, half of each class, evenly spaced over the test split.
+    """
+
+    truth: str = "box"
+    methods: tuple[str, ...] = ("paper",)
+    budget: int = 300
+    score_batch_size: int = 16
+    measure_films: int = 128
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where and on how much a run works, in Lightning's values.
+
+    Attributes:
+        accelerator: Lightning's accelerator.
+        devices: Lightning's devices per machine.
+        num_nodes: Number of machines.
+        strategy: Lightning's strategy.
+        threads: Threads of torch; ``None`` leaves torch's choice.
+    """
+
+    accelerator: str = "auto"
+    devices: str = "1"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    threads: int | None = None
+
+    def for_lightning(self) -> dict[str, Any]:
+        """Arguments of a Trainer or of Fabric; a number of devices as a number."""
+        number = int(self.devices) if self.devices.lstrip("-").isdigit() else self.devices
+        return {
+            "accelerator": self.accelerator,
+            "devices": number,
+            "num_nodes": self.num_nodes,
+            "strategy": self.strategy,
+        }
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that defines a run.
 
-    The defaults are the recipe of Ozer & Oksuz (MIDL 2021) on Object-CXR, the preset ``object-cxr``.
+    The defaults are the recipe of Ozer & Oksuz (MIDL 2021) on Object-CXR, the preset ``object-cxr``. On the command
+    line and in ``config.json`` the settings of the parts stand beside the others, under their own names.
 
     Attributes:
         preset: Name of the preset the other values started from.
@@ -49,22 +119,9 @@ class Config:
         schedule: ``step`` (x 0.1 at epoch ``lr_drop``) or ``cosine`` (to zero at the end).
         lr_drop: Epoch, counted from zero, at which ``step`` lowers the rate.
         warmup_epochs: Length of the linear warm-up.
-        brightness: Brightness factors are drawn from 1 - b to 1 + b.
-        contrast: Contrast factors are drawn from 1 - c to 1 + c.
-        rotate: Largest rotation in degrees, either way.
-        translate: Largest shift as a share of the side.
-        scale: Largest relative change of scale, either way.
-        shear: Largest shear in degrees, either way.
-        truth: Ground truth of the Pointing Game: ``box`` or ``shape``.
-        methods: Names of attribution methods or of sets of methods.
-        budget: Forward passes for a film that an attribution method may spend.
-        score_batch_size: Films per batch while scoring; part of what is computed, as batches are units of work.
-        measure_films: Most films of the step ``measure``, half of each class, evenly spaced over the test split.
-        accelerator: Lightning's accelerator.
-        devices: Lightning's devices per machine.
-        num_nodes: Number of machines.
-        strategy: Lightning's strategy.
-        threads: Threads of torch; ``None`` leaves torch's choice.
+        augmentation: Of training films.
+        scoring: What is scored.
+        devices: What computes.
         quiet: No progress bars.
     """
 
@@ -91,24 +148,10 @@ class Config:
     schedule: str = "step"
     lr_drop: int = 5
     warmup_epochs: float = 1.0
-    brightness: float = 0.4
-    contrast: float = 0.4
-    rotate: float = 30.0
-    translate: float = 0.1
-    scale: float = 0.05
-    shear: float = 0.1
 
-    truth: str = "box"
-    methods: tuple[str, ...] = ("paper",)
-    budget: int = 300
-    score_batch_size: int = 16
-    measure_films: int = 128
-
-    accelerator: str = "auto"
-    devices: str = "1"
-    num_nodes: int = 1
-    strategy: str = "auto"
-    threads: int | None = None
+    augmentation: Augmentation = Augmentation()
+    scoring: Scoring = Scoring()
+    devices: Devices = Devices()
     quiet: bool = False
 
     @property
@@ -126,11 +169,6 @@ class Config:
         """Folder for decoded and resized films."""
         return self.out / "cache"
 
-    @property
-    def lightning_devices(self) -> int | str:
-        """``devices`` as Lightning takes it: a number as a number."""
-        return int(self.devices) if self.devices.lstrip("-").isdigit() else self.devices
-
     def split_counts(self) -> dict[str, int]:
         """Films to write for each synthetic split, ``limit`` applied."""
         most = self.limit if self.limit is not None else max(self.film_counts)
@@ -138,15 +176,34 @@ class Config:
             split: min(most, count) for split, count in zip(("train", "dev", "test"), self.film_counts, strict=True)
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values: paths as text, tuples as lists."""
-        plain: dict[str, Any] = {}
+    def settings(self) -> dict[str, Any]:
+        """All settings by name, those of the parts among them."""
+        flat: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, Path):
-                value = str(value)
-            plain[field.name] = list(value) if isinstance(value, tuple) else value
-        return plain
+            flat.update(vars(value) if field.name in PARTS else {field.name: value})
+        return flat
+
+    def replace(self, **settings: Any) -> Config:
+        """The same with some settings changed, by their names on the command line.
+
+        Raises:
+            TypeError: There is no such setting.
+        """
+        own = dict(settings)
+        for part, kind in PARTS.items():
+            names = [field.name for field in dataclasses.fields(kind) if field.name in own]
+            changed = {name: own.pop(name) for name in names}
+            own[part] = dataclasses.replace(getattr(self, part), **changed)
+        return dataclasses.replace(self, **own)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON values: paths as text, tuples as lists."""
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in self.settings().items()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+
+PARTS: dict[str, type] = {"augmentation": Augmentation, "scoring": Scoring, "devices": Devices}
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -193,7 +250,7 @@ def make_config(preset: str, settings: dict[str, Any]) -> Config:
     """
     if preset not in PRESETS:
         raise UserError(f"There is no preset {preset!r}: choose one of {', '.join(sorted(PRESETS))}.")
-    config = Config(**{**PRESETS[preset], **settings, "preset": preset})
+    config = Config().replace(**{**PRESETS[preset], **settings, "preset": preset})
     check(config)
     return config
 
@@ -204,8 +261,7 @@ def from_dict(plain: dict[str, Any]) -> Config:
     Raises:
         UserError: The file comes from another version: a setting is unknown.
     """
-    known = {field.name for field in dataclasses.fields(Config)}
-    unknown = sorted(set(plain) - known)
+    unknown = sorted(plain.keys() - Config().settings().keys())
     if unknown:
         raise UserError(f"config.json has the unknown setting {unknown[0]!r}: it was written by another version.")
     values = dict(plain)
@@ -215,7 +271,7 @@ def from_dict(plain: dict[str, Any]) -> Config:
     for name in ("film_counts", "methods"):
         if name in values:
             values[name] = tuple(values[name])
-    config = Config(**values)
+    config = Config().replace(**values)
     check(config)
     return config
 
@@ -226,6 +282,7 @@ def check(config: Config) -> None:
     Raises:
         UserError: Names the setting and what it may be.
     """
+    settings = config.settings()
     for name, least in (
         ("image_size", 32),
         ("epochs", 1),
@@ -236,19 +293,19 @@ def check(config: Config) -> None:
         ("num_nodes", 1),
         ("film_size", 64),
     ):
-        if getattr(config, name) < least:
-            raise UserError(f"{flag(name)} is {getattr(config, name)}: it must be at least {least}.")
+        if settings[name] < least:
+            raise UserError(f"{flag(name)} is {settings[name]}: it must be at least {least}.")
     if not 0 < config.lr < math.inf:
         raise UserError(f"--lr is {config.lr}: it must be above 0.")
     if config.limit is not None and config.limit < 2:
         raise UserError(f"--limit is {config.limit}: it must be at least 2, one film of each class.")
-    if config.threads is not None and config.threads < 1:
-        raise UserError(f"--threads is {config.threads}: it must be at least 1.")
+    if config.devices.threads is not None and config.devices.threads < 1:
+        raise UserError(f"--threads is {config.devices.threads}: it must be at least 1.")
     for name in ("seed", "data_seed"):
-        if not 0 <= getattr(config, name) < 2**32:
-            raise UserError(f"{flag(name)} is {getattr(config, name)}: it must be between 0 and {2**32 - 1}.")
-    if config.truth not in ("box", "shape"):
-        raise UserError(f"--truth is {config.truth!r}: it must be box or shape.")
+        if not 0 <= settings[name] < 2**32:
+            raise UserError(f"{flag(name)} is {settings[name]}: it must be between 0 and {2**32 - 1}.")
+    if config.scoring.truth not in ("box", "shape"):
+        raise UserError(f"--truth is {config.scoring.truth!r}: it must be box or shape.")
     if config.preset == "object-cxr" and config.data is None:
         raise UserError(WHERE_TO_GET_OBJECT_CXR)
 

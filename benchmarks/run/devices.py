@@ -17,7 +17,8 @@ def plain_device_errors(config: Config) -> Iterator[None]:
     try:
         yield
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-        flags = " ".join(f"{flag(name)} {getattr(config, name)}" for name in ("accelerator", "devices", "strategy"))
+        asked = config.devices
+        flags = " ".join(f"{flag(name)} {getattr(asked, name)}" for name in ("accelerator", "devices", "strategy"))
         raise UserError(
             f"{flags} cannot be had on this machine ({' '.join(str(error).split())}): choose others, or leave them out."
         ) from None

@@ -77,8 +77,5 @@ def environment(config: Config) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-        "accelerator": config.accelerator,
-        "devices": config.devices,
-        "num_nodes": config.num_nodes,
-        "strategy": config.strategy,
+        **{name: getattr(config.devices, name) for name in ("accelerator", "devices", "num_nodes", "strategy")},
     }

@@ -52,8 +52,8 @@ def open_measure_job(config: Config, device: torch.device | str = "cpu") -> Job:
     """
     job = open_job(config, device)
     clean = [position for position, record in enumerate(job.films.records) if not record.shapes]
-    half = config.measure_films // 2
-    chosen = [*evenly_spaced(job.positives, config.measure_films - half), *evenly_spaced(clean, half)]
+    half = config.scoring.measure_films // 2
+    chosen = [*evenly_spaced(job.positives, config.scoring.measure_films - half), *evenly_spaced(clean, half)]
     return replace(job, positives=sorted(chosen))
 
 

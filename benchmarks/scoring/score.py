@@ -52,7 +52,15 @@ def open_job(config: Config, device: torch.device | str = "cpu") -> Job:
     device = torch.device(device)
     training = partial(training_films, config, device)
     return Job(
-        network, films, positives, config.score_batch_size, config.seed, config.truth, device, config.budget, training
+        network,
+        films,
+        positives,
+        config.scoring.score_batch_size,
+        config.seed,
+        config.scoring.truth,
+        device,
+        config.scoring.budget,
+        training,
     )
 
 

@@ -61,22 +61,17 @@ def run_step(step: Step[S], config: Config) -> None:
     Raises:
         UserError: an unknown method, a full disk, or what the step raises.
     """
-    select_methods(config.methods)  # before any work, so that a wrong name is told at once
+    select_methods(config.scoring.methods)  # before any work, so that a wrong name is told at once
     config.out.mkdir(parents=True, exist_ok=True)
     with plain_device_errors(config):
-        fabric = Fabric(
-            accelerator=config.accelerator,
-            devices=config.lightning_devices,
-            num_nodes=config.num_nodes,
-            strategy=config.strategy,
-        )
+        fabric = Fabric(**config.devices.for_lightning())
     fabric.launch(_on_process, step, config)  # type: ignore[arg-type]  # Lightning types its function too narrowly
 
 
 def _on_process(fabric: Fabric, step: Step[S], config: Config) -> None:
     with fabric.rank_zero_first(local=True):  # the first decodes the films, the others find them decoded
         job = step.open_job(config, fabric.device)
-    methods = select_methods(config.methods)
+    methods = select_methods(config.scoring.methods)
     path = config.out / f"{step.name}.sqlite"
     if fabric.is_global_zero:
         store = step.open_store(path, job)

@@ -63,7 +63,9 @@ def rooms(package: Path, made: Path) -> str:
     for name in (name.rstrip("/") for name in headlines(package) if name.endswith("/")):
         own = inside(graph, name)
         graph_drawing.draw(own, made / f"imports_{name}.svg")
-        picture = f"```{{image}} made/imports_{name}.svg\n:alt: Modules of {name} and what they import\n:class: drawn\n```"
+        picture = (
+            f"```{{image}} made/imports_{name}.svg\n:alt: Modules of {name} and what they import\n:class: drawn\n```"
+        )
         sections += [f"### {name}", "", picture, "", module_table(headlines(package / name, own))]
     return "\n".join(sections)
 
@@ -140,7 +142,7 @@ def command(run: Path) -> str:
     options = set(run_parser._option_string_actions)
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     config = config.get("config", config)
-    usual = Config(**PRESETS[config["preset"]]).to_dict()
+    usual = Config().replace(**PRESETS[config["preset"]]).to_dict()
     words = ["python", "-m", "benchmarks", "run", "--preset", config["preset"]]
     for name in sorted(set(config) & set(usual)):
         value = config[name]

@@ -249,7 +249,7 @@ def test_score_takes_the_settings_of_the_run(trained: Path, films: Path, scored:
 
     (config,) = scored
     assert (config.image_size, config.limit, config.data_root) == (32, 8, films)
-    assert config.methods == ("center", "random")
+    assert config.scoring.methods == ("center", "random")
     assert config.classifier_dir == trained
 
 
@@ -259,7 +259,7 @@ def test_score_of_another_run_may_change_the_truth(trained: Path, tmp_path: Path
     assert cli.main(["score", "--checkpoint", str(trained), "--out", str(out), "--truth", "shape"]) == 0
 
     (config,) = scored
-    assert (config.classifier_dir, config.out, config.truth) == (trained, out, "shape")
+    assert (config.classifier_dir, config.out, config.scoring.truth) == (trained, out, "shape")
     assert not (out / "classifier.json").exists()  # it has none of its own
 
 

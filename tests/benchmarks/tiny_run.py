@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,7 @@ def make_run(folder: Path, **settings: object) -> Config:
         (folder / "data" / f"{split}.csv").write_text("\n".join(rows) + "\n")
         if split != "test":
             shutil.copytree(films, folder / "data" / split)
-    config = Config(
+    config = Config().replace(
         preset="synthetic",
         out=folder / "run",
         data=folder / "data",
@@ -49,7 +48,7 @@ def make_run(folder: Path, **settings: object) -> Config:
         accelerator="cpu",
         quiet=True,
     )
-    config = replace(config, **settings)  # type: ignore[arg-type]
+    config = config.replace(**settings)
     torch.manual_seed(0)
     network = build_network(config.arch, "none")
     (config.out / "checkpoints").mkdir(parents=True)

@@ -4,7 +4,8 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tvf
 
-from benchmarks.classifier.augmentation import Augmentation, augment, draw
+from benchmarks.classifier.augmentation import augment, draw
+from benchmarks.run.config import Augmentation
 
 NONE = Augmentation(brightness=0, contrast=0, rotate=0, translate=0, scale=0, shear=0)
 HALF = 0.5  # the number that leaves a symmetric change out; 0.5 for the last one means no flip

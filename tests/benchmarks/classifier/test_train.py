@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 from pathlib import Path
 
@@ -158,13 +157,13 @@ def test_run_directory_of_other_settings_is_refused(films: Path, tmp_path: Path,
     config = tiny(films, tmp_path / "run")
 
     with pytest.raises(UserError, match="--" + name):
-        open_run(dataclasses.replace(config, **{name: value}))  # type: ignore[arg-type]
+        open_run(config.replace(**{name: value}))
 
 
 def test_methods_and_devices_may_change(films: Path, tmp_path: Path) -> None:
     config = tiny(films, tmp_path / "run")
 
-    open_run(dataclasses.replace(config, methods=("all",), devices="2", strategy="ddp"))
+    open_run(config.replace(methods=("all",), devices="2", strategy="ddp"))
 
     assert json.loads((config.out / "config.json").read_text())["methods"] == ["all"]
 
@@ -176,4 +175,4 @@ def test_other_annotations_are_refused(films: Path, tmp_path: Path) -> None:
     config = tiny(films, tmp_path / "run")
 
     with pytest.raises(UserError, match="other films or annotations"):
-        open_run(dataclasses.replace(config, data=tmp_path))
+        open_run(config.replace(data=tmp_path))

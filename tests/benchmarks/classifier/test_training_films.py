@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,7 +46,7 @@ def test_a_job_draws_them_only_for_methods_that_learn_from_them(tmp_path):
 
 
 def test_the_context_of_a_job_has_its_budget(tmp_path):
-    context = open_job(replace(make_run(tmp_path), budget=44)).context()
+    context = open_job(make_run(tmp_path).replace(budget=44)).context()
     assert (context.budget, context.image_size) == (44, SIZE)
     assert len(context.references) == 2
     assert len(context.probe_weights) == 4

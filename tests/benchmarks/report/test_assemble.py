@@ -99,7 +99,7 @@ def test_the_same_scores_give_the_same_files(run):
 
 def test_a_report_is_current_until_something_that_it_shows_changes(run):
     assert is_current(run)
-    assert not is_current(replace(run, methods=SOME[1:]))
+    assert not is_current(run.replace(methods=SOME[1:]))
     for name in ("measures.csv", "consistency.csv"):
         (run.out / name).write_text("new\n")
         assert not is_current(run)
@@ -117,7 +117,7 @@ def test_a_report_is_current_until_something_that_it_shows_changes(run):
 
 def test_a_report_on_other_films_says_where_the_auc_is_from(run, tmp_path):
     other = make_run(tmp_path, methods=SOME)
-    config = replace(run, data=other.data, out=tmp_path / "elsewhere", checkpoint=run.out)
+    config = run.replace(data=other.data, out=tmp_path / "elsewhere", checkpoint=run.out)
     (other.data / "test.csv").write_text("image_name,annotation\n00000.png,0 1 1 30 30\n00006.png,\n")
     open_run(config)
     score(config)
@@ -130,7 +130,7 @@ def test_methods_that_were_removed_since_are_left_out(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:  # a new entry: taking out an old one would leave the registry in another order
         patch.setitem(METHODS, "gone", replace(METHODS["center"], name="gone"))
         score(config)
-    report(replace(config, methods=("random",)))
+    report(config.replace(methods=("random",)))
     for name in ("summary.csv", "significance.csv", "breakdown.csv"):
         assert set(pd.read_csv(config.out / name)["method"]) == {"random"}
 
@@ -181,7 +181,7 @@ def test_report_without_scores_says_what_to_do(tmp_path, run):
     ):
         report(config)
     with pytest.raises(UserError, match="holds no complete scores"):
-        report(replace(run, seed=5))
+        report(run.replace(seed=5))
 
 
 def test_methods_that_are_not_complete_are_named_and_left_out(tmp_path):
@@ -189,7 +189,7 @@ def test_methods_that_are_not_complete_are_named_and_left_out(tmp_path):
     score(config)
     with sqlite3.connect(config.out / "scores.sqlite") as connection:
         connection.execute("DELETE FROM plays WHERE method = 'random' AND batch = 1")
-    report(replace(config, methods=("center", "random", "grad_cam")))
+    report(config.replace(methods=("center", "random", "grad_cam")))
     content = json.loads((config.out / "summary.json").read_text())
     assert {entry["method"] for entry in content["rows"]} == {"center"}
     assert content["methods_that_could_not_run"] == {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.run.config import PRESETS, Config, from_dict, make_config
+from benchmarks.run.config import PRESETS, Augmentation, Config, from_dict, make_config
 from benchmarks.run.errors import UserError
 
 
@@ -15,8 +15,10 @@ def test_object_cxr_is_the_recipe_of_the_paper(tmp_path: Path) -> None:
     assert (config.arch, config.weights, config.image_size) == ("resnet34", "imagenet", 600)
     assert (config.optimizer, config.lr, config.momentum, config.weight_decay) == ("sgd", 0.005, 0.9, 5e-4)
     assert (config.batch_size, config.epochs, config.lr_drop, config.warmup_epochs) == (16, 20, 5, 1)
-    assert (config.brightness, config.contrast, config.rotate, config.shear) == (0.4, 0.4, 30, 0.1)
-    assert (config.translate, config.scale, config.seed) == (0.1, 0.05, 0)
+    assert config.seed == 0
+    assert config.augmentation == Augmentation(
+        brightness=0.4, contrast=0.4, rotate=30.0, translate=0.1, scale=0.05, shear=0.1
+    )
 
 
 def test_object_cxr_without_data_says_where_to_get_it() -> None:
@@ -60,3 +62,19 @@ def test_limit_bounds_the_synthetic_splits() -> None:
     config = make_config("synthetic", {"limit": 250, "film_counts": (1000, 200, 300)})
 
     assert config.split_counts() == {"train": 250, "dev": 200, "test": 250}
+
+
+def test_settings_of_the_parts_stand_beside_the_others() -> None:
+    config = Config(data=Path("x")).replace(seed=3, truth="shape", threads=1, rotate=5.0)
+
+    assert (config.seed, config.scoring.truth, config.devices.threads, config.augmentation.rotate) == (3, "shape", 1, 5)
+    assert config.scoring.methods == Config().scoring.methods
+    assert config.to_dict() == {
+        **Config(data=Path("x")).to_dict(),
+        "seed": 3,
+        "truth": "shape",
+        "threads": 1,
+        "rotate": 5,
+    }
+    with pytest.raises(TypeError, match="colour"):
+        config.replace(colour=1)

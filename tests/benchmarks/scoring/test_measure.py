@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -175,8 +174,8 @@ def test_films_of_the_subset_are_half_of_each_class_and_evenly_spaced(tmp_path):
     config = make_run(tmp_path, methods=("center",), measure_films=4)
     job = open_measure_job(config)
     assert job.positives == [0, 4, 5, 6]
-    assert open_measure_job(replace(config, measure_films=3)).positives == [0, 4, 5]
-    assert open_measure_job(replace(config, measure_films=50)).positives == list(range(7))
+    assert open_measure_job(config.replace(measure_films=3)).positives == [0, 4, 5]
+    assert open_measure_job(config.replace(measure_films=50)).positives == list(range(7))
     measure(config)
     assert read(config)["image"].unique().tolist() == ["00000.png", "00004.png"]
     assert read(config, "measures.csv").set_index("measure").loc["froc", "films"] == 4
@@ -198,7 +197,7 @@ def test_everything_that_measures_depend_on_is_in_the_digest(finished, monkeypat
         monkeypatch.setattr("benchmarks.scoring.measure.STEPS", 4)
     else:
         new = {"seed": 1, "truth": "shape", "score_batch_size": 3, "measure_films": 4}[change]
-        config = replace(config, **{change: new})
+        config = config.replace(**{change: new})
     assert measure_digest(open_measure_job(config)) != before
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -118,7 +117,7 @@ def test_methods_may_be_added_to_a_finished_run(tmp_path, finished):
     config = make_run(tmp_path, methods=("random",))
     score(config)
     first = read(config)
-    score(replace(config, methods=SOME))
+    score(config.replace(methods=SOME))
     assert_same_scores(read(config), read(finished))
     pd.testing.assert_frame_equal(read(config).query("method == 'random'").reset_index(drop=True), first)
 
@@ -169,7 +168,7 @@ def test_another_configuration_never_mixes_with_old_scores(tmp_path):
     config = make_run(tmp_path, methods=("random",))
     score(config)
     first = read(config)
-    score(replace(config, seed=1))
+    score(config.replace(seed=1))
     second = read(config)
     assert len(second) == len(first)
     assert (second["x"] != first["x"]).any()
@@ -192,7 +191,7 @@ def test_everything_that_scores_depend_on_is_in_the_digest(tmp_path, change):
         table.write_text(table.read_text().replace("00000.png,0 ", "00000.png,1 "))
     else:
         others = {"seed": 1, "truth": "shape", "score_batch_size": 3, "budget": 299}
-        config = replace(config, **{change: others[change]})
+        config = config.replace(**{change: others[change]})
     assert open_job(config).digest() != before
 
 

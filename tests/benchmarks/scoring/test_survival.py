@@ -168,7 +168,7 @@ def test_a_full_disk_while_scoring_loses_nothing(tmp_path: Path, finished: Confi
     score(config)
     before = rows(config.out)
     done = units(config.out)
-    everything = replace(config, methods=SOME)
+    everything = config.replace(methods=SOME)
     size = (config.out / "scores.sqlite").stat().st_size
     with disk_full_at(size), pytest.raises(UserError, match="cannot be written"):
         score(everything)
@@ -207,7 +207,7 @@ def test_a_film_that_breaks_in_the_middle_is_named_and_scores_stay(tmp_path: Pat
     content = [film.read_bytes() for film in films]
     for film in films:
         film.write_bytes(film.read_bytes()[:40])
-    everything = replace(config, methods=SOME)
+    everything = config.replace(methods=SOME)
     with pytest.raises(UserError, match=r"test\.csv, row 5: .*00003\.png cannot be decoded.*in all: 2 of 7"):
         score(everything)
     assert units(config.out) == 2 * 3
