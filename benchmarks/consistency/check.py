@@ -66,8 +66,8 @@ def consistency(
     if len(job.positives) < 2:
         raise UserError(f"the test split of {config.data_root} has one annotated film: consistency needs two or more.")
     # Batch normalisation is estimated anew on these batches, and one film has no variance.
-    batch_size = max(2, config.scoring.score_batch_size)
-    job = dataclasses.replace(job, positives=evenly_spaced(job.positives, films), batch_size=batch_size)
+    scoring = dataclasses.replace(job.scoring, score_batch_size=max(2, job.batch_size))
+    job = dataclasses.replace(job, positives=evenly_spaced(job.positives, films), scoring=scoring)
     played, failures = play_variants(job, chosen, config.cache_dir / "consistency", show=not config.quiet)
     rows = [*own_rows(played, config.seed), *between_runs(runs, [method.name for method in chosen], config.seed)]
     write_consistency(checkpoint, rows, failures)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +24,6 @@ from benchmarks.scoring.batch import FilmBatch, explain_within_memory, seeded
 from benchmarks.scoring.job import Job
 from normgrad_attr.functional import spearman
 
-FORMAT = 1
-"""Raise it when the same films and weights would give other numbers."""
 PROTOCOL, TOLERANCE = MAIN_PROTOCOL, MAIN_TOLERANCE
 TRAINED, SMOOTHED, HEAD, ALL = "trained", "smoothed", "head only", "all weights"
 
@@ -73,7 +70,7 @@ def play_variants(
         Results by variant and method, variants in their order; and why a method could not run, by its name or by its
         name and variant.
     """
-    folder = folder / hashlib.sha256(f"{FORMAT} {job.digest()}".encode()).hexdigest()[:24]
+    folder = folder / job.digest()
     blank = torch.zeros(1, 3, job.films.size, job.films.size, device=job.device)
     drawn = variants(blocks_from_the_top(job.network, blank))
     wanted = [

@@ -18,6 +18,9 @@ PAPER = frozenset({"paper", "fast", "all"})
 FAST = frozenset({"fast", "all"})
 ALL = frozenset({"all"})
 
+_PACKAGES = {"captum": ("captum",), "normgrad_attr": ("captum", "normgrad_attr"), "pytorch_grad_cam": ("grad-cam",)}
+"""Packages behind the first part of a method's source; normgrad_attr takes classes and targets as captum does."""
+
 # Expected of the methods as they are used here, and no news to anyone.
 _EXPECTED = (
     "Setting backward hooks on ReLU",
@@ -46,6 +49,8 @@ class Method:
         sets: The named sets it belongs to; everything belongs to ``all``.
         source: Where the computation comes from: an importable name, or this package.
         random: Whether it draws random numbers, so that a batch differs from its films one at a time.
+        needs: Packages that its maps depend on beside those that ``source`` and ``family`` tell.
+        version: Raise it when the same film would get another map; scores of other versions are never mixed.
     """
 
     name: str
@@ -57,6 +62,16 @@ class Method:
     sets: frozenset[str] = ALL
     source: str = "benchmarks"
     random: bool = False
+    needs: tuple[str, ...] = ()
+    version: int = 1
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages, beside torch and torchvision, another version of which may give other maps."""
+        found = {*self.needs, *_PACKAGES.get(self.source.partition(".")[0], ())}
+        if self.family == "normgrad":
+            found.update(_PACKAGES["normgrad_attr"])
+        return tuple(sorted(found))
 
     @property
     def clipped(self) -> bool:

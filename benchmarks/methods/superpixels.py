@@ -110,8 +110,9 @@ def _film_by_film(attribute: Callable[..., Tensor], most: int) -> Explain:
 
 def _entry(name: str, title: str, build: Callable[[Context], Explain], source: str, random: bool = True) -> Method:
     return Method(
-        name, title, build, "perturbation", cost="perturbation", source=f"captum.attr.{source}", random=random
-    )
+        name, title, build, "perturbation", cost="perturbation", source=f"captum.attr.{source}", random=random,
+        needs=("scikit-image", "scikit-learn"),
+    )  # fmt: skip
 
 
 METHODS = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from benchmarks.run.config import Config, from_dict
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
+from benchmarks.run.versions import version
 
 SPLITS = ("train", "dev", "test")
 PACKAGES = ("torch", "torchvision", "captum", "numpy", "lightning", "torchmetrics")
@@ -65,12 +65,10 @@ def write_environment(config: Config) -> None:
 
 def environment(config: Config) -> dict[str, Any]:
     """Versions and processor facts that a result may depend on; no names or paths of the machine."""
-    from normgrad_attr import __version__
-
     return {
-        "normgrad_attr": __version__,
+        "normgrad_attr": version("normgrad_attr"),
         "python": platform.python_version(),
-        **{package: metadata.version(package) for package in PACKAGES},
+        **{package: version(package) for package in PACKAGES},
         "system": platform.system(),
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),

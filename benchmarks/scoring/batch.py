@@ -7,70 +7,98 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from benchmarks.classifier.network import normalise
-from benchmarks.methods import Explain, Method
+from benchmarks.methods import Context, Explain, Method
 from benchmarks.metrics.frame import Stretched, clip_at_percentile, stretch
 from benchmarks.metrics.overlap import area_matched_iou, energy_share
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima, distance_to_mask
 from benchmarks.scoring.job import Job, annotation_mask
+from benchmarks.scoring.store import Row
 
 
 class FilmBatch:
-    """The films of one batch, their annotations and the network's verdict on them."""
+    """The films of one batch, their annotations and the network's verdict on them.
 
-    def __init__(self, job: Job, batch: int) -> None:
+    Args:
+        job: network and films.
+        batch: number of the batch.
+        verdicts: of films that the network has judged before, as of
+            :meth:`benchmarks.scoring.store.ScoreStore.verdicts`. A batch that is not whole among them is judged here.
+
+    Attributes:
+        verdicts: rows of the table ``verdicts``.
+        targets: predicted classes, long ``(N,)``.
+    """
+
+    def __init__(self, job: Job, batch: int, verdicts: pd.DataFrame | None = None) -> None:
         self.job = job
         self.batch = batch
-        first = batch * job.batch_size
-        self.positions = job.positives[first : first + job.batch_size]
-        self.image_ids = range(first, first + len(self.positions))  # of the choice between ties
-        films = torch.stack([job.films[position][0] for position in self.positions])
-        self.images = normalise(films.to(job.device))
-        with torch.no_grad():
-            outputs = explain_within_memory(lambda images, _: job.network(images), self.images, self.images)
-        self.probabilities = outputs.softmax(dim=1)
-        self.targets = self.probabilities.argmax(dim=1)
+        self.positions = job.batch(batch)
+        self.image_ids = [job.image_id(position) for position in self.positions]  # of the choice between ties
         self.records = [job.films.records[position] for position in self.positions]
         self.masks = [annotation_mask(job, position) for position in self.positions]
+        self.images = film_images(job, self.positions)
+        names = [record.name for record in self.records]
+        known = {} if verdicts is None else {row["image"]: row for row in verdicts.to_dict("records")}
+        whole = all(name in known for name in names)
+        self.verdicts: list[dict[str, Any]] = [known[name] for name in names] if whole else self._judge()
+        self.targets = torch.tensor([row["target"] for row in self.verdicts], device=job.device)
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """The network's, float ``(N, K)``."""
+        return class_probabilities(self.job, self.images)
+
+    def _judge(self) -> list[dict[str, Any]]:
+        rows = []
+        for record, position, shares in zip(self.records, self.positions, self.probabilities.tolist(), strict=True):
+            target = shares.index(max(shares))
+            film = {"image": record.name, "position": position, "label": record.label, "target": target}
+            rows.append({**film, "probability": shares[target], "label_probability": shares[record.label]})
+        return rows
 
     def choose(self, chosen: Sequence[int]) -> Tensor:
         """Some of the images, laid out in memory like all of them."""
         return self.images[list(chosen)].contiguous(memory_format=torch.channels_last)
 
-    def chance(self) -> list[tuple[str, int, float]]:
-        """Chance levels as (image, tolerance, chance)."""
+    def chance(self) -> list[Row]:
+        """Rows of the table ``chance``."""
         return [
-            (record.name, tolerance, chance)
+            {"image": record.name, "tolerance": tolerance, "chance": chance}
             for record, mask in zip(self.records, self.masks, strict=True)
             for tolerance, chance in zip(TOLERANCES, chance_level(mask), strict=True)
         ]
 
-    def play(self, method: Method, explain: Explain) -> list[dict[str, object]]:
+    def play(self, method: Method, explain: Explain) -> dict[str, list[Row]]:
         """Compute a method's maps and play the game under both protocols.
 
         The maps explain the predicted class; where that is wrong, the film is also played with the true one.
+
+        Returns:
+            Rows of the tables ``plays`` and ``plays_true``.
         """
-        rows = self._play(method, explain, range(len(self.records)), self.targets, "predicted")
         labels = torch.tensor([record.label for record in self.records], device=self.targets.device)
         wrong = (self.targets != labels).nonzero()[:, 0]
-        if len(wrong):
-            rows += self._play(method, explain, wrong.tolist(), labels[wrong], "true")
-        return rows
+        return {
+            "plays": self._play(method, explain, range(len(self.records)), self.targets),
+            "plays_true": self._play(method, explain, wrong.tolist(), labels[wrong]) if len(wrong) else [],
+        }
 
-    def _play(
-        self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor, explains: str
-    ) -> list[dict[str, object]]:
+    def _play(self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor) -> list[Row]:
         started = time.perf_counter()
         with seeded(self.job.seed, method.name, self.batch, self.job.device):
             maps = explain_within_memory(explain, self.choose(chosen), targets).cpu()
         seconds = (time.perf_counter() - started) / len(chosen)
         plain = stretch(maps)
         overlaps = self._overlaps(plain, chosen)
-        rows: list[dict[str, object]] = []
+        rows: list[Row] = []
         for protocol in PROTOCOLS:
             clip = protocol == "paper" and method.clipped
             frames = stretch(clip_at_percentile(maps)) if clip else plain
@@ -83,19 +111,16 @@ class FilmBatch:
                 energy, iou = energy_and_iou[row]
                 rows.append(
                     {
+                        "batch": self.batch,
                         "image": self.records[i].name,
                         "method": method.name,
                         "protocol": protocol,
-                        "explains": explains,
                         "x": x if finite else None,
                         "y": y if finite else None,
                         "distance": distance_to_mask(x, y, self.masks[i]) if finite else None,
                         "energy": energy,
                         "iou": iou,
-                        "target": int(targets[row]),
-                        "probability": round(float(self.probabilities[i, targets[row]]), 6),
                         "seconds": seconds,
-                        "label": self.records[i].label,
                         "status": "non_finite" if not finite else "constant" if maxima.constant[row] else "ok",
                     }
                 )
@@ -109,6 +134,65 @@ class FilmBatch:
             else (None, None)
             for i, plane, zero, finite in zip(chosen, frames.planes, frames.zero, frames.finite, strict=True)
         ]
+
+
+def film_images(job: Job, positions: Sequence[int]) -> Tensor:
+    """Films as the network takes them, float ``(N, 3, S, S)`` on its device."""
+    films = torch.stack([job.films[position][0] for position in positions])
+    return normalise(films.to(job.device))
+
+
+def class_probabilities(job: Job, images: Tensor) -> Tensor:
+    """Probabilities of the classes, float ``(N, K)``, in batches that the network is known to cope with."""
+    with torch.no_grad():
+        parts = [
+            explain_within_memory(lambda part, _: job.network(part), part, part)
+            for part in torch.split(images, job.batch_size)
+        ]
+    return torch.cat(parts).softmax(dim=1)
+
+
+def scored_maps(
+    job: Job, method: Method, positions: Sequence[int], verdicts: pd.DataFrame, context: Context | None = None
+) -> Tensor:
+    """The maps that were scored, once more, for the predicted class.
+
+    Random numbers are drawn for a whole batch, so the batches of the films are computed whole where a method draws
+    some. Other maps depend on their film alone, up to the rounding that the size of a batch changes.
+
+    Args:
+        job: the one that was scored.
+        method: whose maps.
+        positions: annotated films.
+        verdicts: as of :meth:`benchmarks.scoring.store.ScoreStore.verdicts`.
+        context: of the network, where several methods share it.
+
+    Returns:
+        Float ``(len(positions), 1, h, w)``, on the CPU, in the order of ``positions``.
+    """
+    explain = method.prepare(context or job.context())
+    targets = dict(zip(verdicts["image"], verdicts["target"], strict=True))
+    found: dict[int, Tensor] = {}
+    for batch, films in _computed(job, method, positions):
+        classes = torch.tensor([targets[job.films.records[position].name] for position in films], device=job.device)
+        with seeded(job.seed, method.name, batch, job.device):
+            maps = explain_within_memory(explain, film_images(job, films), classes).cpu().float()
+        found.update(zip(films, maps, strict=True))
+    return torch.stack([found[position] for position in positions])
+
+
+def scored_cost(job: Job, method: Method, positions: Sequence[int]) -> int:
+    """Number of films that :func:`scored_maps` has to compute."""
+    return sum(len(films) for _, films in _computed(job, method, positions))
+
+
+def _computed(job: Job, method: Method, positions: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """What :func:`scored_maps` computes: numbers of batches, and positions."""
+    place = {position: i for i, position in enumerate(job.positives)}
+    if method.random:
+        return [(batch, job.batch(batch)) for batch in sorted({place[p] // job.batch_size for p in positions})]
+    starts = range(0, len(positions), job.batch_size)
+    return [(0, list(positions[start : start + job.batch_size])) for start in starts]
 
 
 def explain_within_memory(explain: Explain, images: Tensor, targets: Tensor) -> Tensor:
@@ -134,7 +218,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def seeded(seed: int, method: str, batch: int, device: torch.device) -> Iterator[None]:
-    """Seed torch for one unit; the random state outside is untouched."""
+    """Seed torch for one unit; the random state outside is untouched.
+
+    A method draws its numbers for all films of a batch at once, so they cannot be seeded film by film without
+    explaining film by film, which would leave a GPU idle.
+    """
     unit = hashlib.sha256(f"{seed} {method} {batch}".encode()).digest()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int.from_bytes(unit[:7], "little"))

@@ -1,10 +1,11 @@
-"""What a process needs to compute batches, and the digest of what the results depend on."""
+"""What a process needs to compute batches, and what the results depend on."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from torch import nn
 from benchmarks.data.annotations import rasterize
 from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import Record
-from benchmarks.methods import BUDGET, Context, TrainingFilms
+from benchmarks.methods import METHODS, Context, TrainingFilms
 from benchmarks.metrics.frame import FRAME
+from benchmarks.run.config import Scoring
+from benchmarks.run.versions import version
 
-FORMAT = 3
-"""Raise it when scores of the same configuration would come out different."""
+FORMAT = 4
+"""Raise it when the same films, settings and packages would give other numbers whatever the method."""
 
 
 @dataclass
@@ -26,57 +29,99 @@ class Job:
 
     Attributes:
         network: the classifier, in eval mode, on ``device``.
+        weights: digest of its weights.
         films: all films of the test split.
         positives: positions in ``films`` of those with annotations.
-        batch_size: films in a batch.
+        scoring: the settings.
         seed: of random methods and of ties.
-        truth: ``"box"`` or ``"shape"``.
         device: where the network is.
-        budget: forward passes for a film that a method may spend.
         training: draws the training films for methods that learn from some.
     """
 
     network: nn.Module
+    weights: str
     films: FilmDataset
     positives: list[int]
-    batch_size: int
+    scoring: Scoring
     seed: int
-    truth: str
     device: torch.device
-    budget: int = BUDGET
     training: TrainingFilms | None = None
 
     def context(self) -> Context:
         """What the methods share for the network."""
-        return Context(self.network, self.films.size, self.budget, self.training)
+        return Context(self.network, self.films.size, self.scoring.budget, self.training)
 
     def annotated(self) -> list[tuple[Record, tuple[int, int]]]:
         """The annotated films, each with its width and height in pixels as stored."""
         return [(self.films.records[position], self.films.original_sizes[position]) for position in self.positives]
 
     @property
+    def batch_size(self) -> int:
+        """Films in a batch."""
+        return self.scoring.score_batch_size
+
+    @property
     def batches(self) -> int:
         """Number of batches."""
         return -(-len(self.positives) // self.batch_size)
 
-    def digest(self) -> str:
-        """Digest of everything that the scores depend on: settings, films, annotations, weights."""
-        settings = (FORMAT, self.films.size, self.batch_size, self.seed, self.truth, self.budget)
-        digest = hashlib.sha256(repr(settings).encode())
-        digest.update(self.films.pixels.encode())
+    def batch(self, number: int) -> list[int]:
+        """Positions of the films of a batch."""
+        return self.positives[number * self.batch_size : (number + 1) * self.batch_size]
+
+    def image_id(self, position: int) -> int:
+        """What a film's lots are drawn by: a number made of its name, whatever other films are played."""
+        name = self.films.records[position].name
+        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "little")
+
+    @cached_property
+    def facts(self) -> dict[str, str]:
+        """What all rows depend on, by name."""
+        scoring = self.scoring
+        settings = (self.films.size, self.batch_size, self.seed, scoring.truth, scoring.budget)
+        annotations = hashlib.sha256()
         for position in self.positives:
             record = self.films.records[position]
-            digest.update(repr((record.name, record.shapes, self.films.original_sizes[position])).encode())
-        for name, value in self.network.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+            annotations.update(repr((record.name, record.shapes, self.films.original_sizes[position])).encode())
+        return {
+            "format": str(FORMAT),
+            "settings": repr(settings),
+            "films": self.films.pixels,
+            "annotations": annotations.hexdigest(),
+            "weights": self.weights,
+            **_versions("torch", "torchvision"),
+        }
+
+    def method_facts(self, name: str) -> dict[str, str]:
+        """What the rows of a method depend on, by name; of a method that there is no more, what all depend on."""
+        method = METHODS.get(name)
+        if method is None:
+            return self.facts
+        return {**self.facts, "method": f"{name} {method.version}", **_versions(*method.packages)}
+
+    def digest(self) -> str:
+        """Digest of what all rows depend on."""
+        return digest(self.facts)
+
+
+def digest(facts: Mapping[str, str]) -> str:
+    """A short name for facts."""
+    return hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:24]
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Digest of all parameters and buffers of a network."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def annotation_mask(job: Job, position: int) -> np.ndarray:
     """Annotation of a film, bool ``(FRAME, FRAME)``."""
     width, height = job.films.original_sizes[position]
-    return rasterize(job.films.records[position].shapes, width, height, frame=FRAME, truth=job.truth)
+    return rasterize(job.films.records[position].shapes, width, height, frame=FRAME, truth=job.scoring.truth)
 
 
 def evenly_spaced(positions: Sequence[int], most: int) -> list[int]:
@@ -84,3 +129,7 @@ def evenly_spaced(positions: Sequence[int], most: int) -> list[int]:
     if len(positions) <= most:
         return list(positions)
     return [positions[i] for i in np.linspace(0, len(positions) - 1, most).round().astype(int)]
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    return {package: version(package) or "absent" for package in packages}

@@ -6,8 +6,7 @@ union), they end in one table, ``measures.csv``.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +15,18 @@ import pandas as pd
 import torch
 
 from benchmarks.analysis.measure_table import BETTER, froc_tables, mean_table, overlap_values
-from benchmarks.methods import METHODS, Method
+from benchmarks.methods import METHODS, Explain, Method
 from benchmarks.metrics.faithfulness import BLUR, STEPS
 from benchmarks.run.config import Config
 from benchmarks.run.files import write_csv, write_parquet
 from benchmarks.scoring.job import Job, evenly_spaced
-from benchmarks.scoring.measure_batch import FORMAT, LEAST_PEAK, MOST_PEAKS, MeasureBatch
+from benchmarks.scoring.measure_batch import LEAST_PEAK, MOST_PEAKS, MeasureBatch
 from benchmarks.scoring.score import open_job, open_store
-from benchmarks.scoring.store import MeasureStore
-from benchmarks.scoring.units import Step, compute_units, run_step
+from benchmarks.scoring.store import MeasureStore, Row
+from benchmarks.scoring.units import Step
+
+SETTINGS = {"steps": STEPS, "blur": BLUR, "most peaks": MOST_PEAKS, "least peak": LEAST_PEAK}
+"""What measures depend on beside the job."""
 
 
 def measure(config: Config) -> None:
@@ -41,7 +43,7 @@ def measure(config: Config) -> None:
     Raises:
         UserError: no classifier, no annotated films, an unknown method, or a full disk.
     """
-    run_step(Step("measures", "measured", open_measure_job, _open_file, measure_units, _finish), config)
+    MeasureStep().run(config)
 
 
 def open_measure_job(config: Config, device: torch.device | str = "cpu") -> Job:
@@ -57,25 +59,33 @@ def open_measure_job(config: Config, device: torch.device | str = "cpu") -> Job:
     return replace(job, positives=sorted(chosen))
 
 
-def measure_units(job: Job, pending: dict[int, list[Method]], store: MeasureStore, show: bool = False) -> None:
-    """Compute units of measuring; see :func:`benchmarks.scoring.units.compute_units`."""
-    compute_units(
-        job, pending, store, lambda batch: MeasureBatch(job, batch), MeasureBatch.measure, store.write_unit,
-        doing="Measuring", show=show,
-    )  # fmt: skip
+class MeasureStep(Step[MeasureStore, MeasureBatch]):
+    """Maps of all methods for both classes, and what is measured on them."""
+
+    name, doing, done = "measures", "Measuring", "measured"
+
+    def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
+        """As :func:`open_measure_job`."""
+        return open_measure_job(config, device)
+
+    def open_store(self, path: Path, job: Job) -> MeasureStore:
+        """Open a file of measures."""
+        return MeasureStore(path, lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)})
+
+    def open_batch(self, job: Job, batch: int, store: MeasureStore) -> MeasureBatch:
+        """Load a batch of annotated and clean films."""
+        return MeasureBatch(job, batch)
+
+    def compute(self, films: MeasureBatch, method: Method, explain: Explain) -> Mapping[str, Sequence[Row]]:
+        """Measure."""
+        return films.measure(method, explain)
+
+    def finish(self, config: Config, job: Job, store: MeasureStore) -> None:
+        """Write ``measures.parquet``, ``measures.csv`` and ``froc.csv``."""
+        _write_tables(config, job, store)
 
 
-def measure_digest(job: Job) -> str:
-    """Digest of everything that the measures depend on."""
-    what = (FORMAT, STEPS, BLUR, MOST_PEAKS, LEAST_PEAK, job.digest())
-    return hashlib.sha256(repr(what).encode()).hexdigest()
-
-
-def _open_file(path: Path, job: Job) -> MeasureStore:
-    return MeasureStore(path, measure_digest(job))
-
-
-def _finish(config: Config, job: Job, store: MeasureStore) -> None:
+def _write_tables(config: Config, job: Job, store: MeasureStore) -> None:
     finished = store.finished()
     names = {method for _, method in finished}
     complete = [name for name in names if all((batch, name) in finished for batch in range(job.batches))]

@@ -13,13 +13,11 @@ from benchmarks.methods import Explain, Method
 from benchmarks.metrics.faithfulness import blur, insertion_and_deletion, rank_pixels
 from benchmarks.metrics.frame import FRAME, stretch
 from benchmarks.metrics.peaks import find_points
-from benchmarks.scoring.batch import FilmBatch, explain_within_memory, seeded
+from benchmarks.scoring.batch import FilmBatch, class_probabilities, explain_within_memory, seeded
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.store import Peaks, Values
+from benchmarks.scoring.store import Row
 from normgrad_attr.functional import spearman
 
-FORMAT = 1
-"""Raise it when measures of the same configuration would come out different."""
 CLEAN, OBJECT = 0, 1
 MOST_PEAKS, LEAST_PEAK = 30, 0.01
 """Most peaks of a map, and the lowest as a share of the highest."""
@@ -33,10 +31,14 @@ class MeasureBatch(FilmBatch):
         self.annotated = [i for i, record in enumerate(self.records) if record.shapes]
         self.objects = [self._object_masks(i) for i in range(len(self.records))]
         self.blurred = blur(self.images)
-        self.gone = self._probabilities(self.blurred)
+        self.gone = class_probabilities(job, self.blurred)
 
-    def measure(self, method: Method, explain: Explain) -> tuple[Values, Peaks]:
-        """Compute a method's maps for both classes and everything that is measured on them."""
+    def measure(self, method: Method, explain: Explain) -> dict[str, list[Row]]:
+        """Compute a method's maps for both classes and everything that is measured on them.
+
+        Returns:
+            Rows of the tables ``measures`` and ``peaks``.
+        """
         job, everything = self.job, len(self.records)
         with seeded(job.seed, method.name, self.batch, job.device):
             towards = torch.full((everything,), OBJECT, device=job.device)
@@ -44,7 +46,7 @@ class MeasureBatch(FilmBatch):
             if self.annotated:
                 towards = torch.full((len(self.annotated),), CLEAN, device=job.device)
                 clean = explain_within_memory(explain, self.choose(self.annotated), towards).cpu()
-        values: Values = []
+        values: list[Row] = []
         if self.annotated:
             # With two classes the most and the least likely one are these two, in one order or the other.
             correlations = spearman(objects[self.annotated], clean)
@@ -57,8 +59,9 @@ class MeasureBatch(FilmBatch):
                     ("class_sensitivity", float(correlations[row])),
                 ):
                     defined = value is not None and np.isfinite(value)
-                    values.append((self.records[i].name, method.name, measure, value if defined else None))
-        return values, self._peaks(method, objects)
+                    of = {"image": self.records[i].name, "method": method.name, "measure": measure}
+                    values.append({**of, "value": value if defined else None})
+        return {"measures": values, "peaks": self._peaks(method, objects)}
 
     def _areas(self, i: int, saliency: Tensor) -> tuple[float | None, float | None]:
         if not bool(saliency.isfinite().all()):
@@ -67,29 +70,25 @@ class MeasureBatch(FilmBatch):
         ranks = rank_pixels(saliency, self.images.shape[-1], (self.job.seed, self.image_ids[i]))
         ends = float(self.probabilities[i, target]), float(self.gone[i, target])
         return insertion_and_deletion(
-            lambda images: self._probabilities(images)[:, target], self.images[i], self.blurred[i], ends, ranks
+            lambda images: class_probabilities(self.job, images)[:, target],
+            self.images[i],
+            self.blurred[i],
+            ends,
+            ranks,
         )
 
-    def _probabilities(self, images: Tensor) -> Tensor:
-        """Class probabilities of many films, in batches that the network is known to cope with."""
-        size = self.job.batch_size
-        parts = [images[first : first + size] for first in range(0, len(images), size)]
-        with torch.no_grad():
-            outputs = [explain_within_memory(lambda part, _: self.job.network(part), part, part) for part in parts]
-        return torch.cat(outputs).softmax(dim=1)
-
-    def _peaks(self, method: Method, maps: Tensor) -> Peaks:
-        rows: Peaks = []
+    def _peaks(self, method: Method, maps: Tensor) -> list[Row]:
+        rows: list[Row] = []
         frames = stretch(maps)
         for i, (plane, record) in enumerate(zip(frames.planes, self.records, strict=True)):
             probability = float(self.probabilities[i, OBJECT])
             for number, (x, y, height) in enumerate(find_points(plane, most=MOST_PEAKS, least=LEAST_PEAK)):
                 found = [index for index, mask in enumerate(self.objects[i]) if mask[y, x]]
-                score = probability * height
-                rows += [(record.name, method.name, number, x, y, score, index) for index in found or [-1]]
+                peak = {"image": record.name, "method": method.name, "peak": number, "x": x, "y": y}
+                rows += [{**peak, "score": probability * height, "object": index} for index in found or [-1]]
         return rows
 
     def _object_masks(self, i: int) -> Sequence[np.ndarray]:
         width, height = self.job.films.original_sizes[self.positions[i]]
         shapes = self.records[i].shapes
-        return [rasterize([shape], width, height, frame=FRAME, truth=self.job.truth) for shape in shapes]
+        return [rasterize([shape], width, height, frame=FRAME, truth=self.job.scoring.truth) for shape in shapes]

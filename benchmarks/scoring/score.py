@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,21 +12,21 @@ from benchmarks.classifier.checkpoints import load_classifier
 from benchmarks.classifier.training_films import training_films
 from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
-from benchmarks.methods import Method
+from benchmarks.methods import Explain, Method
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_parquet
 from benchmarks.scoring.batch import FilmBatch
-from benchmarks.scoring.job import Job
-from benchmarks.scoring.store import ScoreStore
-from benchmarks.scoring.units import Step, compute_units, run_step
+from benchmarks.scoring.job import Job, weights_digest
+from benchmarks.scoring.store import Row, ScoreStore
+from benchmarks.scoring.units import Step
 
 
 def score(config: Config) -> None:
     """Score the methods of a configuration, going on where an earlier start stopped.
 
-    Writes ``scores.sqlite`` while it works and ``scores.parquet`` at the end, both in the run
-    directory.
+    Writes ``scores.sqlite`` while it works and ``scores.parquet`` and ``scores_true.parquet`` at the end, all in the
+    run directory.
 
     Args:
         config: of the run; the classifier must be trained.
@@ -34,7 +34,7 @@ def score(config: Config) -> None:
     Raises:
         UserError: no classifier, no annotated films, an unknown method, or a full disk.
     """
-    run_step(Step("scores", "scored", open_job, _open_file, _work, _finish), config)
+    ScoreStep().run(config)
 
 
 def open_job(config: Config, device: torch.device | str = "cpu") -> Job:
@@ -47,49 +47,44 @@ def open_job(config: Config, device: torch.device | str = "cpu") -> Job:
     positives = [position for position, record in enumerate(records) if record.shapes]
     if not positives:
         raise UserError(f"the test split of {config.data_root} has no annotated film, so there is nothing to point at")
-    network = load_classifier(config.classifier_dir).to(device)
+    network = load_classifier(config.classifier_dir)
+    weights = weights_digest(network)
     films = FilmDataset(records, config.image_size, config.cache_dir)
     device = torch.device(device)
     training = partial(training_films, config, device)
-    return Job(
-        network,
-        films,
-        positives,
-        config.scoring.score_batch_size,
-        config.seed,
-        config.scoring.truth,
-        device,
-        config.scoring.budget,
-        training,
-    )
+    return Job(network.to(device), weights, films, positives, config.scoring, config.seed, device, training)
 
 
 def open_store(config: Config, job: Job) -> ScoreStore:
     """Open the run's scores under the configuration of a job."""
-    return _open_file(config.out / "scores.sqlite", job)
+    return ScoreStep().open_store(config.out / "scores.sqlite", job)
 
 
-def score_units(job: Job, pending: dict[int, list[Method]], store: ScoreStore, *, show: bool = False) -> None:
-    """Compute units of scoring; see :func:`benchmarks.scoring.units.compute_units`."""
+class ScoreStep(Step[ScoreStore, FilmBatch]):
+    """Maps of all methods, and the game on them."""
 
-    def open_batch(batch: int) -> FilmBatch:
-        films = FilmBatch(job, batch)
-        store.write_chance(films.chance())
+    name, doing, done = "scores", "Scoring", "scored"
+
+    def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
+        """As :func:`open_job`."""
+        return open_job(config, device)
+
+    def open_store(self, path: Path, job: Job) -> ScoreStore:
+        """Open a file of scores."""
+        return ScoreStore(path, job.method_facts)
+
+    def open_batch(self, job: Job, batch: int, store: ScoreStore) -> FilmBatch:
+        """Load a batch of annotated films, and keep what is known of them whatever the method."""
+        names = [job.films.records[position].name for position in job.batch(batch)]
+        films = FilmBatch(job, batch, store.verdicts(names))
+        store.write_films(films.verdicts, films.chance())
         return films
 
-    def play(films: FilmBatch, *what: Any) -> list[dict[str, object]]:
-        return films.play(*what)
+    def compute(self, films: FilmBatch, method: Method, explain: Explain) -> Mapping[str, Sequence[Row]]:
+        """Play the game."""
+        return films.play(method, explain)
 
-    compute_units(job, pending, store, open_batch, play, store.write_unit, doing="Scoring", show=show)
-
-
-def _open_file(path: Path, job: Job) -> ScoreStore:
-    return ScoreStore(path, job.digest())
-
-
-def _work(job: Job, pending: dict[int, list[Method]], store: ScoreStore, show: bool) -> None:
-    score_units(job, pending, store, show=show)
-
-
-def _finish(config: Config, job: Job, store: ScoreStore) -> None:
-    write_parquet(config.out / "scores.parquet", store.scores())
+    def finish(self, config: Config, job: Job, store: ScoreStore) -> None:
+        """Write ``scores.parquet`` and ``scores_true.parquet``."""
+        write_parquet(config.out / "scores.parquet", store.scores())
+        write_parquet(config.out / "scores_true.parquet", store.true_scores())

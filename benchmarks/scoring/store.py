@@ -1,37 +1,45 @@
 """Results on disk while they are being made: one SQLite file, one transaction for each unit of work.
 
 A unit is one method on one batch. SQLite makes a unit whole or absent, whatever kills the process.
-All rows carry the digest of the configuration they were made under, so that results of two
-configurations may lie in one file and are never mixed.
+All rows carry the key of what they depend on, so that results of two configurations, or of two versions of a
+package, may lie in one file and are never mixed.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from benchmarks.run.errors import UserError
+from benchmarks.scoring.job import digest
+
+Row = Mapping[str, object]
+Facts = Callable[[str], Mapping[str, str]]
+"""By the name of a method, what its rows depend on; by :data:`EVERY`, what all rows depend on."""
+EVERY = ""
 
 _OWN_TABLES = {
-    "units": "digest TEXT, batch INTEGER, method TEXT, PRIMARY KEY (digest, batch, method)",
-    "failures": "digest TEXT, method TEXT, reason TEXT, PRIMARY KEY (digest, method)",
+    "keys": "key TEXT, method TEXT, facts TEXT, PRIMARY KEY (key)",
+    "units": "key TEXT, batch INTEGER, method TEXT, PRIMARY KEY (key, batch)",
+    "failures": "key TEXT, method TEXT, reason TEXT, PRIMARY KEY (key)",
 }
 
 
 class UnitStore:
-    """One SQLite file of results under one configuration; subclasses name their tables.
+    """One SQLite file of results; subclasses name their tables.
 
     Args:
         path: of the file, made when missing.
-        digest: of the configuration; rows of others are kept and not seen.
+        facts: what rows depend on; rows that depended on something else are kept and not seen.
 
     Attributes:
-        tables: columns and keys of each table of results, in SQL; the column ``digest`` is in all of them.
+        tables: columns and keys of each table of results, in SQL; the column ``key`` is in all of them.
 
     Raises:
         UserError: the file is no database, or cannot be written.
@@ -39,9 +47,10 @@ class UnitStore:
 
     tables: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, path: Path, digest: str) -> None:
+    def __init__(self, path: Path, facts: Facts) -> None:
         self.path = path
-        self.digest = digest
+        self._facts = facts
+        self._keys: dict[str, str] = {}
         with _plain_errors(path):
             # Another process may hold the file for the length of a transaction.
             self._connection = sqlite3.connect(path, timeout=60)
@@ -53,28 +62,30 @@ class UnitStore:
         """Close the file."""
         self._connection.close()
 
+    def key(self, method: str = EVERY) -> str:
+        """Key of a method's rows."""
+        if method not in self._keys:
+            self._keys[method] = digest({"of": method, **self._facts(method)})
+        return self._keys[method]
+
     def finished(self) -> set[tuple[int, str]]:
         """The units that are there, as (batch, method)."""
-        rows = self._connection.execute("SELECT batch, method FROM units WHERE digest = ?", (self.digest,))
-        return {(batch, method) for batch, method in rows}
+        return set(self._rows("SELECT batch, method FROM units"))
 
-    def write_results(
-        self, batch: int, method: str, results: Mapping[str, tuple[Sequence[str], Sequence[tuple[object, ...]]]]
-    ) -> None:
+    def write_unit(self, batch: int, method: str, results: Mapping[str, Sequence[Row]]) -> None:
         """Write the results of one method on one batch, in one transaction.
 
         Args:
             batch: number of the batch.
             method: name of the method.
-            results: by table, the names of its columns and its rows, without the digest.
+            results: rows by table, each with the same columns.
         """
+        key = self.key(method)
         with self.writing():
-            self._connection.execute("INSERT INTO units VALUES (?, ?, ?)", (self.digest, batch, method))
-            for table, (columns, rows) in results.items():
-                self._connection.executemany(
-                    f"INSERT INTO {table} (digest, {', '.join(columns)}) VALUES (?{', ?' * len(columns)})",
-                    [(self.digest, *row) for row in rows],
-                )
+            self._note_key(method)
+            self._connection.execute("INSERT INTO units VALUES (?, ?, ?)", (key, batch, method))
+            for table, rows in results.items():
+                self._insert("INSERT", table, key, rows)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -85,17 +96,34 @@ class UnitStore:
     def write_failure(self, method: str, reason: str) -> None:
         """Note why a method could not run."""
         with self.writing():
-            self._connection.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", (self.digest, method, reason))
+            self._note_key(method)
+            values = (self.key(method), method, reason)
+            self._connection.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", values)
 
     def forget_failures(self) -> None:
         """Give methods that could not run another chance."""
+        keys = self._current()
         with self.writing():
-            self._connection.execute("DELETE FROM failures WHERE digest = ?", (self.digest,))
+            self._connection.executemany("DELETE FROM failures WHERE key = ?", [(key,) for key in keys])
 
     def failures(self) -> dict[str, str]:
         """Methods that could not run, with the reason."""
-        query = "SELECT method, reason FROM failures WHERE digest = ? ORDER BY method"
-        return dict(self._connection.execute(query, (self.digest,)).fetchall())
+        return dict(self._rows("SELECT method, reason FROM failures", "ORDER BY method"))
+
+    def outdated(self, methods: Iterable[str]) -> dict[str, str]:
+        """What the rows of methods depended on that is otherwise now, for methods that have none yet of today."""
+        found: dict[str, str] = {}
+        query = "SELECT key, facts FROM keys WHERE method = ? ORDER BY rowid"
+        for method in methods:
+            earlier = self._connection.execute(query, (method,)).fetchall()
+            if earlier and self.key(method) not in {key for key, _ in earlier}:
+                then, now = json.loads(earlier[-1][1]), self._facts(method)
+                found[method] = ", ".join(
+                    f"{name} {then.get(name, 'absent')}, now {now.get(name, 'absent')}" if len(value) < 24 else name
+                    for name, value in {**now, **then}.items()
+                    if then.get(name) != now.get(name)
+                )
+        return found
 
     def absorb(self, other: Path) -> None:
         """Take over everything from the file of another process, in one transaction, and delete that file."""
@@ -112,91 +140,122 @@ class UnitStore:
 
     def frame(self, table: str, columns: Sequence[str], order: str) -> pd.DataFrame:
         """Rows of a table, sorted."""
-        query = f"SELECT {', '.join(columns)} FROM {table} WHERE digest = ? ORDER BY {order}"
-        return pd.DataFrame(self._connection.execute(query, (self.digest,)).fetchall(), columns=list(columns))
+        rows = self._rows(f"SELECT {', '.join(columns)} FROM {table}", f"ORDER BY {order}")
+        return pd.DataFrame(rows, columns=list(columns))
+
+    def _rows(self, select: str, order: str = "", *values: str) -> list[tuple[Any, ...]]:
+        """Rows of today's keys."""
+        keys = self._current()
+        query = f"{select} WHERE key IN ({', '.join('?' * len(keys))}) {order}"
+        return self._connection.execute(query, (*values, *keys)).fetchall()
+
+    def _current(self) -> list[str]:
+        known = self._connection.execute("SELECT key, method FROM keys")
+        return [key for key, method in known if key == self.key(method)]
+
+    def _note_key(self, method: str) -> None:
+        values = (self.key(method), method, json.dumps(dict(self._facts(method))))
+        self._connection.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, ?)", values)
+
+    def _insert(self, how: str, table: str, key: str, rows: Sequence[Row]) -> None:
+        for row in rows[:1]:
+            columns = ("key", *row)
+            places = ", ".join(f":{column}" for column in columns)
+            self._connection.executemany(
+                f"{how} INTO {table} ({', '.join(columns)}) VALUES ({places})", [{"key": key, **row} for row in rows]
+            )
 
 
 SCORE_COLUMNS = (
-    "image", "method", "protocol", "explains", "x", "y", "distance", "energy", "iou", "target", "probability",
+    "image", "method", "protocol", "x", "y", "distance", "energy", "iou", "target", "probability",
     "seconds", "label", "status", "batch",
 )  # fmt: skip
-"""Columns of ``scores.parquet``.
+"""Columns of ``scores.parquet``, and of ``scores_true.parquet``.
 
-``explains`` is ``predicted``, or ``true`` for the additional rows of films that the classifier gets
-wrong, whose maps explain the class that it should have predicted. ``x``, ``y`` and ``distance`` are
-pixels of the frame; they, ``energy`` and ``iou`` (shares) are missing for a map that is not finite.
-``target`` is the class that was explained, ``probability`` the network's for it; ``seconds`` is the
-time of the batch divided by its images; ``status`` is ``ok``, ``constant`` or ``non_finite``.
+The maps of the first explain the class that the classifier predicts. The second has the films that it gets wrong,
+with maps that explain the class that it should have predicted. ``x``, ``y`` and ``distance`` are pixels of the frame;
+they, ``energy`` and ``iou`` (shares) are missing for a map that is not finite. ``target`` is the class that was
+explained, ``probability`` the network's for it; ``seconds`` is the time of the batch divided by its images;
+``status`` is ``ok``, ``constant`` or ``non_finite``.
 """
+VERDICT_COLUMNS = ("image", "position", "label", "target", "probability", "label_probability")
+"""The classifier's verdict on a film: its place in the split, its class, the class that is predicted, and the
+probabilities of the two."""
 
 _DTYPES = {"x": "Int64", "y": "Int64", "distance": "float64", "energy": "float64", "iou": "float64"}
+_PLAYS = (
+    "key TEXT, batch INTEGER, image TEXT, method TEXT, protocol TEXT, x INTEGER, y INTEGER, distance REAL, "
+    "energy REAL, iou REAL, seconds REAL, status TEXT, PRIMARY KEY (key, image, protocol)"
+)
 
 
 class ScoreStore(UnitStore):
-    """One SQLite file of scores under one configuration; arguments as of :class:`UnitStore`."""
+    """One SQLite file of scores; arguments as of :class:`UnitStore`."""
 
-    # Named otherwise than before there were "explains", "energy" and "iou": a file may hold both.
     tables: ClassVar[Mapping[str, str]] = {
-        "plays": (
-            "digest TEXT, batch INTEGER, image TEXT, method TEXT, protocol TEXT, explains TEXT, x INTEGER, y INTEGER, "
-            "distance REAL, energy REAL, iou REAL, target INTEGER, probability REAL, seconds REAL, label INTEGER, "
-            "status TEXT, PRIMARY KEY (digest, image, method, protocol, explains)"
+        "plays": _PLAYS,
+        "plays_true": _PLAYS,
+        "verdicts": (
+            "key TEXT, image TEXT, position INTEGER, label INTEGER, target INTEGER, probability REAL, "
+            "label_probability REAL, PRIMARY KEY (key, image)"
         ),
-        "chance": "digest TEXT, image TEXT, tolerance INTEGER, chance REAL, PRIMARY KEY (digest, image, tolerance)",
+        "chance": "key TEXT, image TEXT, tolerance INTEGER, chance REAL, PRIMARY KEY (key, image, tolerance)",
     }
 
-    def write_unit(self, batch: int, method: str, rows: Sequence[dict[str, object]]) -> None:
-        """Write the scores of one method on one batch, in one transaction.
-
-        Args:
-            batch: number of the batch.
-            method: name of the method.
-            rows: one a film and protocol, with the keys of :data:`SCORE_COLUMNS` apart from ``batch``.
-        """
-        values = [(*(row[name] for name in SCORE_COLUMNS[:-1]), batch) for row in rows]
-        self.write_results(batch, method, {"plays": (SCORE_COLUMNS, values)})
-
-    def write_chance(self, rows: Sequence[tuple[str, int, float]]) -> None:
-        """Write chance levels as (image, tolerance, chance); writing them again changes nothing."""
+    def write_films(self, verdicts: Sequence[Row], chance: Sequence[Row]) -> None:
+        """Write what is known of films whatever the method; writing it again changes nothing."""
         with self.writing():
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO chance VALUES (?, ?, ?, ?)",
-                [(self.digest, *row) for row in rows],
-            )
+            self._note_key(EVERY)
+            self._insert("INSERT OR IGNORE", "verdicts", self.key(), verdicts)
+            self._insert("INSERT OR IGNORE", "chance", self.key(), chance)
 
     def scores(self) -> pd.DataFrame:
-        """All rows, sorted by image, method, protocol and what they explain, as in ``scores.parquet``."""
-        return self.frame("plays", SCORE_COLUMNS, "image, method, protocol, explains").astype(_DTYPES)
+        """Rows for the predicted class, sorted by image, method and protocol, as in ``scores.parquet``."""
+        return self._scores("plays", "target", "probability")
+
+    def true_scores(self) -> pd.DataFrame:
+        """Rows for the true class of films that the classifier gets wrong, as in ``scores_true.parquet``."""
+        return self._scores("plays_true", "label", "label_probability")
+
+    def verdicts(self, images: Sequence[str] | None = None) -> pd.DataFrame:
+        """Verdicts with the columns of :data:`VERDICT_COLUMNS`, sorted by position; of some films, or of all."""
+        query = f"SELECT {', '.join(VERDICT_COLUMNS)} FROM verdicts WHERE key = ?"
+        if images is not None:
+            query += f" AND image IN ({', '.join('?' * len(images))})"
+        rows = self._connection.execute(f"{query} ORDER BY position", (self.key(), *(images or ()))).fetchall()
+        return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
 
     def chance(self) -> pd.DataFrame:
         """Chance levels with the columns image, tolerance, chance, sorted."""
         return self.frame("chance", ("image", "tolerance", "chance"), "image, tolerance")
 
+    def _scores(self, table: str, target: str, probability: str) -> pd.DataFrame:
+        verdict = f"SELECT image, label, {target} AS target, {probability} AS probability FROM verdicts WHERE key = ?"
+        rows = self._rows(
+            f"WITH verdict AS ({verdict}) SELECT {', '.join(SCORE_COLUMNS)} FROM {table} JOIN verdict USING (image)",
+            "ORDER BY image, method, protocol",
+            self.key(),
+        )
+        return pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype(_DTYPES)
+
 
 MEASURE_COLUMNS = ("image", "method", "measure", "value")
+"""``value`` is missing where a map is not finite or, for class sensitivity, constant."""
 PEAK_COLUMNS = ("image", "method", "peak", "x", "y", "score", "object")
-
-Values = list[tuple[str, str, str, float | None]]
-"""Rows of :data:`MEASURE_COLUMNS`; None where a map is not finite or, for class sensitivity, constant."""
-Peaks = list[tuple[str, str, int, int, int, float, int]]
-"""Rows of :data:`PEAK_COLUMNS`, with x and y in the frame; a peak has one row for each object (its number on the
-film) that it lies in, or one row with the object -1."""
+"""``x`` and ``y`` are pixels of the frame; a peak has one row for each object (its number on the film) that it lies
+in, or one row with the object -1."""
 
 
 class MeasureStore(UnitStore):
-    """One SQLite file of measures under one configuration; arguments as of :class:`UnitStore`."""
+    """One SQLite file of measures; arguments as of :class:`UnitStore`."""
 
     tables: ClassVar[Mapping[str, str]] = {
-        "measures": "digest TEXT, image TEXT, method TEXT, measure TEXT, value REAL, "
-        "PRIMARY KEY (digest, image, method, measure)",
-        "peaks": "digest TEXT, image TEXT, method TEXT, peak INTEGER, x INTEGER, y INTEGER, score REAL, "
-        "object INTEGER, PRIMARY KEY (digest, image, method, peak, object)",
+        "measures": "key TEXT, image TEXT, method TEXT, measure TEXT, value REAL, PRIMARY KEY (key, image, measure)",
+        "peaks": (
+            "key TEXT, image TEXT, method TEXT, peak INTEGER, x INTEGER, y INTEGER, score REAL, object INTEGER, "
+            "PRIMARY KEY (key, image, peak, object)"
+        ),
     }
-
-    def write_unit(self, batch: int, method: str, results: tuple[Values, Peaks]) -> None:
-        """Write the results of one method on one batch, in one transaction."""
-        values, peaks = results
-        self.write_results(batch, method, {"measures": (MEASURE_COLUMNS, values), "peaks": (PEAK_COLUMNS, peaks)})
 
     def measures(self) -> pd.DataFrame:
         """One row for each film, method and measure, sorted, as in ``measures.parquet``."""

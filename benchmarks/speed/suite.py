@@ -8,7 +8,6 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json, write_text
+from benchmarks.run.versions import version
 from benchmarks.speed import bounds, measurements
 from benchmarks.speed.contenders import CONTENDERS
 from benchmarks.speed.measurements import Plan, curve_exponent
@@ -151,26 +151,15 @@ def _medians(curve: dict[int, Seconds]) -> dict[str, list[dict[str, float]]]:
 
 
 def _environment() -> dict[str, Any]:
-    packages = ["torch", "torchvision", "captum", "numpy", "normgrad-attr", "grad-cam", "torchcam"]
+    packages = ["torch", "torchvision", "captum", "numpy", "normgrad_attr", "grad-cam", "torchcam"]
     return {
         "python": platform.python_version(),
-        **{package: _version(package) for package in packages},
+        **{package: version(package) for package in packages},
         "system": platform.system(),
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
-
-
-def _version(package: str) -> str | None:
-    if package == "normgrad-attr":
-        from normgrad_attr import __version__
-
-        return __version__
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _say(what: str) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tiny_run import POSITIVES, SIZE, make_run
@@ -54,22 +55,40 @@ def test_films_that_the_classifier_gets_wrong_are_also_played_with_the_true_clas
 
     rows = batch.play(method(), corners)
 
-    predicted = [row for row in rows if row["explains"] == "predicted"]
-    true = [row for row in rows if row["explains"] == "true"]
-    assert len(predicted) == 2 * POSITIVES
-    assert [(row["image"], row["protocol"]) for row in true] == [(n, p) for p in ("paper", "fair") for n in wrong]
-    for row in rows:
-        assert row["target"] == (0 if row["explains"] == "predicted" and row["image"] in wrong else 1)
-        assert (row["x"] < FRAME / 2) == (row["target"] == 0)
-        assert (row["probability"] >= 0.5) == (row["explains"] == "predicted")
-    for row in true:
-        (other,) = (r for r in predicted if (r["image"], r["protocol"]) == (row["image"], row["protocol"]))
-        assert row["probability"] + other["probability"] == pytest.approx(1, abs=2e-6)
+    assert len(rows["plays"]) == 2 * POSITIVES
+    true = [(row["image"], row["protocol"]) for row in rows["plays_true"]]
+    assert true == [(name, protocol) for protocol in ("paper", "fair") for name in wrong]
+    for table, played in rows.items():
+        for row in played:
+            target = 0 if table == "plays" and row["image"] in wrong else 1
+            assert (row["x"] < FRAME / 2) == (target == 0)
+    for verdict in batch.verdicts:
+        assert (verdict["label"], verdict["target"]) == (1, 0 if verdict["image"] in wrong else 1)
+        assert verdict["probability"] > 0.5
+        true_share = 1 - verdict["probability"] if verdict["target"] == 0 else verdict["probability"]
+        assert verdict["label_probability"] == pytest.approx(true_share)
 
 
 def test_without_a_wrong_film_there_are_no_further_rows(job):
     batch = FilmBatch(replace(job, network=ByBrightness(-1e3)), 0)
-    assert {row["explains"] for row in batch.play(method(), corners)} == {"predicted"}
+    assert batch.play(method(), corners)["plays_true"] == []
+
+
+def test_films_that_were_judged_before_are_not_judged_again(job):
+    batch = FilmBatch(job, 0)
+    verdicts = pd.DataFrame(batch.verdicts).sample(frac=1, random_state=0)
+    again = FilmBatch(replace(job, network=None), 0, verdicts)
+    assert again.verdicts == batch.verdicts
+    assert torch.equal(again.targets, batch.targets)
+    missing = FilmBatch(job, 0, verdicts.iloc[1:])
+    assert missing.verdicts == batch.verdicts
+
+
+def test_lots_know_the_film_and_not_its_company(job):
+    whole = FilmBatch(job, 0)
+    rest = FilmBatch(replace(job, positives=job.positives[2:]), 0)
+    assert rest.image_ids == whole.image_ids[2:]
+    assert len(set(whole.image_ids)) == POSITIVES
 
 
 def test_energy_and_iou_are_those_of_the_map_in_the_frame(job):
@@ -77,7 +96,7 @@ def test_energy_and_iou_are_those_of_the_map_in_the_frame(job):
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(POSITIVES, 1, FRAME, FRAME, generator=generator, dtype=torch.float64)
 
-    rows = batch.play(method("gradient"), lambda images, targets: maps[: len(images)])
+    rows = batch.play(method("gradient"), lambda images, targets: maps[: len(images)])["plays"]
 
     for i, position in enumerate(batch.positions):
         plane = maps[i, 0].numpy()
@@ -90,7 +109,7 @@ def test_energy_and_iou_are_those_of_the_map_in_the_frame(job):
         clipped = (clipped - clipped.min()) / np.ptp(clipped)
         expected = {"fair": np.clip(plane, 0, None), "paper": clipped}
         for row in rows:
-            if row["image"] == batch.records[i].name and row["explains"] == "predicted":
+            if row["image"] == batch.records[i].name:
                 energy = expected[row["protocol"]]
                 assert row["energy"] == pytest.approx(energy[mask].sum() / energy.sum())
                 if row["protocol"] == "fair":
@@ -104,8 +123,7 @@ def test_a_map_that_is_not_finite_has_no_energy_and_a_constant_one_that_of_its_a
         return maps
 
     batch = FilmBatch(job, 0)
-    rows = [row for row in batch.play(method(), explain) if row["explains"] == "predicted"]
-    for row in rows:
+    for row in batch.play(method(), explain)["plays"]:
         i = [record.name for record in batch.records].index(row["image"])
         area = batch.masks[i].mean()
         if i == 0:

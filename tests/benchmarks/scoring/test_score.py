@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,12 @@ from tiny_run import POSITIVES, make_run
 from benchmarks.classifier.network import normalise
 from benchmarks.methods import METHODS, Method
 from benchmarks.metrics.frame import FRAME
-from benchmarks.metrics.pointing_game import PointingGame
+from benchmarks.metrics.pointing_game import PointingGame, find_maxima
 from benchmarks.run.errors import UserError
-from benchmarks.scoring.batch import FilmBatch, explain_within_memory
-from benchmarks.scoring.score import open_job, open_store, score, score_units
+from benchmarks.run.versions import version
+from benchmarks.scoring import job as job_module
+from benchmarks.scoring.batch import FilmBatch, explain_within_memory, scored_cost, scored_maps
+from benchmarks.scoring.score import ScoreStep, open_job, open_store, score
 from benchmarks.scoring.units import pending_units
 
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
@@ -49,13 +52,15 @@ def test_one_row_for_each_film_method_and_protocol(finished):
     scores = read(finished)
     films = [f"{number:05d}.png" for number in range(POSITIVES)]  # the clean films are left out
     expected = sorted((film, method, protocol) for film in films for method in SOME for protocol in ("fair", "paper"))
-    predicted = scores[scores["explains"] == "predicted"]
-    assert list(zip(predicted["image"], predicted["method"], predicted["protocol"], strict=True)) == expected
-    wrong = predicted.loc[predicted["target"] == 0, ["image", "method", "protocol"]]
-    true = scores.loc[scores["explains"] == "true", ["image", "method", "protocol"]]
-    assert wrong.to_numpy().tolist() == true.to_numpy().tolist()
+    assert list(zip(scores["image"], scores["method"], scores["protocol"], strict=True)) == expected
+    true = pd.read_parquet(finished.out / "scores_true.parquet")
+    wrong = scores.loc[scores["target"] == 0, ["image", "method", "protocol"]]
+    assert len(wrong)
+    assert wrong.to_numpy().tolist() == true[["image", "method", "protocol"]].to_numpy().tolist()
+    assert (true["target"] == 1).all()
+    assert list(true.columns) == list(scores.columns)
     assert list(scores.columns) == [
-        "image", "method", "protocol", "explains", "x", "y", "distance", "energy", "iou",
+        "image", "method", "protocol", "x", "y", "distance", "energy", "iou",
         "target", "probability", "seconds", "label", "status", "batch",
     ]  # fmt: skip
     assert (scores["label"] == 1).all()
@@ -66,7 +71,7 @@ def test_one_row_for_each_film_method_and_protocol(finished):
 
 def test_rows_are_the_networks_verdict_and_the_geometry_of_the_annotation(finished):
     job = open_job(finished)
-    scores = read(finished).query("explains == 'predicted'").set_index(["method", "protocol", "image"])
+    scores = read(finished).set_index(["method", "protocol", "image"])
     for position in job.positives:
         record = job.films.records[position]
         with torch.no_grad():
@@ -86,7 +91,7 @@ def test_rows_are_the_networks_verdict_and_the_geometry_of_the_annotation(finish
 @pytest.mark.parametrize("protocol", ["paper", "fair"])
 def test_the_metric_gives_the_accuracy_of_the_rows(finished, protocol):
     job = open_job(finished)
-    rows = read(finished).query("method == 'input_x_gradient' and protocol == @protocol and explains == 'predicted'")
+    rows = read(finished).query("method == 'input_x_gradient' and protocol == @protocol")
     masks = torch.zeros(len(job.positives), FRAME, FRAME, dtype=torch.bool)
     for i, position in enumerate(job.positives):
         x1, y1, x2, y2 = job.films.records[position].shapes[0].box
@@ -96,13 +101,66 @@ def test_the_metric_gives_the_accuracy_of_the_rows(finished, protocol):
     output = job.network(x)
     gradient = torch.autograd.grad(output.max(dim=1).values.sum(), x)[0]
     metric = PointingGame(protocol=protocol, clip=protocol == "paper")
-    metric.update((x * gradient).abs().sum(1, keepdim=True), masks, job.positives)
+    ids = [job.image_id(position) for position in job.positives]
+    metric.update((x * gradient).abs().sum(1, keepdim=True), masks, ids)
     result = metric.compute()
     assert result["accuracy_0"] == pytest.approx((rows["distance"] == 0).mean())
     assert result["accuracy_15"] == pytest.approx((rows["distance"] < 15).mean())
     with sqlite3.connect(finished.out / "scores.sqlite") as connection:
         chance = dict(connection.execute("SELECT tolerance, AVG(chance) FROM chance GROUP BY tolerance").fetchall())
     assert {t: pytest.approx(float(result[f"chance_{t}"])) for t in (0, 15, 25)} == chance
+
+
+@pytest.mark.parametrize("name", ["random", "input_x_gradient", "normgrad_conv1x1_combined"])
+def test_maps_computed_once_more_are_those_that_were_scored(finished, name):
+    job = open_job(finished)
+    with closing(open_store(finished, job)) as store:
+        maps = scored_maps(job, METHODS[name], [3, 1], store.verdicts())
+    ids = [job.image_id(position) for position in (3, 1)]
+    points = find_maxima(maps, protocol="fair", seed=finished.seed, image_ids=ids).points
+    rows = read(finished).query("method == @name and protocol == 'fair'").set_index("image")
+    assert points.tolist() == rows.loc[["00003.png", "00001.png"], ["x", "y"]].to_numpy().tolist()
+    assert scored_cost(job, METHODS[name], [3, 1]) == (4 if name == "random" else 2)  # two batches of two
+
+
+def test_a_film_draws_the_same_lots_in_a_smaller_split(tmp_path, monkeypatch):
+    add_method(monkeypatch, "flat", lambda context: lambda images, targets: torch.zeros(len(images), 1, 4, 4))
+    whole, part = (make_run(tmp_path / name, methods=("flat",), limit=limit) for name, limit in (("a", None), ("b", 6)))
+    for config in (whole, part):
+        score(config)
+    common = read(part)["image"].unique()
+    assert len(common) == 3
+    played = ["image", "protocol", "x", "y"]
+    expected = read(whole).query("image in @common")[played].reset_index(drop=True)
+    pd.testing.assert_frame_equal(read(part)[played], expected)
+
+
+def test_the_key_of_a_method_holds_its_packages_and_no_others(finished):
+    job = open_job(finished)
+    packages = {"torch", "torchvision", "captum", "grad-cam", "normgrad_attr", "scikit-image", "scikit-learn"}
+    expected = {
+        "center": {"torch", "torchvision"},
+        "grad_cam": {"torch", "torchvision", "captum"},
+        "layer_cam": {"torch", "torchvision", "grad-cam"},
+        "normgrad_conv1x1_single": {"torch", "torchvision", "captum", "normgrad_attr"},
+        "normgrad_conv1x1_combined_vargrad": {"torch", "torchvision", "captum", "normgrad_attr"},
+        "lime": {"torch", "torchvision", "captum", "scikit-image", "scikit-learn"},
+    }
+    assert {name: packages & job.method_facts(name).keys() for name in expected} == expected
+
+
+def test_another_version_of_a_package_is_told_and_its_methods_are_scored_anew(tmp_path, monkeypatch, capsys):
+    config = make_run(tmp_path, methods=("center", "input_x_gradient"))
+    score(config)
+    first = read(config)
+    monkeypatch.setattr(job_module, "version", lambda name: "0.0" if name == "captum" else version(name))
+    score(config)
+    printed = capsys.readouterr().out
+    assert f"input_x_gradient was scored before (captum {version('captum')}, now 0.0); it is scored anew" in printed
+    assert "center was" not in printed
+    assert_same_scores(read(config), first)
+    with sqlite3.connect(config.out / "scores.sqlite") as connection:
+        assert connection.execute("SELECT COUNT(*) FROM plays").fetchone()[0] == 1.5 * len(first)
 
 
 def test_a_second_start_does_nothing_and_says_so(finished, capsys, monkeypatch):
@@ -155,9 +213,9 @@ def test_parts_of_a_killed_distributed_run_are_taken_over(tmp_path, finished):
     part = open_store(config, job)
     part.close()
     (config.out / "scores.sqlite").rename(config.out / "scores.rank1.sqlite")
-    part = type(part)(config.out / "scores.rank1.sqlite", job.digest())
+    part = type(part)(config.out / "scores.rank1.sqlite", job.method_facts)
     pending = pending_units(job, [METHODS[name] for name in SOME], set())
-    score_units(job, {1: pending[1]}, part)
+    ScoreStep().compute_units(job, {1: pending[1]}, part)
     part.close()
     score(config)
     assert not list(config.out.glob("scores.rank*"))
@@ -231,7 +289,7 @@ def test_a_method_that_runs_on_a_later_start_loses_its_failure(tmp_path, monkeyp
     broken = False
     score(config)
     assert store.failures() == {}
-    assert (store.scores()["explains"] == "predicted").sum() == 2 * POSITIVES
+    assert len(store.scores()) == 2 * POSITIVES
     store.close()
 
 
@@ -248,7 +306,7 @@ def test_maps_that_are_not_finite_or_constant_are_marked(tmp_path, monkeypatch):
     add_method(monkeypatch, "odd", build)
     config = make_run(tmp_path, methods=("odd",))
     score(config)
-    scores = read(config).query("explains == 'predicted'")
+    scores = read(config)
     first_of_batch = scores["image"].isin(["00000.png", "00002.png", "00004.png"])
     assert (scores["status"] == np.where(first_of_batch, "non_finite", "constant")).all()
     numbers = ["x", "y", "distance", "energy", "iou"]
@@ -307,7 +365,7 @@ def test_scoring_leaves_the_random_state_alone(tmp_path):
     job = open_job(config)
     store = open_store(config, job)
     state = torch.get_rng_state()
-    score_units(job, pending_units(job, [METHODS["random"]], set()), store)
+    ScoreStep().compute_units(job, pending_units(job, [METHODS["random"]], set()), store)
     store.close()
     assert torch.equal(torch.get_rng_state(), state)
 

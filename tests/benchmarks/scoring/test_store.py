@@ -7,22 +7,41 @@ import pytest
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.store import SCORE_COLUMNS, ScoreStore
 
+NUMBERS = ("batch", "x", "y", "distance", "energy", "iou", "seconds")
 
-def row(image="1.png", method="a", **values):
-    plain = {**dict.fromkeys(SCORE_COLUMNS[:-1], 0), "protocol": "fair", "explains": "predicted", "status": "ok"}
-    return {**plain, "image": image, "method": method, **values}
+
+def row(image="1.png", **values):
+    return {**dict.fromkeys(NUMBERS, 0), "image": image, "method": "a", "protocol": "fair", "status": "ok", **values}
+
+
+def plays(*rows):
+    return {"plays": list(rows)}
+
+
+def film(image="1.png", position=0, target=1):
+    verdict = {"image": image, "position": position, "label": 1, "target": target}
+    return {**verdict, "probability": 0.75, "label_probability": 0.75 if target == 1 else 0.25}
+
+
+def facts(method, **others):
+    return {"seed": "0", "method": method, **others}
+
+
+def other_facts(method):
+    return facts(method, seed="1")
 
 
 @pytest.fixture
 def store(tmp_path):
-    store = ScoreStore(tmp_path / "scores.sqlite", "digest")
+    store = ScoreStore(tmp_path / "scores.sqlite", facts)
     yield store
     store.close()
 
 
 def test_what_is_written_is_there_for_another_process(store):
-    store.write_unit(3, "a", [row(x=5, y=None, distance=1.5), row("0.png")])
-    other = ScoreStore(store.path, "digest")
+    store.write_films([film("1.png", 4), film("0.png", 2)], [])
+    store.write_unit(3, "a", plays(row(batch=3, x=5, y=None, distance=1.5), row("0.png", batch=3)))
+    other = ScoreStore(store.path, facts)
     assert other.finished() == {(3, "a")}
     scores = other.scores()
     assert scores["image"].tolist() == ["0.png", "1.png"]
@@ -33,37 +52,72 @@ def test_what_is_written_is_there_for_another_process(store):
     other.close()
 
 
-def test_digests_do_not_see_each_other(store):
-    store.write_unit(0, "a", [row(x=1)])
-    store.write_chance([("1.png", 0, 0.25)])
+def test_verdicts_are_kept_once_and_read_by_every_row(store):
+    store.write_films([film("1.png", 4, target=0), film("0.png", 2)], [])
+    store.write_unit(0, "a", {"plays": [row("0.png"), row("1.png")], "plays_true": [row("1.png", x=9)]})
+    predicted, true = store.scores(), store.true_scores()
+    facts_of_film = ["image", "label", "target", "probability"]
+    assert predicted[facts_of_film].to_numpy().tolist() == [["0.png", 1, 1, 0.75], ["1.png", 1, 0, 0.75]]
+    assert true[[*facts_of_film, "x"]].to_numpy().tolist() == [["1.png", 1, 1, 0.25, 9]]
+    assert store.verdicts()["position"].tolist() == [2, 4]
+    assert store.verdicts(["1.png", "7.png"]).to_dict("records") == [film("1.png", 4, target=0)]
+
+
+def test_rows_that_depend_on_other_things_are_not_seen(store):
+    store.write_films([film()], [{"image": "1.png", "tolerance": 0, "chance": 0.25}])
+    store.write_unit(0, "a", plays(row(x=1)))
     store.write_failure("b", "because")
-    other = ScoreStore(store.path, "another")
+    other = ScoreStore(store.path, other_facts)
     assert other.finished() == set()
     assert other.scores().empty
+    assert other.verdicts().empty
     assert other.chance().empty
     assert other.failures() == {}
-    other.write_unit(0, "a", [row(x=2)])
+    other.write_films([film()], [])
+    other.write_unit(0, "a", plays(row(x=2)))
     other.close()
     assert store.scores()["x"].tolist() == [1]
 
 
+def test_a_package_renews_the_methods_that_depend_on_it_and_no_others(store):
+    def upgraded(method):
+        return facts(method, **({"captum": "0.9"} if method == "b" else {}))
+
+    def before(method):
+        return facts(method, **({"captum": "0.8"} if method == "b" else {}))
+
+    old = ScoreStore(store.path, before)
+    old.write_films([film()], [])
+    for method in ("a", "b"):
+        old.write_unit(0, method, plays(row(method=method)))
+    old.close()
+    new = ScoreStore(store.path, upgraded)
+    assert new.finished() == {(0, "a")}
+    assert new.scores()["method"].tolist() == ["a"]
+    assert new.outdated(["a", "b", "c"]) == {"b": "captum 0.8, now 0.9"}
+    new.write_unit(0, "b", plays(row(method="b")))
+    assert new.outdated(["a", "b", "c"]) == {}
+    new.close()
+
+
 def test_a_unit_is_whole_or_absent(store):
     broken = row("2.png")
-    del broken["target"]
-    with pytest.raises(KeyError):
-        store.write_unit(0, "a", [row(), broken])
+    del broken["status"]
     with pytest.raises(UserError):
-        store.write_unit(1, "a", [row("3.png"), row("3.png")])  # the same film twice
+        store.write_unit(0, "a", plays(row(), broken))
+    with pytest.raises(UserError):
+        store.write_unit(1, "a", plays(row("3.png"), row("3.png")))  # the same film twice
     assert store.finished() == set()
     assert store.scores().empty
 
 
 def test_absorbing_takes_everything_once_and_deletes_the_part(store, tmp_path):
-    store.write_unit(0, "a", [row("1.png")])
-    part = ScoreStore(tmp_path / "part.sqlite", "digest")
-    part.write_unit(0, "a", [row("1.png", x=9)])  # there already, as after a kill between copy and deletion
-    part.write_unit(1, "a", [row("2.png")])
-    part.write_chance([("2.png", 15, 0.5)])
+    store.write_films([film()], [])
+    store.write_unit(0, "a", plays(row()))
+    part = ScoreStore(tmp_path / "part.sqlite", facts)
+    part.write_unit(0, "a", plays(row(x=9)))  # there already, as after a kill between copy and deletion
+    part.write_unit(1, "a", plays(row("2.png")))
+    part.write_films([film("2.png", 1)], [{"image": "2.png", "tolerance": 15, "chance": 0.5}])
     part.write_failure("b", "because")
     part.close()
     store.absorb(part.path)
@@ -74,22 +128,22 @@ def test_absorbing_takes_everything_once_and_deletes_the_part(store, tmp_path):
     assert store.failures() == {"b": "because"}
 
 
-def test_chance_may_be_written_again_and_failures_forgotten(store):
+def test_facts_of_films_may_be_written_again_and_failures_forgotten(store):
     for _ in range(2):
-        store.write_chance([("1.png", 0, 0.25), ("1.png", 15, 0.5)])
+        store.write_films([film()], [{"image": "1.png", "tolerance": t, "chance": 0.5} for t in (0, 15)])
         store.write_failure("b", "because")
-    assert len(store.chance()) == 2
+    assert (len(store.chance()), len(store.verdicts())) == (2, 1)
     store.forget_failures()
     assert store.failures() == {}
 
 
 def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path):
-    store = ScoreStore(tmp_path / "scores.sqlite", "digest")
-    store.write_unit(0, "a", [row()])
+    store = ScoreStore(tmp_path / "scores.sqlite", facts)
+    store.write_unit(0, "a", plays(row()))
     pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
     store._connection.execute(f"PRAGMA max_page_count = {pages}")  # SQLite's own way to have no space left
     with pytest.raises(UserError, match=r"scores\.sqlite cannot be written .*full.*nothing computed so far is lost"):
-        store.write_unit(1, "a", [row(f"{i}.png") for i in range(10, 5000)])
+        store.write_unit(1, "a", plays(*(row(f"{i}.png") for i in range(10, 5000))))
     assert store.finished() == {(0, "a")}
     store.close()
 
@@ -98,15 +152,15 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path):
     path = tmp_path / "scores.sqlite"
     path.write_text("image,method\n" * 100)
     with pytest.raises(UserError, match=r"scores\.sqlite is not a file of scores"):
-        ScoreStore(path, "digest")
+        ScoreStore(path, facts)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
-        ScoreStore(tmp_path / "nowhere" / "scores.sqlite", "digest")
+        ScoreStore(tmp_path / "nowhere" / "scores.sqlite", facts)
 
 
 def test_the_file_is_plain_sqlite(store):
-    store.write_unit(0, "a", [row()])
+    store.write_unit(0, "a", plays(row()))
     with sqlite3.connect(store.path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
