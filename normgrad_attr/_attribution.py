@@ -198,7 +198,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
             )
         several = isinstance(self.layer, list)
         layers = self.layer if several else [self.layer]
-        captured = capture(
+        passed = capture(
             self.forward_func,
             layers,
             inputs,
@@ -213,7 +213,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
         for extract in dict.fromkeys(extract for extract, _ in cells):
             summands = [
                 [self._summands(extract, layer, on_device, attribute_to_layer_input) for on_device in by_device]
-                for layer, by_device in zip(layers, captured, strict=True)
+                for layer, by_device in zip(layers, passed.layers, strict=True)
             ]
             for aggregate in dict.fromkeys(a for e, a in cells if e == extract):
                 maps = [
