@@ -209,7 +209,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
                 "attribute_to_layer_input at False."
             )
         layers = self.layer if isinstance(self.layer, list) else [self.layer]
-        captured = capture(
+        passed = capture(
             self.forward_func,
             layers,
             inputs,
@@ -221,7 +221,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
             grad_kwargs=grad_kwargs,
         )
         results = []
-        for layer, by_device, of_layer in zip(layers, captured, cells, strict=True):
+        for layer, by_device, of_layer in zip(layers, passed.layers, cells, strict=True):
             maps = {}
             for extract in dict.fromkeys(extract for extract, _ in of_layer):
                 summands = [self._summands(extract, layer, one, attribute_to_layer_input) for one in by_device]

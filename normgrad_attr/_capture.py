@@ -1,21 +1,38 @@
 """The pass: activations of the requested layers and the target's gradient for them, nothing else.
 
-One forward and one partial backward whatever the number of layers. The forward runs without autograd up to the first
-requested layer and with autograd from there, so nothing before that layer is kept for the backward. The model is left
-exactly as it was found.
+One forward and one partial backward whatever the number of layers. The whole forward is recorded, but nothing that was
+computed before the first requested layer is kept for the backward. The model is left exactly as it was found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from normgrad_attr._captum import run_forward, select_targets
-from normgrad_attr._guards import check_call, eager, unchanged_buffers
-from normgrad_attr._recorder import Captured, Recorder, differentiable
+from normgrad_attr._guards import EVERY_MODULE_RUNS, check_call
+from normgrad_attr._recorder import Captured, NotKeptError, Recorder, Tape, differentiable
+from normgrad_attr._state import Arguments, ModelState, remembered_chance
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward and one backward.
+
+    Args:
+        layers: For each layer, in the order asked for, what was captured on each device (one, but for DataParallel).
+        output: The model's output, detached unless the graph was asked for.
+        root: Where the summed target scores stand in the graph; None if they depend on nothing that is recorded.
+    """
+
+    layers: list[list[Captured]]
+    output: Tensor
+    root: Node | None
 
 
 def capture(
@@ -29,13 +46,14 @@ def capture(
     attribute_to_layer_input: bool = False,
     keep_layer_input: bool = False,
     grad_kwargs: dict[str, Any] | None = None,
-) -> list[list[Captured]]:
+    choose_target: Callable[[Tensor], Any] | None = None,
+) -> Pass:
     """Run the model once and take gradients of the target for the given layers' activations.
 
-    The gradient for an activation counts all that the target depends on it by, as in a forward that is recorded from
-    its beginning (two rare exceptions: :class:`~normgrad_attr._recorder.Recorder`). Should the shorter record not do, or
-    fail, the forward is run again with everything recorded; inputs, buffers and random numbers are then those of the
-    first time, but what a model keeps in other attributes has seen two passes.
+    The gradient for an activation counts all that the target depends on it by. Where that needs something that was
+    computed before the first of the layers was left, the model is run again, with everything kept. Inputs, arguments,
+    buffers, random numbers and what the model's attributes hold are then those of the first time; a model that still
+    gives another output is refused.
 
     Other threads may use the model meanwhile, and attribute as well, while it is in evaluation mode.
 
@@ -49,68 +67,62 @@ def capture(
         attribute_to_layer_input: Capture the layers' inputs instead of their outputs.
         keep_layer_input: Keep each layer's first input tensor beside its output.
         grad_kwargs: Further arguments of :func:`torch.autograd.grad`.
-
-    Returns:
-        For each layer, in the given order, what was captured on each device (one, but for DataParallel).
+        choose_target: Gives the target for the model's output, in place of ``target``.
 
     Raises:
-        RuntimeError: A layer did not run, ran twice, or has no influence on the target; inference mode.
-        TypeError: A layer's output, or the model's, is not made of floating-point tensors.
+        RuntimeError: A layer did not run, ran twice, or has no influence on the target; inference mode; a model that
+            would have to be run again and does not give the same output.
+        TypeError: An input, a layer's output, or the model's, is not made of (floating-point) tensors.
         ValueError: Empty batch, scripted model, or a target that leaves several numbers for each sample.
         AssertionError, IndexError: The target does not fit the output (as in Captum).
     """
     grad_kwargs = dict(grad_kwargs or {})
     forward_func = _unwrapped(forward_func)
     check_call(forward_func, inputs)
-    # Everything must be recorded with create_graph, whose user wants derivatives by weights or inputs; for a layer's
-    # input, which other layers may have used before; and in DataParallel, whose threads have grad modes of their own.
+    # With create_graph, its user wants derivatives by weights or inputs.
     keep_graph = bool(grad_kwargs.get("create_graph"))
     parallel = device_ids is not None or isinstance(forward_func, nn.DataParallel)
+    state = ModelState(forward_func)
+    arguments = Arguments(additional_forward_args, keep_graph=keep_graph)
+    outputs: list[Tensor] = []
 
-    def run(*, lazy: bool) -> dict[nn.Module, dict[torch.device, Captured]] | None:
+    def run(*, copies: bool) -> Pass:
+        tape = Tape(on=keep_graph or copies, copies=copies, passing=state.memory if keep_graph else set())
         recorder = Recorder(
             forward_func,
             layers,
-            lazy=lazy,
+            tape=tape,
             layer_input=attribute_to_layer_input,
             keep_input=keep_layer_input,
             keep_graph=keep_graph,
             parallel=parallel,
         )
-        final = False
-        try:
+        with torch.enable_grad():
             with recorder.hooked():
-                output = _forward(forward_func, _copied(inputs) if lazy else _recorded(inputs), additional_forward_args)
+                output = _forward(forward_func, _begun(inputs, keep_graph), arguments.copies())
+            outputs.append(output if keep_graph else output.detach())
             recorder.check_calls()
-            if recorder.incomplete:
-                return None
-            final = True  # a target that does not fit fits in no pass
-            with torch.enable_grad():
-                score = _select(output, target).sum()
-            final = False
-            return recorder.gradients(score, grad_kwargs)
-        except Exception as error:
-            # In-place operations, checkpoints and fast paths may mind a graph that begins in the middle. If it was not
-            # that, the recorded pass fails likewise.
-            if lazy and not final and not isinstance(error, torch.cuda.OutOfMemoryError):
-                return None
-            raise
-        finally:
-            recorder.restore()
+            chosen = target if choose_target is None else choose_target(output.detach())
+            score = _select(output, chosen).sum()
+        captured = recorder.gradients(score, grad_kwargs)
+        order = device_ids if device_ids is not None else getattr(forward_func, "device_ids", None)
+        return Pass([_sorted_by_device(captured[layer], order) for layer in layers], outputs[-1], score.grad_fn)
 
-    with unchanged_buffers(forward_func, layers) as put_back, eager():
-        captured = None
-        if not (keep_graph or attribute_to_layer_input or parallel):
-            random_state = _random_state()
-            captured = run(lazy=True)
-            if captured is None:  # as if it had not been
-                put_back()
-                _set_random_state(*random_state)
-        if captured is None:
-            captured = run(lazy=False)
-    assert captured is not None
-    order = device_ids if device_ids is not None else getattr(forward_func, "device_ids", None)
-    return [_sorted_by_device(captured[layer], order) for layer in layers]
+    with EVERY_MODULE_RUNS, state.watched():
+        set_chance_back = remembered_chance()
+        try:
+            try:
+                result = run(copies=False)
+            except NotKeptError:
+                state.rewind()
+                set_chance_back()
+                result = run(copies=True)
+                _check_same(*outputs)
+            arguments.write_back()
+        finally:
+            if not keep_graph:
+                state.cut()
+    return result
 
 
 def _unwrapped(forward_func: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,49 +133,38 @@ def _unwrapped(forward_func: Callable[..., Any]) -> Callable[..., Any]:
     return plain  # type: ignore[no-any-return]
 
 
-def _copied(inputs: Any) -> Any:
-    """Copies of the inputs, which a model may overwrite."""
-    if isinstance(inputs, tuple):
-        return tuple(map(_copied, inputs))
-    return inputs.detach().clone() if isinstance(inputs, Tensor) else inputs
+def _begun(inputs: Tensor | tuple[Tensor, ...], keep_graph: bool) -> Any:
+    """Copies of the inputs, which a model may overwrite; the graph begins at them, even if all weights are frozen."""
 
-
-def _recorded(inputs: Any) -> Any:
-    """Copies of the inputs at which the graph begins, even if all parameters are frozen."""
-
-    def one(t: Any) -> Any:
-        return t.detach().requires_grad_().clone() if differentiable(t) and not t.requires_grad else t
+    def one(t: Tensor) -> Tensor:
+        if not keep_graph or not t.requires_grad:
+            t = t.detach().requires_grad_(differentiable(t))
+        return t.clone()
 
     return tuple(map(one, inputs)) if isinstance(inputs, tuple) else one(inputs)
 
 
-def _random_state() -> tuple[Tensor, list[Tensor]]:
-    """The state of torch's generators, those of GPUs where they are in use."""
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    return torch.get_rng_state(), on_gpus
-
-
-def _set_random_state(on_cpu: Tensor, on_gpus: list[Tensor]) -> None:
-    torch.set_rng_state(on_cpu)
-    if on_gpus:
-        torch.cuda.set_rng_state_all(on_gpus)
+def _check_same(first: Tensor, second: Tensor) -> None:
+    """Raise unless two passes gave the same output, but for the order in which a GPU adds."""
+    first, second = first.detach(), second.detach()
+    tolerance = torch.finfo(first.dtype).eps ** 0.5 if first.dtype.is_floating_point else 0.0
+    if first.shape != second.shape or not torch.allclose(first, second, tolerance, tolerance, equal_nan=True):
+        raise RuntimeError(
+            "This layer needs a second forward pass, and the model did not give the same output again, as it keeps "
+            "something of the first (a cache, a counter) outside of its modules' attributes; choose a layer whose "
+            "output is used by nothing but what runs behind it, or let forward_func clear what is kept."
+        )
 
 
 def _forward(forward_func: Callable[..., Any], inputs: Any, additional_forward_args: Any) -> Tensor:
     try:
         output = run_forward(forward_func, inputs, None, additional_forward_args)
     except RuntimeError as error:
-        if "Inference tensors cannot" in str(error):
+        tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+        if not isinstance(error, NotKeptError) and any(t.dtype == torch.uint8 for t in tensors):
             raise RuntimeError(
-                f"A weight, buffer or argument was made in torch.inference_mode() and cannot take part in a backward "
-                f"pass ({error}); make it outside of inference mode, or replace it by its .clone()."
-            ) from error
-        tensors = [t for t in (inputs if isinstance(inputs, tuple) else (inputs,)) if isinstance(t, Tensor)]
-        integers = [str(t.dtype) for t in tensors if not differentiable(t)]
-        if integers and "type" in str(error):
-            raise RuntimeError(
-                f"The model failed on an input of type {integers[0]} ({error}); images must be floating-point "
-                "tensors, for example images.float() / 255."
+                f"The model failed on an input of type torch.uint8 ({error}); if it takes images as floating-point "
+                "tensors, pass for example images.float() / 255."
             ) from error
         raise
     if not isinstance(output, Tensor):

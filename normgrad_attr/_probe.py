@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normgrad_attr._guards import eager, unchanged_buffers
+from normgrad_attr._guards import EVERY_MODULE_RUNS
 from normgrad_attr._layers import name_of, owner, resolve
+from normgrad_attr._state import ModelState
 from normgrad_attr._tokens import looks_like_tokens
 
 
@@ -95,8 +96,8 @@ def _features(
     device = next((p.device for p in model.parameters()), None) if model is not None else None
     with contextlib.ExitStack() as undo:
         undo.enter_context(torch.no_grad())
-        undo.enter_context(unchanged_buffers(forward_func, modules))
-        undo.enter_context(eager())
+        undo.enter_context(ModelState(forward_func).watched())
+        undo.enter_context(EVERY_MODULE_RUNS)
         for module in pooled:
             undo.callback(module.register_forward_hook(after).remove)
         for inputs, target, *_ in loader:

@@ -26,12 +26,50 @@ class Captured:
     Args:
         activations: The layer's output tensors, or input tensors, detached unless the graph was asked for.
         gradients: ``d target / d activation``, same shapes.
+        edges: Where each tensor, as the layer made it, stands in the graph; None if it was made without one.
         inputs: The layer's first input tensor, if it was asked for.
     """
 
     activations: tuple[Tensor, ...]
     gradients: tuple[Tensor, ...]
+    edges: tuple[GradientEdge | None, ...]
     inputs: Tensor | None = None
+
+
+class NotKeptError(RuntimeError):
+    """A backward needs a tensor that was not kept, or that has been overwritten since."""
+
+
+class Tape:
+    """What autograd saves for the backward: nothing until it is switched on, then the tensors, or copies of them.
+
+    The graph itself is recorded all along, so that every path through it is followed.
+
+    Args:
+        on: Keep from the beginning.
+        copies: Keep copies, which nothing that the model overwrites can spoil.
+        passing: Memory that is to be put back behind the pass, of which copies are kept in any case.
+    """
+
+    def __init__(self, *, on: bool, copies: bool, passing: set[int]) -> None:
+        self.on, self.copies, self.passing = on, copies, passing
+
+    def recording(self) -> contextlib.AbstractContextManager[Any]:
+        """Let autograd save what it needs here."""
+        return torch.autograd.graph.saved_tensors_hooks(self.pack, self.unpack)
+
+    def pack(self, t: Tensor) -> tuple[Tensor, int] | None:
+        if not self.on:
+            return None
+        copy = self.copies or (self.passing and t.untyped_storage().data_ptr() in self.passing)
+        t = t.clone() if copy else t.detach()  # without its graph, which would make a circle
+        return t, t._version
+
+    @staticmethod
+    def unpack(kept: tuple[Tensor, int] | None) -> Tensor:
+        if kept is None or kept[0]._version != kept[1]:
+            raise NotKeptError("A tensor that this backward needs was not kept, or has been modified in place since.")
+        return kept[0]
 
 
 @dataclass(frozen=True)
@@ -39,26 +77,17 @@ class _Kept:
     """A layer's tensors as they were when the layer was left, and where their gradients arrive in the graph."""
 
     values: tuple[Tensor, ...]
-    edges: tuple[GradientEdge, ...]
+    edges: tuple[GradientEdge | None, ...]
     inputs: Tensor | None = None
 
 
 class Recorder:
     """What the layers give in one forward, by layer and device.
 
-    With ``lazy``, nothing is recorded before the first of the layers. The graph begins at that layer's output, so
-    whatever was computed from it *before* the layer was left is missing. Where that can be seen, ``incomplete`` is set,
-    and the pass is to be made again, fully recorded: a layer with several outputs, which may depend on each other; one
-    that hands a tensor of its caller's on, which the caller may have used already; an output that is overwritten by way
-    of another view of its memory; a grad mode of the model's own that closes the graph again. What cannot be seen is a
-    value that the layer, or a hook on it, works out from its output and keeps, and that reaches the target by another
-    way than through the output; and a layer that returns a tensor which it has from elsewhere than its arguments, and
-    which the model has used before.
-
     Args:
         forward_func: Model, or a function around one, for the names in messages.
         layers: Modules; repeated and nested ones are fine.
-        lazy: Begin the graph at the first of the layers.
+        tape: Switched on by the first of the layers.
         layer_input: Keep the layers' inputs instead of their outputs.
         keep_input: Keep each layer's first input tensor beside its output.
         keep_graph: Keep activations with their graph.
@@ -70,14 +99,14 @@ class Recorder:
         forward_func: Callable[..., Any],
         layers: Sequence[nn.Module],
         *,
-        lazy: bool,
+        tape: Tape,
         layer_input: bool,
         keep_input: bool,
         keep_graph: bool,
         parallel: bool,
     ) -> None:
         self.forward_func = forward_func
-        self.lazy = lazy
+        self.tape = tape
         self.layer_input = layer_input
         self.keep_input = keep_input
         self.keep_graph = keep_graph
@@ -86,9 +115,9 @@ class Recorder:
         self.kept: dict[nn.Module, dict[torch.device, _Kept]] = {layer: {} for layer in layers}
         self.reused: dict[nn.Module, None] = {}
         self.elsewhere: dict[nn.Module, None] = {}
-        self.begun: list[tuple[Tensor, int]] = []
-        self.unopened = lazy
-        self.incomplete = False
+        #: Views that were handed on as they are, and tensors in whose place another was.
+        self.views: list[tuple[nn.Module, Tensor, int]] = []
+        self.replaced: list[tuple[nn.Module, Tensor, int]] = []
 
     @contextlib.contextmanager
     def hooked(self) -> Iterator[None]:
@@ -97,20 +126,12 @@ class Recorder:
             with _REGISTERING:
                 for layer in self.kept:
                     stack.callback(self._hook(layer).remove)
-            if self.lazy:
-                # Autocast would go on using the casts of weights that it made without a graph.
-                stack.callback(torch.clear_autocast_cache)
-            stack.enter_context(torch.set_grad_enabled(not self.lazy))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(self.tape.recording())
             yield
-            # A context of the model's own that was entered before the first layer and left behind it has switched
-            # recording off again: what followed is missing from the graph.
-            closed = not self.unopened and not torch.is_grad_enabled()
-            # What was overwritten by way of another view of its memory should have become a part of that one's history.
-            overwritten = any(t._version != version for t, version in self.begun)
-            self.incomplete |= self.lazy and (closed or overwritten)
 
     def check_calls(self) -> None:
-        """Raise unless every layer ran, and once only."""
+        """Raise unless every layer ran, once only, and left a tensor whose gradient can be told."""
         silent = [layer for layer in self.kept if not self.kept[layer]]
         if any(layer in self.elsewhere for layer in silent):
             raise AssertionError(
@@ -129,21 +150,30 @@ class Recorder:
                 "one of the calls only; give each call a module of its own (such as one ReLU each), or choose the "
                 "block around it."
             )
+        spoilt = [layer for layer, t, version in self.replaced if t._version != version]
+        if spoilt:
+            raise RuntimeError(
+                f"The memory of what layer {self._names(spoilt)} gave is overwritten later in the forward pass by way "
+                "of another tensor that shares it; choose the layer before or behind it."
+            )
+        if any(t._version != version for _, t, version in self.views):
+            raise NotKeptError("An in-place operation on a view leaves it out of the graph.")
 
     def gradients(self, score: Tensor, grad_kwargs: dict[str, Any]) -> dict[nn.Module, dict[torch.device, Captured]]:
         """One partial backward for everything that was kept."""
-        edges = [edge for by_device in self.kept.values() for kept in by_device.values() for edge in kept.edges]
+        everything = [kept for by_device in self.kept.values() for kept in by_device.values()]
+        edges = [edge for kept in everything for edge in kept.edges if edge is not None]
         options = {**grad_kwargs, "allow_unused": True}
         zeros_allowed = options.pop("materialize_grads", False) or grad_kwargs.get("allow_unused")
         found: Sequence[Tensor | None] = [None] * len(edges)
-        if score.requires_grad:
+        if score.requires_grad and edges:
             found = torch.autograd.grad(score, edges, **options)
         remaining = iter(found)
         result: dict[nn.Module, dict[torch.device, Captured]] = {}
         for layer, by_device in self.kept.items():
             result[layer] = {}
             for device, kept in by_device.items():
-                grads = [next(remaining) for _ in kept.values]
+                grads = [None if edge is None else next(remaining) for edge in kept.edges]
                 if any(g is None for g in grads) and not zeros_allowed:
                     raise RuntimeError(
                         f"Layer {name_of(self.forward_func, layer)} ran, but the target does not depend on it (or the "
@@ -151,13 +181,8 @@ class Recorder:
                         "grad_kwargs={'materialize_grads': True} to get a map of zeros."
                     )
                 filled = tuple(torch.zeros_like(x) if g is None else g for g, x in zip(grads, kept.values, strict=True))
-                result[layer][device] = Captured(kept.values, filled, kept.inputs)
+                result[layer][device] = Captured(kept.values, filled, kept.edges, kept.inputs)
         return result
-
-    def restore(self) -> None:
-        """Take back the flags of tensors at which the graph began; the model may keep them."""
-        for t, _ in self.begun:
-            t.requires_grad_(False)
 
     def _hook(self, layer: nn.Module) -> RemovableHandle:
         if self.layer_input:
@@ -182,6 +207,8 @@ class Recorder:
             if not isinstance(output, (tuple, list)):
                 return self._keep(layer, (output,), received)[0]
             passed_on = self._keep(layer, output, received)
+            if all(new is old for new, old in zip(passed_on, output, strict=True)):
+                return None
             # A named tuple takes its fields one by one.
             return type(output)(*passed_on) if hasattr(output, "_fields") else type(output)(passed_on)
 
@@ -195,6 +222,12 @@ class Recorder:
 
     def _keep(self, layer: nn.Module, tensors: Sequence[Any], received: Sequence[Any]) -> list[Tensor]:
         """Keep the layer's tensors and return what the forward goes on with."""
+        name = name_of(self.forward_func, layer) if torch.is_inference_mode_enabled() else ""
+        if name:
+            raise RuntimeError(
+                f"Layer {name} runs in a torch.inference_mode() of the model's or forward_func's own, in which nothing "
+                "is recorded; use torch.no_grad() around the call of attribute() instead, if anything."
+            )
         wrong = next((t for t in tensors or [None] if not differentiable(t)), tensors)
         if wrong is not tensors:
             kind = wrong.dtype if isinstance(wrong, Tensor) else type(wrong).__name__
@@ -206,40 +239,32 @@ class Recorder:
         device = tensors[0].device
         if device in self.kept[layer]:
             self.reused[layer] = None
-        in_place = _works_in_place(layer)
-        self._begin(tensors, received, in_place)
         values, edges, passed_on = [], [], []
         for t in tensors:
-            if t.requires_grad:
-                # Copies, and the edge of the tensor as it is now, for an in-place operation may follow. Behind an
-                # in-place layer the tensor itself goes on, for its caller need not use what it returns.
-                values.append(t.clone() if self.keep_graph else t.detach().clone())
-                edges.append(_edge(t))
-                passed_on.append(t if in_place else t.clone())
-            else:
-                leaf = t.detach().clone().requires_grad_()
-                values.append(leaf if self.keep_graph else leaf.detach())
-                edges.append(_edge(leaf))
-                passed_on.append(leaf.clone())
+            # A copy, and the edge of the tensor as it is now, for an in-place operation may follow.
+            values.append(t.clone() if self.keep_graph else t.detach().clone())
+            edge, on = self._begin(layer, t)
+            edges.append(edge)
+            passed_on.append(on)
         self.kept[layer][device] = _Kept(tuple(values), tuple(edges), self._input_of(layer, received))
+        self.tape.on = True
         return passed_on
 
-    def _begin(self, tensors: Sequence[Tensor], received: Sequence[Any], in_place: bool) -> None:
-        """Let the graph begin at those of a layer's tensors that were computed without one."""
-        first, self.unopened = self.unopened, False
-        if first:
-            # Once only: a torch.no_grad() of the model's own around a later layer is to be respected.
-            torch.set_grad_enabled(True)
-        without = [t for t in tensors if not t.requires_grad]
-        if self.lazy:
-            used_before = [t for t in tensors if first or not t.requires_grad or t.is_leaf]
-            # What a recorded layer did in place is new, and nobody can have used it.
-            given = () if in_place and torch.is_grad_enabled() else received
-            several = bool(without) and len(tensors) > 1
-            self.incomplete |= several or any(t.is_nested or _shares_memory(t, given) for t in used_before)
-        if torch.is_grad_enabled() and not self.incomplete:
-            # The very tensors, for the model may have kept a reference to one, and use it by another way.
-            self.begun += [(t.requires_grad_(), t._version) for t in without]
+    def _begin(self, layer: nn.Module, t: Tensor) -> tuple[GradientEdge | None, Tensor]:
+        """Where a tensor's gradient arrives, and what the forward goes on with: the tensor itself, if possible."""
+        if not t.requires_grad:
+            if not torch.is_grad_enabled():  # the model's own torch.no_grad() is respected
+                return None, t
+            leaf = t.detach().clone().requires_grad_()
+            self.replaced.append((layer, t, t._version))
+            return _edge(leaf), leaf.clone()
+        if t._is_view():
+            # An in-place operation on a view is recorded for the whole, and passes the view's edge by.
+            if self.tape.copies:
+                self.replaced.append((layer, t, t._version))
+                return _edge(t), t.clone()
+            self.views.append((layer, t, t._version))
+        return _edge(t), t
 
     def _input_of(self, layer: nn.Module, received: Sequence[Any]) -> Tensor | None:
         if not self.keep_input:
@@ -265,16 +290,3 @@ def differentiable(value: Any) -> bool:
 def _edge(t: Tensor) -> GradientEdge:
     with torch.enable_grad():  # torch 2.4 finds the node of a leaf by an operation on it
         return get_gradient_edge(t)
-
-
-def _works_in_place(layer: nn.Module) -> bool:
-    """Whether a layer overwrites its input, which is why nobody can have used what it returns before."""
-    return bool(getattr(layer, "inplace", False)) and not isinstance(layer, nn.modules.dropout._DropoutNd)
-
-
-def _shares_memory(t: Tensor, with_: Any) -> bool:
-    """Whether a tensor lies in the memory of another one, or of one in a container."""
-    if isinstance(with_, Tensor):
-        return t.untyped_storage().data_ptr() == with_.untyped_storage().data_ptr()
-    parts = with_.values() if isinstance(with_, dict) else with_ if isinstance(with_, (list, tuple)) else ()
-    return any(_shares_memory(t, part) for part in parts)

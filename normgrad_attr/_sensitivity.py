@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from normgrad_attr._captum import Attribution, run_forward
-from normgrad_attr._guards import unchanged_buffers
+from normgrad_attr._state import ModelState
 
 
 def class_sensitivity(
@@ -54,7 +54,7 @@ def class_sensitivity(
         arXiv:2004.02866.
     """
     if targets is None:
-        with torch.no_grad(), unchanged_buffers(attribution_method.forward_func):
+        with torch.no_grad(), ModelState(attribution_method.forward_func).watched():
             output = run_forward(attribution_method.forward_func, inputs, None, additional_forward_args)
         if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] < 2:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__

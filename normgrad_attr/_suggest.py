@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from normgrad_attr._captum import run_forward
+from normgrad_attr._guards import EVERY_MODULE_RUNS
 from normgrad_attr._layers import owner
 from normgrad_attr._tokens import looks_like_tokens
 
@@ -119,6 +120,7 @@ def _trace(model: nn.Module, inputs: Any, additional_forward_args: Any) -> dict[
     with contextlib.ExitStack() as undo:
         undo.enter_context(_evaluation_mode(model))
         undo.enter_context(torch.no_grad())
+        undo.enter_context(EVERY_MODULE_RUNS)
         for module in names:
             undo.callback(module.register_forward_hook(after).remove)
         run_forward(model, inputs, None, additional_forward_args)

@@ -1,0 +1,280 @@
+"""What a forward may change besides its output: buffers, attributes of modules, further arguments, random numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+import sys
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from normgrad_attr._layers import name_of, owner
+from normgrad_attr._warn import warn
+
+_OF_TORCH = frozenset(vars(nn.Module()))
+#: How deep objects within objects are looked into: not into all that a model's trainer or data set refers to.
+_DEPTH = 2
+
+
+class ModelState:
+    """The buffers of a model, and what its attributes hold, as they were found.
+
+    Args:
+        forward_func: The model, or a function, whose modules then show themselves only when they run.
+    """
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None:
+        self.forward_func = forward_func
+        self.thread = threading.get_ident()
+        self.buffers: dict[nn.Module, list[tuple[str, Tensor, Tensor, Any]]] = {}
+        self.contents: list[tuple[Any, Any]] = []
+        self.tensors: dict[int, tuple[Tensor, int, Any]] = {}
+        #: Where the buffers lie.
+        self.memory: set[int] = set()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Note the state before, and see to the buffers afterwards."""
+        model = owner(self.forward_func)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.put_buffers_back)
+            if model is not None:
+                self.see(model)
+            else:
+                undo.callback(nn.modules.module.register_module_forward_pre_hook(self.see).remove)
+                if "torch._dynamo" in sys.modules:  # whose wrapper warns of such hooks
+                    undo.enter_context(warnings.catch_warnings())
+                    warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
+            yield
+        sensitive = next(filter(_depends_on_mode, self.buffers), None)
+        if sensitive is not None:
+            warn(
+                f"The model is in training mode: {name_of(self.forward_func, sensitive)} makes the maps depend on the "
+                "batch or on chance; call model.eval() first."
+            )
+
+    def see(self, module: nn.Module, *_: Any) -> None:
+        """Note the state of a module and of those in it, the first time only."""
+        if module in self.buffers or threading.get_ident() != self.thread:
+            return
+        for m in module.modules():
+            if m in self.buffers:
+                continue
+            for t in (*m._parameters.values(), *m._buffers.values()):
+                if t is not None and t.is_inference():
+                    raise RuntimeError(
+                        f"A weight or buffer of {name_of(self.forward_func, m)} was made in torch.inference_mode() and "
+                        "cannot take part in a backward pass; make it outside of inference mode, or replace it by its "
+                        ".clone()."
+                    )
+            buffers = [(name, b) for name, b in m._buffers.items() if b is not None and not is_lazy(b)]
+            versions = torch.autograd.grad_mode._unsafe_preserve_version_counter
+            self.buffers[m] = [(name, b, b.detach().clone(), versions(b)) for name, b in buffers]
+            self.memory |= {b.untyped_storage().data_ptr() for _, b in buffers}
+            attributes = _attributes(m)
+            if attributes:
+                self.contents.append((vars(m), dict(vars(m))))
+            for part in _walk(attributes.values()):
+                if isinstance(part, Tensor):
+                    self.tensors[id(part)] = (part, _version(part), part.grad_fn)
+                else:
+                    self.contents.append((part, dict(part) if isinstance(part, dict) else list(part)))
+
+    def rewind(self) -> None:
+        """Put everything back, for another forward that finds what the first found."""
+        self.put_buffers_back()
+        for container, before in self.contents:
+            _fill(container, before)
+        changed = next((t for t, version, _ in self.tensors.values() if _version(t) != version), None)
+        if changed is not None:
+            raise RuntimeError(
+                f"This layer needs a second forward pass, but the first has overwritten a tensor of shape "
+                f"{tuple(changed.shape)} that the model keeps in an attribute; make it a buffer, or choose a layer "
+                "whose output is used by nothing but what runs behind it."
+            )
+
+    def put_buffers_back(self) -> None:
+        """Give the buffers the values that they had, unseen by a backward of the user's own that may be pending."""
+        for module, buffers in self.buffers.items():
+            for name in module._buffers.keys() - {name for name, *_ in buffers}:
+                new = module._buffers[name]
+                if new is not None and not is_lazy(new):
+                    module._buffers[name] = None
+            for name, buffer, value, version in buffers:
+                if buffer.grad_fn is not None:
+                    buffer.detach_()
+                buffer.data.copy_(value)
+                version.__exit__()
+                if module._buffers.get(name) is not buffer:
+                    module._buffers[name] = buffer
+
+    def cut(self) -> None:
+        """Take the graph off what the modules have kept of the pass."""
+
+        def without_graph(t: Any) -> Any:
+            _, _, before = self.tensors.get(id(t), (None, None, None))
+            return t if before is not None and before is t.grad_fn else _without_graph(t)
+
+        for module in self.buffers:
+            attributes = _attributes(module)
+            _fill(vars(module), {**vars(module), **_mapped(attributes, without_graph)})
+            for part in _walk(attributes.values()):
+                if not isinstance(part, Tensor):
+                    _fill(part, _mapped(part, without_graph))
+
+
+class Arguments:
+    """Further arguments of the forward: each pass gets copies, and what the last one changed is written back.
+
+    So they are changed once, as by one forward, however often the model is run, and carry no graph afterwards.
+    """
+
+    def __init__(self, given: Any, *, keep_graph: bool) -> None:
+        self.given = given
+        self.keep_graph = keep_graph
+        self.copied: Any = None
+        self.pairs: dict[int, tuple[Any, Any]] = {}
+
+    def copies(self) -> Any:
+        """Copies of all tensors, and of the containers around them."""
+        self.pairs = {}
+        self.copied = self._copy(self.given, _DEPTH)
+        return self.copied
+
+    def _copy(self, value: Any, depth: int) -> Any:
+        if id(value) in self.pairs:
+            return self.pairs[id(value)][1]
+        if isinstance(value, Tensor):
+            new: Any = value.clone() if self.keep_graph else value.detach().clone()
+        elif isinstance(value, tuple):
+            return _mapped_part(value, lambda part: self._copy(part, depth))
+        else:
+            container = _container(value, depth)
+            if container is None:
+                return value
+            new = copy.copy(value)
+            inside = _container(new, depth)
+            _fill(inside, _mapped(inside, lambda part: self._copy(part, depth - (container is not value))))
+        self.pairs[id(value)] = (value, new)
+        return new
+
+    def write_back(self) -> None:
+        """Give the user's own tensors and containers what the last forward made of their copies."""
+        originals = {id(new): value for value, new in self.pairs.values()}
+
+        def back(part: Any) -> Any:
+            if id(part) in originals:
+                return originals[id(part)]
+            return part if self.keep_graph else _without_graph(part)
+
+        for part in _walk(self.copied):
+            if not isinstance(part, Tensor):
+                _fill(part, _mapped(part, back))
+        for value, new in self.pairs.values():
+            if not isinstance(value, Tensor):
+                _fill(_container(value, 1), _container(new, 1))
+            elif new._version > 0:
+                with torch.no_grad():
+                    value.copy_(new)
+
+
+def remembered_chance() -> Callable[[], None]:
+    """What sets the random numbers of torch and Python back to where they are now."""
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    on_cpu, in_python = torch.get_rng_state(), random.getstate()
+
+    def set_back() -> None:
+        torch.set_rng_state(on_cpu)
+        random.setstate(in_python)
+        if on_gpus:
+            torch.cuda.set_rng_state_all(on_gpus)
+
+    return set_back
+
+
+def _depends_on_mode(module: nn.Module) -> bool:
+    """Whether a module in training mode works differently there; the last two are torchvision's and timm's."""
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
+    named = type(module).__name__ in ("StochasticDepth", "DropPath")
+    return module.training and (isinstance(module, kinds) or named)
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """What a module holds besides parameters, buffers, modules and hooks; torch's own hold nothing that changes."""
+    if type(module).__module__.startswith("torch.nn."):
+        return {}
+    return {name: value for name, value in vars(module).items() if name not in _OF_TORCH}
+
+
+def _container(value: Any, depth: int) -> Any:
+    """What of a value can be refilled: itself if it is a container, the attributes of an object, or None."""
+    if isinstance(value, (list, dict, set, deque)):
+        return value
+    plain = hasattr(value, "__dict__") and not isinstance(value, (Tensor, nn.Module, type)) and not callable(value)
+    return vars(value) if depth and plain else None
+
+
+def _walk(value: Any, depth: int = _DEPTH, found: dict[int, Any] | None = None) -> list[Any]:
+    """All tensors and containers in a value, each once."""
+    found = {} if found is None else found
+    if isinstance(value, Tensor):
+        found[id(value)] = value
+    elif isinstance(value, tuple):
+        for part in value:
+            _walk(part, depth, found)
+    else:
+        container = _container(value, depth)
+        if container is not None and id(container) not in found:
+            found[id(container)] = container
+            for part in container.values() if isinstance(container, dict) else container:
+                _walk(part, depth - (container is not value), found)
+    return list(found.values())
+
+
+def _mapped(container: Any, function: Callable[[Any], Any]) -> Any:
+    """A dict or list of what a function makes of each part of a container, also within tuples."""
+    if isinstance(container, dict):
+        return {key: _mapped_part(part, function) for key, part in container.items()}
+    return [_mapped_part(part, function) for part in container]
+
+
+def _mapped_part(value: Any, function: Callable[[Any], Any]) -> Any:
+    if not isinstance(value, tuple):
+        return function(value)
+    parts = [_mapped_part(part, function) for part in value]
+    if all(new is old for new, old in zip(parts, value, strict=True)):
+        return value
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+
+
+def _fill(container: Any, new: Any) -> None:
+    """Give a container other contents, and leave alone what is the same."""
+    if isinstance(container, dict):
+        for key in [key for key in container if key not in new]:
+            del container[key]
+        for key, part in new.items():
+            if key not in container or container[key] is not part:
+                container[key] = part
+    elif len(container) != len(new) or any(a is not b for a, b in zip(container, new, strict=True)):
+        parts = list(new)
+        container.clear()
+        container.update(parts) if isinstance(container, set) else container.extend(parts)
+
+
+def _without_graph(value: Any) -> Any:
+    """A tensor without its graph: itself, if it is not a view; everything else as it is."""
+    if not isinstance(value, Tensor) or value.grad_fn is None:
+        return value
+    return value.detach() if value._is_view() else value.detach_()
+
+
+def _version(t: Tensor) -> int:
+    return -1 if t.is_inference() else t._version
