@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from normgrad_attr._captum import Attribution, log_usage, run_forward
 from normgrad_attr._extract import accumulation_dtype
+from normgrad_attr._guards import check_call
 from normgrad_attr._layers import owner
 from normgrad_attr._per_sample import concatenate, copied, of_sample, own_arguments, rows
 
@@ -114,13 +115,10 @@ class MetaSaliency(Attribution):
             RuntimeError: Inference mode; a model that ``forward_func`` does not run, or whose output does not depend
                 on its weights.
         """
+        check_call(self.forward_func, inputs)
         batch = len(inputs[0] if isinstance(inputs, tuple) else inputs)
-        if batch == 0:
-            raise ValueError("The inputs are an empty batch; pass at least one sample.")
         if isinstance(target, (list, Tensor)) and _numbers(target) not in (1, batch):
             raise ValueError(f"{_numbers(target)} targets were given for {batch} samples; give one for each.")
-        if torch.is_inference_mode_enabled():
-            raise RuntimeError("Meta-saliency needs gradients; call attribute() outside of torch.inference_mode().")
         per_sample = {"feature_mask"} if self._baselines_are_a_distribution(kwargs) else {"feature_mask", "baselines"}
         with torch.no_grad():
             own = own_arguments(partial(self._output, {}), inputs, additional_forward_args, batch)
@@ -209,6 +207,11 @@ def _cross_entropy(output: Tensor, target: Any) -> Tensor:
     output = accumulation_dtype(output)
     if output.numel() == 1:
         return F.softplus(-output).sum()
+    if output.dim() < 2 or len(output) != 1:
+        raise ValueError(
+            f"One sample gives an output of shape {tuple(output.shape)}; a cross-entropy needs (1, classes, ...), the "
+            "batch first."
+        )
     if isinstance(target, list):
         target = target[0]
     if isinstance(target, Tensor):

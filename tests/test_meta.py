@@ -391,5 +391,7 @@ def test_other_errors() -> None:
         MetaSaliency(Saliency(model)).attribute(x, target=0)
     with pytest.raises(IndexError):
         MetaSaliency(Saliency(model)).attribute(x, target=7)
+    with pytest.raises(ValueError, match=r"One sample gives an output of shape \(3,\).* the batch first"):
+        MetaSaliency(Saliency(lambda x: model(x)[0]), model=model).attribute(x, target=0)
     with pytest.raises(RuntimeError, match="does not depend on the weights of Linear"):
         MetaSaliency(Saliency(lambda x: x.mean((2, 3))), model=nn.Linear(1, 1)).attribute(x, target=0)
