@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils import parametrize
 
 from normgrad_attr._captum import Attribution, log_usage, run_forward
 from normgrad_attr._extract import accumulation_dtype
@@ -180,7 +181,12 @@ class MetaSaliency(Attribution):
         """Call a function while other weights, and copies of its buffers, stand in for the model's own."""
         state = {**weights, **{k: b.clone() for k, b in self.model.named_buffers()}}
         holder = _Holder(self.model, function)
-        return functional_call(holder, {f"model.{k}": v for k, v in state.items()}, args)
+        # A weight that parametrize.cached() keeps was computed from other weights, and would be kept from these.
+        cached, parametrize._cache_enabled = parametrize._cache_enabled, 0
+        try:
+            return functional_call(holder, {f"model.{k}": v for k, v in state.items()}, args)
+        finally:
+            parametrize._cache_enabled = cached
 
     def _baselines_are_a_distribution(self, options: dict[str, Any]) -> bool:
         method = self.attribution_method

@@ -19,6 +19,7 @@ from captum.attr import (
     Saliency,
 )
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad
 
@@ -300,6 +301,20 @@ def test_a_model_that_forward_func_does_not_run(kind: str) -> None:
     # Its parts are enough.
     parts = MetaSaliency(NormGrad(lambda x: model.head(model.conv1(x).mean((2, 3))), model.conv1), 0.1, model=model)
     assert parts.attribute(x, target=0).shape == (2, 1, 10, 10)
+
+
+def test_weights_that_parametrize_caches() -> None:
+    model, x = net(), images(2)
+    parametrizations.weight_norm(model.conv1)
+    method = MetaSaliency(NormGrad(model, "relu1"), lr=0.5)
+    expected = method.attribute(x, target=[0, 1])
+    with parametrize.cached():
+        model(x)
+        torch.testing.assert_close(method.attribute(x, target=[0, 1]), expected)
+    with parametrize.cached():
+        method.attribute(x, target=[0, 1])
+        model(x).sum().backward()
+    assert model.conv1.parametrizations.weight.original1.grad.abs().max() > 0
 
 
 @pytest.mark.filterwarnings("ignore:FSDP is switching to use `NO_SHARD`", "ignore:.*FullyShardedDataParallel")
