@@ -196,6 +196,8 @@ def _power_of_two(t: Tensor) -> Tensor:
     t, rest = t.detach(), tuple(range(1, t.dim()))
     largest = torch.maximum(t.amax(rest, keepdim=True), -t.amin(rest, keepdim=True))
     # Infinity and NaN have no exponent, and zero has none that can be divided by.
+    if t.dtype not in _EXPONENT:
+        raise TypeError(f"Summands are float32 or float64, not {t.dtype}; convert gradient and activation.")
     integer, exponent = _EXPONENT[t.dtype]
     power = (largest.nan_to_num(1.0, 1.0).view(integer) & exponent).view(t.dtype)
     return power.clamp(2.0**-96, 2.0**96)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from normgrad_attr._layer_extract import layer_summands
 from normgrad_attr._layers import name_of, resolve
 from normgrad_attr._recorder import Captured
 from normgrad_attr._tokens import looks_like_tokens
+from normgrad_attr._warn import warn
 
 Layer = nn.Module | str
 Maps = Tensor | tuple[Tensor, ...]
@@ -268,10 +268,9 @@ class NormGrad(LayerAttribution, GradientAttribution):
 
     def _warn_if_not_finite(self, layer: nn.Module, maps: tuple[Tensor, ...]) -> None:
         if not all(bool(t.isfinite().all()) for t in maps):
-            warnings.warn(
+            warn(
                 f"The map of layer {name_of(self.forward_func, layer)} has values that are not finite; look for NaN or "
-                "overflow in the model's activations and in the target's gradient.",
-                stacklevel=5,
+                "overflow in the model's activations and in the target's gradient."
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normgrad_attr._extract import accumulation_dtype
+from normgrad_attr._warn import warn
 
 COMBINATIONS = ("product", "sum")
 _FLAT = 2.0**-16  # 128 roundings of float32
@@ -165,8 +165,8 @@ def combine_maps(
     scaled, flat = zip(*(_minmax(resize(accumulation_dtype(m), output_size)) for m in maps), strict=True)
     constant = torch.stack(flat)
     nonfinite = torch.stack([~m.detach().flatten(1).isfinite().all(1) for m in maps])
-    _warn(nonfinite, "has values that are not finite", "its combined map is not a number; look at the model's output")
-    _warn(constant, "is constant", "it says nothing of where and is left out")
+    _report(nonfinite, "has values that are not finite", "its combined map is not a number; look at the model's output")
+    _report(constant, "is constant", "it says nothing of where and is left out")
     if combine == "sum":
         total = torch.zeros_like(scaled[0])
         for m, w in zip(scaled, powers, strict=True):
@@ -198,11 +198,10 @@ def _power(m: Tensor, w: float) -> Tensor:
     return torch.where(alive, m, 1.0).pow(w) * (alive if w > 0 else 1.0)
 
 
-def _warn(flags: Tensor, what: str, consequence: str) -> None:
+def _report(flags: Tensor, what: str, consequence: str) -> None:
     for layer, samples in enumerate(flags.sum(1).tolist()):
         if samples:
-            warnings.warn(
+            warn(
                 f"The map of layer {layer} (counted from 0) {what} for {samples} of {flags.shape[1]} samples: "
-                f"{consequence}.",
-                stacklevel=3,
+                f"{consequence}."
             )

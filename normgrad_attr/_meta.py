@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils import parametrize
 
 from normgrad_attr._captum import Attribution, log_usage, run_forward
 from normgrad_attr._extract import accumulation_dtype
+from normgrad_attr._guards import check_call
 from normgrad_attr._layers import owner
+from normgrad_attr._per_sample import concatenate, copied, of_sample, own_arguments, rows
 
 
 class MetaSaliency(Attribution):
@@ -38,7 +43,7 @@ class MetaSaliency(Attribution):
 
     Raises:
         TypeError: ``attribution_method`` is no Captum attribution.
-        ValueError: ``lr`` is negative or not finite, or the model is hidden in a function.
+        ValueError: ``lr`` is negative or not finite, or the model is hidden in a function or sharded by FSDP.
 
     Examples:
         >>> import torch
@@ -71,6 +76,11 @@ class MetaSaliency(Attribution):
                 f"The forward_func of {type(attribution_method).__name__} is a plain function, which hides the weights "
                 "to move; pass model=..., the module that it calls."
             )
+        if any(isinstance(module, _fsdp()) for module in model.modules()):
+            raise ValueError(
+                f"The weights of {type(model).__name__} are sharded by FSDP, which lets no others stand in for them; "
+                "give MetaSaliency a model that is whole on one device."
+            )
         self.attribution_method = attribution_method
         self.lr = lr
         self.ascend = ascend
@@ -90,8 +100,9 @@ class MetaSaliency(Attribution):
             inputs: Input of ``forward_func``, (N, ...), or a tuple of such.
             target: As in :meth:`NormGrad.attribute`; its first index is the class. With one output for each sample,
                 the logit of a binary classifier, the cross-entropy is that of the positive class.
-            additional_forward_args: Further arguments of ``forward_func``; of tensors with N rows each sample gets
-                its own.
+            additional_forward_args: Further arguments of ``forward_func``. A tensor with N rows may hold one for each
+                sample or be shared by all, such as the texts of N classes: the model's output for the whole batch
+                tells. All others are shared.
             kwargs: Further arguments of the method's ``attribute``. Of ``baselines`` and ``feature_mask`` with N rows
                 each sample gets its own, unless the method takes the baselines for a distribution.
 
@@ -100,25 +111,26 @@ class MetaSaliency(Attribution):
             dtype.
 
         Raises:
-            ValueError: Empty batch, or a target that names no class for each sample.
-            RuntimeError: Inference mode; a model whose output does not depend on its weights.
+            ValueError: Empty batch, a target that names no class for each sample, or a further argument of which it
+                cannot be told whether the samples share it.
+            RuntimeError: Inference mode; a model that ``forward_func`` does not run, or whose output does not depend
+                on its weights.
         """
+        check_call(self.forward_func, inputs)
         batch = len(inputs[0] if isinstance(inputs, tuple) else inputs)
-        if batch == 0:
-            raise ValueError("The inputs are an empty batch; pass at least one sample.")
         if isinstance(target, (list, Tensor)) and _numbers(target) not in (1, batch):
             raise ValueError(f"{_numbers(target)} targets were given for {batch} samples; give one for each.")
-        if torch.is_inference_mode_enabled():
-            raise RuntimeError("Meta-saliency needs gradients; call attribute() outside of torch.inference_mode().")
         per_sample = {"feature_mask"} if self._baselines_are_a_distribution(kwargs) else {"feature_mask", "baselines"}
+        with torch.no_grad():
+            own = own_arguments(partial(self._output, {}), inputs, additional_forward_args, batch)
         results = []
         for n in range(batch):
-            x, extra = _of_sample((inputs, additional_forward_args), n, batch)
+            x, extra = of_sample(inputs, n, batch), rows(additional_forward_args, own, n)
             one = target[n : n + 1] if isinstance(target, (list, Tensor)) and _numbers(target) > 1 else target
-            options = {k: _of_sample(v, n, batch) if k in per_sample else v for k, v in kwargs.items()}
+            options = {k: of_sample(v, n, batch) if k in per_sample else v for k, v in kwargs.items()}
             weights = self._moved(x, one, extra)
-            results.append(self._with(weights, self._attribute_one, x, one, extra, options))
-        return _concatenate(results)
+            results.append(self._with(weights, self._attribute_one, copied(x), one, copied(extra), options))
+        return concatenate(results)
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -143,25 +155,38 @@ class MetaSaliency(Attribution):
         weights = {k: p.detach() for k, p in self.model.named_parameters() if p.dtype.is_floating_point}
         with torch.enable_grad():
             leaves = {k: w.clone().requires_grad_() for k, w in weights.items()}
-            # A compiled model would be compiled once more for the weights that stand in.
-            forward = getattr(self.forward_func, "_orig_mod", self.forward_func)
-            output = self._with(leaves, run_forward, forward, inputs, None, additional_forward_args)
-            loss = _cross_entropy(output, target)
-            if not loss.requires_grad:
-                raise RuntimeError(
-                    f"The output does not depend on the weights of {type(self.model).__name__}; pass the model that "
-                    "forward_func calls, and let it record gradients."
-                )
-            gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+            loss = _cross_entropy(self._output(leaves, inputs, additional_forward_args), target)
+            gradients: Sequence[Tensor | None] = [None] * len(leaves)
+            if loss.requires_grad and leaves:
+                gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        if all(g is None for g in gradients):
+            raise RuntimeError(
+                f"The output does not depend on the weights of {type(self.model).__name__}; pass as model=... the very "
+                "module that forward_func runs, no copy of it, and let it record gradients."
+            )
         step = self.lr if self.ascend else -self.lr
         pairs = zip(weights.items(), gradients, strict=True)
         return {k: w if g is None else w.add(g, alpha=step) for (k, w), g in pairs}
+
+    def _output(self, weights: dict[str, Tensor], inputs: Any, additional_forward_args: Any) -> Tensor:
+        """The output of forward_func with other weights."""
+        # A compiled model would be compiled once more for the weights that stand in.
+        forward = getattr(self.forward_func, "_orig_mod", self.forward_func)
+        output = self._with(weights, run_forward, forward, copied(inputs), None, copied(additional_forward_args))
+        if not isinstance(output, Tensor):
+            raise TypeError(f"The model returned a {type(output).__name__}; MetaSaliency needs a tensor of logits.")
+        return output
 
     def _with(self, weights: dict[str, Tensor], function: Callable[..., Any], *args: Any) -> Any:
         """Call a function while other weights, and copies of its buffers, stand in for the model's own."""
         state = {**weights, **{k: b.clone() for k, b in self.model.named_buffers()}}
         holder = _Holder(self.model, function)
-        return functional_call(holder, {f"model.{k}": v for k, v in state.items()}, args)
+        # A weight that parametrize.cached() keeps was computed from other weights, and would be kept from these.
+        cached, parametrize._cache_enabled = parametrize._cache_enabled, 0
+        try:
+            return functional_call(holder, {f"model.{k}": v for k, v in state.items()}, args)
+        finally:
+            parametrize._cache_enabled = cached
 
     def _baselines_are_a_distribution(self, options: dict[str, Any]) -> bool:
         method = self.attribution_method
@@ -183,13 +208,16 @@ class _Holder(nn.Module):
         return self.function[0](*args)
 
 
-def _cross_entropy(output: Any, target: Any) -> Tensor:
+def _cross_entropy(output: Tensor, target: Any) -> Tensor:
     """Cross-entropy of the target's class for one sample's logits."""
-    if not isinstance(output, Tensor):
-        raise TypeError(f"The model returned a {type(output).__name__}; MetaSaliency needs a tensor of logits.")
     output = accumulation_dtype(output)
     if output.numel() == 1:
         return F.softplus(-output).sum()
+    if output.dim() < 2 or len(output) != 1:
+        raise ValueError(
+            f"One sample gives an output of shape {tuple(output.shape)}; a cross-entropy needs (1, classes, ...), the "
+            "batch first."
+        )
     if isinstance(target, list):
         target = target[0]
     if isinstance(target, Tensor):
@@ -208,19 +236,11 @@ def _cross_entropy(output: Any, target: Any) -> Tensor:
     return loss
 
 
+def _fsdp() -> tuple[type, ...]:
+    """The classes of FSDP 1 and 2, if the program has imported them."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return tuple(getattr(fsdp, name) for name in ("FullyShardedDataParallel", "FSDPModule") if hasattr(fsdp, name))
+
+
 def _numbers(target: list[Any] | Tensor) -> int:
     return target.numel() if isinstance(target, Tensor) else len(target)
-
-
-def _of_sample(value: Any, n: int, batch: int) -> Any:
-    """Row n of all tensors that have one row for each sample; everything else as it is."""
-    if isinstance(value, tuple):
-        return tuple(_of_sample(v, n, batch) for v in value)
-    return value[n : n + 1] if isinstance(value, Tensor) and value.dim() > 0 and len(value) == batch else value
-
-
-def _concatenate(results: Sequence[Any]) -> Any:
-    first = results[0]
-    if isinstance(first, (tuple, list)):
-        return type(first)(_concatenate(parts) for parts in zip(*results, strict=True))
-    return torch.cat(list(results)) if isinstance(first, Tensor) else first

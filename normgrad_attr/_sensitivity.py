@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from normgrad_attr._captum import Attribution, run_forward
+from normgrad_attr._combine import is_constant
 from normgrad_attr._state import ModelState
 
 
@@ -34,8 +35,8 @@ def class_sensitivity(
 
     Returns:
         (N,) Spearman's correlation over all values of a sample's map, float64, ties given their average rank. NaN
-        where one of the two maps is constant or not finite: no order, no correlation. Average with ``nanmean``, and
-        say how many there were.
+        where one of the two maps is constant (:func:`normgrad_attr.functional.is_constant`) or not finite: no order, no
+        correlation. Average with ``nanmean``, and say how many there were.
 
     Raises:
         ValueError: The output is not (N, classes) with several classes, and no targets are given.
@@ -74,7 +75,8 @@ def class_sensitivity(
                 "of one layer and one input."
             )
         maps.append(one.detach())
-    return spearman(*maps)
+    flat = is_constant(maps[0]) | is_constant(maps[1])
+    return spearman(*maps).masked_fill(flat, torch.nan)
 
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
 """Overlays of maps on images, as matplotlib figures.
 
 Captum's ``captum.attr.visualization`` takes NumPy arrays (H, W, C) and fails on a constant or NaN map; this takes
-the tensors that the attributions return, as they are. Needs matplotlib, which captum installs; it is imported when a
-figure is drawn, and no global state of pyplot is touched.
+what the attributions return as it is, and images as they come. Needs matplotlib, which captum installs; it is imported
+when a figure is drawn, and no global state of pyplot is touched.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,11 +21,18 @@ from normgrad_attr._combine import is_constant
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    Picture = Tensor | NDArray[Any] | Image
+    Map = Tensor | NDArray[Any]
+
+_PIL_MODES = ("L", "RGB", "F", "I", "I;16")  # those that NumPy understands as they are
 
 
 def overlay(
-    images: Tensor,
-    maps: Tensor | Mapping[str, Tensor],
+    images: Picture | Sequence[Picture],
+    maps: Map | Sequence[Map] | Mapping[str, Map],
     *,
     titles: Sequence[str] | None = None,
     alpha: float = 0.5,
@@ -39,10 +48,11 @@ def overlay(
     so in both cases.
 
     Args:
-        images: (N, C, H, W), (C, H, W) or (H, W) with C of 1 or 3, any real dtype, on any device. Each is scaled
-            from its minimum to its maximum, so normalised ones will do.
+        images: (N, C, H, W), (C, H, W) or (H, W) with C of 1 or 3, any real dtype, on any device; NumPy arrays also
+            with their channels last; PIL images; or a list of images of one size. Each is scaled from its minimum to
+            its maximum, so normalised ones will do.
         maps: (N, 1, h, w), (1, h, w) or (h, w), as the attributions return; maps of several channels are summed over
-            them. Or several of them by name, one column each.
+            them. Or several of them, one column each: a list, as several layers give it, or by name.
         titles: One for each row.
         alpha: Opacity of the maps.
         cmap: Name of a matplotlib colour map. Default: ``"inferno"``, ``"RdBu_r"`` for maps with negative values.
@@ -55,6 +65,7 @@ def overlay(
 
     Raises:
         ValueError: Shapes that are no images or maps, or as many maps as there are not images.
+        TypeError: Images or maps of another type.
 
     Examples:
         >>> import torch
@@ -66,7 +77,11 @@ def overlay(
     from matplotlib.figure import Figure
 
     pictures = _images(images)
+    if isinstance(maps, (list, tuple)):
+        maps = {f"map {i}": m for i, m in enumerate(maps, start=1)}
     named = dict(maps) if isinstance(maps, Mapping) else {"": maps}
+    if not named:
+        raise ValueError("There are no maps to lay over the images; give at least one.")
     columns = {name: _maps(name, m, pictures) for name, m in named.items()}
     if titles is not None and len(titles) != len(pictures):
         raise ValueError(f"{len(titles)} titles were given for {len(pictures)} images; give one for each.")
@@ -83,13 +98,22 @@ def overlay(
     return figure
 
 
-def _images(images: Tensor) -> Tensor:
+def _images(images: Any) -> Tensor:
     """(N, H, W, 3) float in [0, 1]."""
-    batch = images.detach().cpu().float()
-    batch = batch[None, None] if batch.dim() == 2 else batch[None] if batch.dim() == 3 else batch
+    if isinstance(images, (list, tuple)):
+        parts = [_images_as_given(one) for one in images]
+        if len({p.shape[1:] for p in parts}) != 1:
+            raise ValueError(
+                "A list of images holds at least one, and all have the same shape, these "
+                f"{[tuple(p.shape[1:]) for p in parts]}; resize them first."
+            )
+        batch = torch.cat(parts)
+    else:
+        batch = _images_as_given(images)
     if batch.dim() != 4 or batch.shape[1] not in (1, 3) or batch.numel() == 0:
         raise ValueError(
-            f"Images have shape (N, 3, H, W), (3, H, W) or (H, W), or one channel, these {tuple(images.shape)}."
+            f"Images have shape (N, 3, H, W), (3, H, W) or (H, W), or one channel, these "
+            f"{tuple(getattr(images, 'shape', batch.shape))}."
         )
     batch = batch.nan_to_num(0.0, 0.0, 0.0)
     low, high = batch.flatten(1).amin(1), batch.flatten(1).amax(1)
@@ -98,12 +122,36 @@ def _images(images: Tensor) -> Tensor:
     return scaled.expand(-1, 3, -1, -1).movedim(1, -1)
 
 
-def _maps(name: str, maps: Tensor, pictures: Tensor) -> Tensor:
+def _images_as_given(image: Any) -> Tensor:
+    """One image, or a batch of them, as (N, C, H, W)."""
+    pil = sys.modules.get("PIL.Image")  # without it there are no such images
+    if pil is not None and isinstance(image, pil.Image):
+        image = np.asarray(image if image.mode in _PIL_MODES else image.convert("RGB"))
+    if isinstance(image, np.ndarray) and image.ndim in (3, 4) and image.shape[-1] in (1, 3):
+        if image.shape[-3] in (1, 3):
+            raise ValueError(
+                f"An array of shape {image.shape} may have its channels first or last; pass a tensor (N, C, H, W)."
+            )
+        image = np.moveaxis(image, -1, -3)
+    return _batch(image, "Images are tensors, NumPy arrays or PIL images")
+
+
+def _batch(values: Any, types: str) -> Tensor:
+    """As float (N, C, H, W), if there are that many dimensions."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        values = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))
+    if not isinstance(values, Tensor) or values.is_complex():
+        kind = f"{values.dtype} {type(values).__name__}" if hasattr(values, "dtype") else type(values).__name__
+        raise TypeError(f"{types} of real numbers, not {kind}; convert them first.")
+    batch = values.detach().cpu().float()
+    return batch[None, None] if batch.dim() == 2 else batch[None] if batch.dim() == 3 else batch
+
+
+def _maps(name: str, maps: Any, pictures: Tensor) -> Tensor:
     """(N, H, W) float at the size of the images; NaN where a map is not finite."""
-    batch = maps.detach().cpu().float()
-    batch = batch[None, None] if batch.dim() == 2 else batch[None] if batch.dim() == 3 else batch
+    batch = _batch(maps, f"Maps{' ' * bool(name)}{name} are tensors or NumPy arrays")
     # A map is (1, h, w), but maps of several samples without their channel look the same.
-    if batch.dim() == 4 and len(batch) == 1 and maps.dim() == 3 and len(pictures) == maps.shape[0] > 1:
+    if batch.dim() == 4 and len(batch) == 1 and maps.ndim == 3 and len(pictures) == maps.shape[0] > 1:
         batch = batch.movedim(1, 0)
     if batch.dim() != 4 or len(batch) != len(pictures) or batch.numel() == 0:
         raise ValueError(

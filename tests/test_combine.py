@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from captum.attr import NoiseTunnel
 from torch import nn
 from torchvision.models import resnet18
 
-from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad
+from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad, class_sensitivity
 from normgrad_attr._combine import combine_maps, is_constant, layer_weights, minmax, resize
 from normgrad_attr.functional import AGGREGATES
 
@@ -199,3 +200,25 @@ def test_an_infinite_map_is_not_constant():
     with pytest.warns(UserWarning, match="not finite") as record:
         assert combine_maps([maps, torch.rand(1, 1, 1, 2)], (1, 2)).isnan().any()
     assert not any("is constant" in str(w.message) for w in record)
+
+
+NONSENSE = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)).eval()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: NormGrad(NONSENSE, "0").attribute(x, 0),
+        lambda x: NormGrad(NONSENSE, ["0"]).attribute_grid(x, 0),
+        lambda x: CombinedNormGrad(NONSENSE, ["0"]).attribute(x, 0),
+        lambda x: NoiseTunnel(CombinedNormGrad(NONSENSE, ["0"])).attribute(x, target=0, nt_samples=2),
+        lambda x: MetaSaliency(CombinedNormGrad(NONSENSE, ["0"])).attribute(x, 0),
+        lambda x: class_sensitivity(CombinedNormGrad(NONSENSE, ["0"]), x),
+        lambda x: combine_maps([x[:, :1]], (8, 8)),
+        lambda x: combine_maps([torch.ones(1, 1, 2, 2)], (8, 8)),
+    ],
+)
+def test_warnings_point_at_the_users_line(call):
+    with pytest.warns(UserWarning, match="not finite|is constant") as record:
+        call(torch.full((1, 3, 8, 8), torch.nan))
+    assert {w.filename for w in record} == {__file__}

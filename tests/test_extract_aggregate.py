@@ -207,6 +207,28 @@ def test_window_needs_space():
         normgrad_map(torch.rand(1, 2), torch.rand(1, 2), extract="conv3x3")
 
 
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+def test_summands_in_half_precision_are_refused(aggregate):
+    half = torch.rand(1, 2, 3, 3).half()
+    with pytest.raises(TypeError, match=r"float32 or float64, not torch\.float16"):
+        AGGREGATES[aggregate](Summands(half, half))
+
+
+@pytest.mark.parametrize("power", [-30, 30])
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+def test_derivatives_are_right_where_squares_are_not(aggregate, power):
+    # By the activation a map scales with the gradient, by the gradient not at all.
+    x, g = torch.randn(2, 1, 3, 4, 4, dtype=torch.float64)
+    g *= 10.0**power
+    derivatives = []
+    for dtype in (torch.float32, torch.float64):
+        leaves = [t.to(dtype).requires_grad_() for t in (x, g)]
+        total = normgrad_map(*leaves, aggregate=aggregate).sum()
+        derivatives.append([d.double() for d in torch.autograd.grad(total, leaves)])
+    for found, expected in zip(*derivatives, strict=True):
+        assert ((found - expected).abs().max() / expected.abs().max()).item() < 1e-5
+
+
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="same shape"):
         normgrad_map(torch.rand(1, 2, 3), torch.rand(1, 2, 4))

@@ -19,6 +19,7 @@ from captum.attr import (
     Saliency,
 )
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad
 
@@ -210,6 +211,133 @@ def test_tuples_and_lists_and_further_arguments_are_taken_apart_and_put_together
     assert delta.shape == (3,)
 
 
+class Clip(nn.Module):
+    """Images against the texts of the classes; and, if given, a shift of each image and a bias of each class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = nn.Linear(6, 5)
+        self.gate = nn.Parameter(torch.zeros(1))
+
+    def forward(
+        self,
+        image: Tensor,
+        text: Tensor,
+        shift: Tensor | None = None,
+        bias: Tensor | None = None,
+        gated: Tensor | None = None,
+    ) -> Tensor:
+        image = image if shift is None else image + shift
+        logits = 10 * F.normalize(self.image(image), dim=-1) @ text.T
+        logits = logits if bias is None else logits + bias
+        return logits if gated is None else logits + self.gate * gated.sum()
+
+
+@pytest.mark.parametrize("own", [(), (1,)])
+@pytest.mark.parametrize("shared", [(0,), (0, 2)])
+def test_arguments_that_samples_share_are_not_cut_into_rows(own: tuple[int, ...], shared: tuple[int, ...]) -> None:
+    # Three samples, three classes: every one of these arguments has three rows.
+    model, x = Clip().double(), torch.rand(3, 6).double()
+    values = (F.normalize(torch.randn(3, 5).double(), dim=-1), torch.randn(3, 6).double(), torch.randn(3).double())
+    arguments = tuple(v if i in own + shared else None for i, v in enumerate(values))
+    method = MetaSaliency(NormGrad(model, "image"), lr=0.5)
+    found = method.attribute(x, target=[0, 2, 1], additional_forward_args=arguments)
+    for n, target in enumerate([0, 2, 1]):
+        copied = copy.deepcopy(model)
+        row = [a if a is None or i in shared else a[n : n + 1] for i, a in enumerate(arguments)]
+        F.cross_entropy(copied(x[n : n + 1], *row), torch.tensor([target])).backward()
+        with torch.no_grad():
+            for p in copied.parameters():
+                p -= 0 if p.grad is None else 0.5 * p.grad
+        expected = NormGrad(copied, "image").attribute(x[n : n + 1], target, tuple(row))
+        torch.testing.assert_close(found[n : n + 1], expected, rtol=1e-8, atol=1e-10)
+
+
+def test_arguments_of_which_it_cannot_be_told_whether_samples_share_them() -> None:
+    model, x, text = Clip(), torch.rand(3, 6), torch.randn(4, 5)
+    method = MetaSaliency(NormGrad(model, "image"), lr=0.5)
+    message = "A further argument has as many rows as there are samples, 3, and the output does not tell"
+    # A gate that is still zero hides what it multiplies from the output, but not from the step.
+    with pytest.raises(ValueError, match=message):
+        method.attribute(x, target=0, additional_forward_args=(text, None, None, torch.rand(3, 1)))
+    # The remedies: among the inputs, or one at a time.
+    alone = [method.attribute(one[None], 0, (text, one[None])) for one in x]
+    texts = MetaSaliency(NormGrad(lambda x, s: model(x, text, s), model.image), lr=0.5, model=model)
+    torch.testing.assert_close(texts.attribute((x, x), target=0), torch.cat(alone))
+    # A container is handed on whole, and that must be right.
+    nested = MetaSaliency(NormGrad(lambda x, d: model(x, text, d["shift"]), model.image), lr=0.5, model=model)
+    with pytest.raises(ValueError, match=message):
+        nested.attribute(x, target=0, additional_forward_args={"shift": x})
+    torch.testing.assert_close(nested.attribute(x, 0, {"shift": x[:1]})[:1], alone[0])
+
+
+def test_inputs_and_arguments_that_the_model_overwrites() -> None:
+    class Overwrites(Clip):
+        def forward(self, image: Tensor, text: Tensor, shift: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(image.mul_(2), text.mul_(-1), shift.add_(1))
+
+    class Plain(Clip):
+        def forward(self, image: Tensor, text: Tensor, shift: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(2 * image, -text, shift + 1)
+
+    model, plain = Overwrites(), Plain()
+    plain.load_state_dict(model.state_dict())
+    x, text, shift = torch.rand(3, 6), torch.randn(3, 5), torch.randn(3, 6)
+    before = [t.clone() for t in (x, text, shift)]
+    expected = MetaSaliency(NormGrad(plain, "image"), lr=0.5).attribute(x, 1, (text, shift))
+    torch.testing.assert_close(MetaSaliency(NormGrad(model, "image"), lr=0.5).attribute(x, 1, (text, shift)), expected)
+    assert all(a.equal(b) for a, b in zip((x, text, shift), before, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["copy", "graphless"])
+def test_a_model_that_forward_func_does_not_run(kind: str) -> None:
+    model, x = net(), images(2)
+    given = copy.deepcopy(model)
+    function = (lambda x: model(x)) if kind == "copy" else (lambda x: model(x) + given(x).detach())
+    with pytest.raises(
+        RuntimeError, match=r"does not depend on the weights of Net; .* the very module that forward_func"
+    ):
+        MetaSaliency(NormGrad(function, model.relu1), 0.1, model=given).attribute(x, target=0)
+    # Its parts are enough.
+    parts = MetaSaliency(NormGrad(lambda x: model.head(model.conv1(x).mean((2, 3))), model.conv1), 0.1, model=model)
+    assert parts.attribute(x, target=0).shape == (2, 1, 10, 10)
+
+
+def test_weights_that_parametrize_caches() -> None:
+    model, x = net(), images(2)
+    parametrizations.weight_norm(model.conv1)
+    method = MetaSaliency(NormGrad(model, "relu1"), lr=0.5)
+    expected = method.attribute(x, target=[0, 1])
+    with parametrize.cached():
+        model(x)
+        torch.testing.assert_close(method.attribute(x, target=[0, 1]), expected)
+    with parametrize.cached():
+        method.attribute(x, target=[0, 1])
+        model(x).sum().backward()
+    assert model.conv1.parametrizations.weight.original1.grad.abs().max() > 0
+
+
+@pytest.mark.filterwarnings("ignore:FSDP is switching to use `NO_SHARD`", "ignore:.*FullyShardedDataParallel")
+@pytest.mark.parametrize("version", [1, 2])
+def test_sharded_weights_are_refused(version: int, tmp_path: Any) -> None:
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        from torch.distributed import fsdp
+
+        cpu, model = torch.device("cpu"), nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+        if version == 1:
+            model = fsdp.FullyShardedDataParallel(model, device_id=cpu, use_orig_params=True)
+        elif not hasattr(fsdp, "fully_shard"):
+            pytest.skip("this torch has no FSDP 2")
+        else:
+            fsdp.fully_shard(model, mesh=distributed.device_mesh.init_device_mesh("cpu", (1,)))
+        with pytest.raises(ValueError, match="are sharded by FSDP"):
+            MetaSaliency(Saliency(model))
+    finally:
+        distributed.destroy_process_group()
+
+
 def test_baselines_that_are_a_distribution_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, seen = net(), images(), []
     original = GradientShap.attribute
@@ -278,5 +406,7 @@ def test_other_errors() -> None:
         MetaSaliency(Saliency(model)).attribute(x, target=0)
     with pytest.raises(IndexError):
         MetaSaliency(Saliency(model)).attribute(x, target=7)
+    with pytest.raises(ValueError, match=r"One sample gives an output of shape \(3,\).* the batch first"):
+        MetaSaliency(Saliency(lambda x: model(x)[0]), model=model).attribute(x, target=0)
     with pytest.raises(RuntimeError, match="does not depend on the weights of Linear"):
         MetaSaliency(Saliency(lambda x: x.mean((2, 3))), model=nn.Linear(1, 1)).attribute(x, target=0)

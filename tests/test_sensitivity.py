@@ -65,6 +65,21 @@ def test_compares_the_most_and_the_least_likely_class(build: Any) -> None:
     assert not found.requires_grad
 
 
+def test_rounding_noise_has_no_order() -> None:
+    # Behind the pool the gradient is one vector at every location, and its norms differ by their rounding alone.
+    model, x = net(), torch.randn(2, 3, 10, 10)
+    noisy = NormGrad(model, "3", extract="bias")
+    original = noisy.attribute
+
+    def attribute(*args: Any, **kwargs: Any) -> Any:
+        maps = original(*args, **kwargs)
+        return maps * (1 + 3e-7 * torch.rand_like(maps))
+
+    noisy.attribute = attribute  # type: ignore[method-assign]
+    assert spearman(attribute(x, target=0), attribute(x, target=1)).isfinite().all()
+    assert class_sensitivity(noisy, x).isnan().all()
+
+
 def test_targets_of_ones_own_and_further_arguments() -> None:
     model, x = net(), torch.randn(2, 3, 10, 10)
 

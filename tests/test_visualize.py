@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from normgrad_attr.visualize import overlay
@@ -46,6 +47,50 @@ def test_single_images_and_maps_of_any_shape(
     panels = drawn(overlay(images, torch.rand(shape, requires_grad=True).to(dtype)))
     assert [len(p) for p in panels] == [1, 2]
     assert panels[1][1].shape == (8, 8)
+
+
+def test_a_list_of_maps_has_one_column_each() -> None:
+    images, maps = torch.rand(2, 3, 8, 8), [torch.rand(2, 1, 8, 8), torch.rand(2, 1, 4, 4)]
+    for given in (maps, tuple(maps), [m.numpy() for m in maps]):
+        figure = overlay(images, given)
+        assert [axes.get_title() for axes in figure.axes] == ["", "map 1", "map 2", "", "", ""]
+        np.testing.assert_allclose(drawn(figure)[4][1], maps[0][1, 0], rtol=1e-6)
+
+
+def test_arrays_and_pil_images_and_lists_of_images() -> None:
+    picture = torch.randint(0, 255, (5, 7, 3), dtype=torch.uint8).numpy()
+    channels_first = torch.from_numpy(picture).movedim(-1, 0)
+    expected = drawn(overlay(channels_first, torch.rand(4, 4)))[0][0]
+    np.testing.assert_allclose(expected, (picture - picture.min()) / np.ptp(picture).astype(float), rtol=1e-5)
+    red_last = np.stack([picture[..., i] for i in (2, 1, 0)], -1)
+    palette = Image.fromarray(picture).quantize(256)
+    for given in (
+        picture,
+        picture[:, ::-1][:, ::-1],
+        channels_first.numpy(),
+        Image.fromarray(picture),
+        red_last[..., ::-1],
+    ):
+        np.testing.assert_array_equal(drawn(overlay(given, torch.rand(4, 4).numpy()))[0][0], expected)
+    assert drawn(overlay(palette, torch.rand(4, 4)))[0][0].shape == (5, 7, 3)
+    for given in ([picture, Image.fromarray(picture)], np.stack([picture] * 2), [channels_first, channels_first[None]]):
+        panels = drawn(overlay(given, torch.rand(2, 1, 4, 4)))
+        for row in (0, 2):
+            np.testing.assert_array_equal(panels[row][0], expected)
+    for mode, values in (("I;16", np.uint16), ("L", np.uint8), ("F", np.float32)):
+        grey = Image.fromarray(picture[..., 0].astype(values))
+        assert grey.mode == mode
+        ours = drawn(overlay(grey, torch.rand(4, 4)))[0][0]
+        np.testing.assert_allclose(ours[..., 0], drawn(overlay(channels_first[0], torch.rand(4, 4)))[0][0][..., 0])
+
+
+def test_rounding_noise_of_a_constant_map_is_not_drawn() -> None:
+    values = torch.full((4, 4), 3.0)
+    values[1] += 1e-6
+    figure = overlay(torch.rand(3, 4, 4), values)
+    low, high = figure.axes[1].images[1].get_clim()
+    assert high - low == 1
+    assert figure.axes[1].get_title() == "(constant)"
 
 
 @pytest.mark.parametrize(
@@ -108,8 +153,28 @@ def test_pyplot_and_its_settings_are_left_alone() -> None:
         (lambda: overlay(torch.rand(3, 4, 4), {"a": torch.rand(1, 1, 17, 3, 2)}), r"Maps a of shape .*tokens_to_map"),
         (lambda: overlay(torch.rand(3, 4, 4), torch.rand(4, 4), titles=["a", "b"]), "2 titles"),
         (lambda: overlay(torch.rand(3, 4, 4), torch.rand(4, 4), outliers=1.0), "outliers"),
+        (lambda: overlay(torch.rand(3, 4, 4), []), "no maps"),
+        (lambda: overlay([], torch.rand(4, 4)), "at least one"),
+        (lambda: overlay([torch.rand(3, 4, 4), torch.rand(3, 4, 5)], torch.rand(2, 1, 4, 4)), "same shape"),
+        (lambda: overlay(torch.rand(3, 4, 3).numpy(), torch.rand(4, 4)), "channels first or last"),
+        (lambda: overlay(torch.rand(2, 3, 4, 4), [torch.rand(4, 4)] * 2), "map 1 of shape .* to 2 images"),
     ],
 )
 def test_errors(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: overlay("film.png", torch.rand(4, 4)), "Images are tensors.* not str"),
+        (lambda: overlay(torch.rand(3, 4, 4), None), "Maps are tensors or NumPy arrays of real numbers, not NoneType"),
+        (lambda: overlay(torch.rand(3, 4, 4), {"a": "b"}), "Maps a are tensors"),
+        (lambda: overlay(torch.rand(3, 4, 4), torch.rand(4, 4).cfloat()), r"not torch\.complex64 Tensor"),
+        (lambda: overlay(np.array([["a"]]), torch.rand(4, 4)), "not <U1 ndarray"),
+    ],
+)
+def test_other_types(call: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         call()
