@@ -8,6 +8,7 @@ exactly as it was found.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +17,19 @@ from torch import Tensor, nn
 from normgrad_attr._captum import run_forward, select_targets
 from normgrad_attr._guards import check_call, eager, unchanged_buffers
 from normgrad_attr._recorder import Captured, Recorder, differentiable
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward and one backward.
+
+    Args:
+        layers: For each layer, in the order asked for, what was captured on each device (one, but for DataParallel).
+        output: The model's output, detached unless the graph was asked for.
+    """
+
+    layers: list[list[Captured]]
+    output: Tensor
 
 
 def capture(
@@ -29,7 +43,8 @@ def capture(
     attribute_to_layer_input: bool = False,
     keep_layer_input: bool = False,
     grad_kwargs: dict[str, Any] | None = None,
-) -> list[list[Captured]]:
+    choose_target: Callable[[Tensor], Any] | None = None,
+) -> Pass:
     """Run the model once and take gradients of the target for the given layers' activations.
 
     The gradient for an activation counts all that the target depends on it by, as in a forward that is recorded from
@@ -67,6 +82,8 @@ def capture(
     keep_graph = bool(grad_kwargs.get("create_graph"))
     parallel = device_ids is not None or isinstance(forward_func, nn.DataParallel)
 
+    outputs: list[Tensor] = []
+
     def run(*, lazy: bool) -> dict[nn.Module, dict[torch.device, Captured]] | None:
         recorder = Recorder(
             forward_func,
@@ -85,8 +102,10 @@ def capture(
             if recorder.incomplete:
                 return None
             final = True  # a target that does not fit fits in no pass
+            chosen = target if choose_target is None else choose_target(output.detach())
+            outputs[:] = [output if keep_graph else output.detach()]
             with torch.enable_grad():
-                score = _select(output, target).sum()
+                score = _select(output, chosen).sum()
             final = False
             return recorder.gradients(score, grad_kwargs)
         except Exception as error:
@@ -110,7 +129,7 @@ def capture(
             captured = run(lazy=False)
     assert captured is not None
     order = device_ids if device_ids is not None else getattr(forward_func, "device_ids", None)
-    return [_sorted_by_device(captured[layer], order) for layer in layers]
+    return Pass([_sorted_by_device(captured[layer], order) for layer in layers], *outputs)
 
 
 def _unwrapped(forward_func: Callable[..., Any]) -> Callable[..., Any]:
