@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from normgrad_attr._attribution import NormGrad
 from normgrad_attr._combined import CombinedNormGrad
+from normgrad_attr._explain import Explanation, explain
 from normgrad_attr._layer_extract import LAYER_EXTRACTS
 from normgrad_attr._meta import MetaSaliency
 from normgrad_attr._probe import probe_weights
@@ -17,9 +18,11 @@ __version__ = "0.1.0"
 __all__ = [
     "LAYER_EXTRACTS",
     "CombinedNormGrad",
+    "Explanation",
     "MetaSaliency",
     "NormGrad",
     "class_sensitivity",
+    "explain",
     "probe_weights",
     "smooth",
     "suggest_layers",

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import torch
 from torch import Tensor, nn
 
 from normgrad_attr._aggregate import AGGREGATES, check_aggregate
-from normgrad_attr._captum import GradientAttribution, LayerAttribution, log_usage
+from normgrad_attr._captum import ForwardFunc, GradientAttribution, LayerAttribution, Target, log_usage
 from normgrad_attr._capture import capture
 from normgrad_attr._extract import EXTRACTS, Summands, check_extract, virtual_identity
 from normgrad_attr._layer_extract import layer_summands
-from normgrad_attr._layers import name_of, resolve
+from normgrad_attr._layers import Layer, name_of, names_of, resolve, resolve_all
 from normgrad_attr._recorder import Captured
 from normgrad_attr._tokens import looks_like_tokens
 from normgrad_attr._warn import warn
 
-Layer = nn.Module | str
+Inputs = Tensor | tuple[Tensor, ...]
 Maps = Tensor | tuple[Tensor, ...]
 Cell = tuple[str, str]  # extract and aggregate
+#: What ``attribute`` returns: ``Tensor`` for one layer, ``list[Tensor]`` for several.
+MapsT = TypeVar("MapsT")
 
 
-class NormGrad(LayerAttribution, GradientAttribution):
+class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
     r"""NormGrad: how much each location of a layer contributes to the gradient of a (virtual) layer's weights.
 
     With activation ``x`` and gradient ``g`` of the target, an identity layer imagined behind the layer has a weight
@@ -36,7 +38,8 @@ class NormGrad(LayerAttribution, GradientAttribution):
 
     Args:
         forward_func: The model, or a function around it.
-        layer: A module, its dotted name (``"layer4.1"``), or a list of modules and names.
+        layer: A module or its dotted name (``"layer4.1"``), or a list of such; in a list a name may be a pattern,
+            ``["layer*.1"]``, whose ``*``, ``?`` and ``[...]`` stand for letters between two dots.
         device_ids: Order of the devices, only if ``forward_func`` hides a DataParallel model.
         extract: ``"bias"``, ``"scaling"``, ``"conv1x1"`` (default), ``"conv3x3"``, ``"depthwise_conv3x3"`` (any odd
             kernel size), or ``"layer"`` for the layer's own weights, no virtual identity.
@@ -54,7 +57,15 @@ class NormGrad(LayerAttribution, GradientAttribution):
         >>> from normgrad_attr import NormGrad
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
         >>> model = model.eval()
-        >>> NormGrad(model, "1").attribute(torch.rand(4, 3, 32, 32), target=1).shape
+        >>> images = torch.rand(4, 3, 32, 32)
+        >>> NormGrad(model, "1").attribute(images, target=1).shape
+        torch.Size([4, 1, 30, 30])
+
+        Several layers, from one pass, by name:
+
+        >>> method = NormGrad(model, ["[01]"])
+        >>> maps = dict(zip(method.layer_names, method.attribute(images, target=1)))
+        >>> maps["1"].shape
         torch.Size([4, 1, 30, 30])
 
     References:
@@ -62,10 +73,34 @@ class NormGrad(LayerAttribution, GradientAttribution):
         arXiv:2004.02866. On chest X-rays: Ozer, Oksuz: Explainable Image Quality Analysis of Chest X-Rays. MIDL 2021.
     """
 
+    @overload
+    def __init__(
+        self: NormGrad[Tensor],
+        forward_func: ForwardFunc,
+        layer: Layer,
+        device_ids: list[int] | None = None,
+        *,
+        extract: str = "conv1x1",
+        aggregate: str = "norm",
+        channel_dim: int | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: NormGrad[list[Tensor]],
+        forward_func: ForwardFunc,
+        layer: Sequence[Layer],
+        device_ids: list[int] | None = None,
+        *,
+        extract: str = "conv1x1",
+        aggregate: str = "norm",
+        channel_dim: int | None = None,
+    ) -> None: ...
+
     def __init__(
         self,
-        forward_func: Callable[..., Tensor],
-        layer: Layer | list[Layer] | tuple[Layer, ...],
+        forward_func: ForwardFunc,
+        layer: Layer | Sequence[Layer],
         device_ids: list[int] | None = None,
         *,
         extract: str = "conv1x1",
@@ -75,26 +110,50 @@ class NormGrad(LayerAttribution, GradientAttribution):
         check_cell(extract, aggregate)
         resolved: nn.Module | list[nn.Module]
         if isinstance(layer, (list, tuple)):
-            if not layer:
-                raise ValueError("The list of layers is empty; give at least one layer.")
-            resolved = [resolve(forward_func, one) for one in layer]
+            resolved = resolve_all(forward_func, layer)
         else:
-            resolved = resolve(forward_func, layer)
+            resolved = resolve(forward_func, cast(Layer, layer))
         LayerAttribution.__init__(self, forward_func, resolved, device_ids)
         GradientAttribution.__init__(self, forward_func)
         self.extract = extract
         self.aggregate = aggregate
         self.channel_dim = channel_dim
 
+    @overload
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: object = None,
+        attribute_to_layer_input: bool = False,
+        grad_kwargs: dict[str, Any] | None = None,
+        *,
+        return_output: Literal[False] = False,
+    ) -> MapsT: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: object = None,
+        attribute_to_layer_input: bool = False,
+        grad_kwargs: dict[str, Any] | None = None,
+        *,
+        return_output: Literal[True],
+    ) -> tuple[MapsT, Tensor]: ...
+
     @log_usage()
     def attribute(
         self,
-        inputs: Tensor | tuple[Tensor, ...],
-        target: Any = None,
-        additional_forward_args: Any = None,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: object = None,
         attribute_to_layer_input: bool = False,
         grad_kwargs: dict[str, Any] | None = None,
-    ) -> Maps | list[Maps]:
+        *,
+        return_output: bool = False,
+    ) -> MapsT | tuple[MapsT, Tensor]:
         r"""Compute the map of each layer.
 
         Args:
@@ -107,11 +166,13 @@ class NormGrad(LayerAttribution, GradientAttribution):
             grad_kwargs: Further arguments of :func:`torch.autograd.grad`, such as ``{"create_graph": True}`` for maps
                 that can be differentiated, or ``{"materialize_grads": True}`` to have zeros for a layer without
                 influence.
+            return_output: Return the model's output as well, so that it need not run a second time.
 
         Returns:
             (N, 1, \*spatial) at the layer's resolution; a tuple of them if the layer has several output tensors; a
             list of either, in the given order, if a list of layers was given. Computed in float32 at least, returned
-            in the dtype of ``inputs``, detached unless ``create_graph`` is set.
+            in the dtype of ``inputs``, detached unless ``create_graph`` is set. With ``return_output`` a pair of that
+            and the output, as the model gave it, detached likewise.
 
         Raises:
             RuntimeError: A layer that did not run, ran twice or does not influence the target; inference mode.
@@ -120,7 +181,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
             AssertionError, IndexError: A target that does not fit the output, as in Captum.
         """
         cell = (self.extract, self.aggregate)
-        by_layer = self._maps(
+        by_layer, output = self._maps(
             [[cell]] * self._number_of_layers(),
             inputs,
             target,
@@ -128,19 +189,20 @@ class NormGrad(LayerAttribution, GradientAttribution):
             attribute_to_layer_input,
             grad_kwargs,
         )
-        return self._as_given([maps[cell] for maps in by_layer])
+        maps = self._as_given([of_layer[cell] for of_layer in by_layer])
+        return (maps, output) if return_output else maps
 
     def attribute_grid(
         self,
-        inputs: Tensor | tuple[Tensor, ...],
-        target: Any = None,
-        additional_forward_args: Any = None,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: object = None,
         attribute_to_layer_input: bool = False,
         grad_kwargs: dict[str, Any] | None = None,
         *,
         extracts: Sequence[str] = EXTRACTS,
         aggregates: Sequence[str] | None = None,
-    ) -> dict[tuple[str, str], Maps | list[Maps]]:
+    ) -> dict[Cell, MapsT]:
         """Compute many cells of the extract x aggregate grid from one pass.
 
         Args:
@@ -174,7 +236,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
         cells = [(extract, aggregate) for extract in extracts for aggregate in aggregates]
         for cell in cells:
             check_cell(*cell)
-        by_layer = self._maps(
+        by_layer, _ = self._maps(
             [cells] * self._number_of_layers(),
             inputs,
             target,
@@ -184,24 +246,45 @@ class NormGrad(LayerAttribution, GradientAttribution):
         )
         return {cell: self._as_given([maps[cell] for maps in by_layer]) for cell in cells}
 
+    @property
+    def layer_names(self) -> list[str]:
+        """The layers' dotted names, in the order of the maps.
+
+        Raises:
+            ValueError: ``forward_func`` is a function, which hides the names.
+        """
+        return names_of(self.forward_func, self.layer if isinstance(self.layer, list) else [self.layer])
+
     def _number_of_layers(self) -> int:
         return len(self.layer) if isinstance(self.layer, list) else 1
 
-    def _as_given(self, of_layers: list[Maps]) -> Maps | list[Maps]:
+    def _as_given(self, of_layers: list[Maps]) -> MapsT:
         """A list if a list of layers was given."""
-        return of_layers if isinstance(self.layer, list) else of_layers[0]
+        return cast(MapsT, of_layers if isinstance(self.layer, list) else of_layers[0])
 
     def _maps(
         self,
         cells: Sequence[Sequence[Cell]],
-        inputs: Tensor | tuple[Tensor, ...],
-        target: Any,
-        additional_forward_args: Any,
+        inputs: Inputs,
+        target: Target,
+        additional_forward_args: object,
         attribute_to_layer_input: bool,
         grad_kwargs: dict[str, Any] | None,
         dtype: torch.dtype | None = None,
-    ) -> list[dict[Cell, Maps]]:
-        """For each layer the maps of some cells of the grid; in ``dtype``, by default that of the inputs."""
+        choose_target: Callable[[Tensor], Target] | None = None,
+    ) -> tuple[list[dict[Cell, Maps]], Tensor]:
+        """For each layer the maps of some cells of the grid, and the model's output.
+
+        Args:
+            cells: Of each layer.
+            inputs: As in :meth:`attribute`, like the next four.
+            target: See there.
+            additional_forward_args: See there.
+            attribute_to_layer_input: See there.
+            grad_kwargs: See there.
+            dtype: Of the maps, by default that of the inputs.
+            choose_target: From the model's output to the target, in place of ``target``.
+        """
         own_weights = any(extract == "layer" for of_layer in cells for extract, _ in of_layer)
         if own_weights and attribute_to_layer_input:
             raise ValueError(
@@ -209,7 +292,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
                 "attribute_to_layer_input at False."
             )
         layers = self.layer if isinstance(self.layer, list) else [self.layer]
-        passed = capture(
+        one_pass = capture(
             self.forward_func,
             layers,
             inputs,
@@ -219,9 +302,10 @@ class NormGrad(LayerAttribution, GradientAttribution):
             attribute_to_layer_input=attribute_to_layer_input,
             keep_layer_input=own_weights,
             grad_kwargs=grad_kwargs,
+            choose_target=choose_target,
         )
         results = []
-        for layer, by_device, of_layer in zip(layers, passed.layers, cells, strict=True):
+        for layer, by_device, of_layer in zip(layers, one_pass.layers, cells, strict=True):
             maps = {}
             for extract in dict.fromkeys(extract for extract, _ in of_layer):
                 summands = [self._summands(extract, layer, one, attribute_to_layer_input) for one in by_device]
@@ -231,7 +315,7 @@ class NormGrad(LayerAttribution, GradientAttribution):
                     self._warn_if_not_finite(layer, tensors)
                     maps[extract, aggregate] = tensors[0] if len(tensors) == 1 else tensors
             results.append(maps)
-        return results
+        return results, one_pass.output
 
     def _summands(self, extract: str, layer: nn.Module, captured: Captured, of_input: bool) -> list[Summands]:
         """Summands of each of the layer's tensors, channels in dimension 1."""
@@ -281,7 +365,7 @@ def check_cell(extract: str, aggregate: str) -> None:
     check_aggregate(aggregate)
 
 
-def dtype_of(inputs: Tensor | tuple[Tensor, ...], computed: Tensor) -> torch.dtype:
+def dtype_of(inputs: Inputs, computed: Tensor) -> torch.dtype:
     """Dtype for the maps: that of the first floating-point input, else what they were computed in."""
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     return next((t.dtype for t in tensors if t.dtype.is_floating_point), computed.dtype)

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-from captum._utils.common import _run_forward as run_forward
+from collections.abc import Callable
+from typing import Any
+
+from captum._utils.common import _run_forward
 from captum._utils.common import _select_targets as select_targets
 from captum.attr import Attribution, GradientAttribution, LayerAttribution
 from captum.log import log_usage
+from torch import Tensor
 
-__all__ = ["Attribution", "GradientAttribution", "LayerAttribution", "log_usage", "run_forward", "select_targets"]
+__all__ = [
+    "Attribution",
+    "ForwardFunc",
+    "GradientAttribution",
+    "LayerAttribution",
+    "Target",
+    "log_usage",
+    "run_forward",
+    "select_targets",
+]
+
+#: A model, or a function around one, that gives a tensor or something with the tensor ``logits``.
+ForwardFunc = Callable[..., Any]
+#: Which output to explain, as in Captum.
+Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
+
+
+def run_forward(forward_func: ForwardFunc, inputs: Any, target: Target, additional_forward_args: Any) -> Any:
+    """What the model gives; of an object that holds ``logits``, as those of transformers do, the logits."""
+    output = _run_forward(forward_func, inputs, None, additional_forward_args)
+    logits = getattr(output, "logits", None)
+    output = logits if isinstance(logits, Tensor) else output
+    return output if target is None else select_targets(output, target)

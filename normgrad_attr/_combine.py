@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +12,13 @@ from torch import Tensor
 from normgrad_attr._extract import accumulation_dtype
 from normgrad_attr._warn import warn
 
-COMBINATIONS = ("product", "sum")
+Combination = Literal["product", "sum"]
+Weights = Literal["uniform", "linear"] | Sequence[float]
 _FLAT = 2.0**-16  # 128 roundings of float32
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
-def layer_weights(weights: str | Sequence[float], layers: int) -> list[float]:
+def layer_weights(weights: Weights, layers: int) -> list[float]:
     """One weight per layer: ``"uniform"`` (1/L), ``"linear"`` (l / (1 + ... + L)), or the numbers given.
 
     Raises:
@@ -128,8 +130,8 @@ def combine_maps(
     maps: Sequence[Tensor],
     output_size: Sequence[int],
     *,
-    combine: str = "product",
-    weights: str | Sequence[float] = "uniform",
+    combine: Combination = "product",
+    weights: Weights = "uniform",
 ) -> Tensor:
     r"""Combine the maps of several layers into one.
 
@@ -183,7 +185,7 @@ def combine_maps(
 
 def check_combination(combine: str) -> None:
     """Raise ValueError, naming the choices, unless ``combine`` is a combination."""
-    if combine not in COMBINATIONS:
+    if combine not in get_args(Combination):
         raise ValueError(f"Unknown combination {combine!r}; choose 'product' or 'sum'.")
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
-from normgrad_attr._attribution import Cell, Layer, Maps, NormGrad, check_cell, dtype_of
-from normgrad_attr._captum import GradientAttribution, log_usage
-from normgrad_attr._combine import check_combination, combine_maps, layer_weights, minmax
-from normgrad_attr._layers import name_of
+from normgrad_attr._attribution import Cell, Maps, NormGrad, check_cell, dtype_of
+from normgrad_attr._captum import ForwardFunc, GradientAttribution, Target, log_usage
+from normgrad_attr._combine import Combination, Weights, check_combination, combine_maps, layer_weights, minmax
+from normgrad_attr._layers import Layer, name_of, resolve_all
 from normgrad_attr._smoothing import check_sigma, smooth
 from normgrad_attr._tokens import infer_grid, tokens_to_map
+
+#: A tensor for a tensor, a tuple for a tuple.
+InputsT = TypeVar("InputsT", Tensor, tuple[Tensor, ...])
 
 
 class CombinedNormGrad(GradientAttribution):
@@ -27,7 +30,7 @@ class CombinedNormGrad(GradientAttribution):
 
     Args:
         forward_func: The model, or a function around it.
-        layers: Modules or dotted names, from early to late.
+        layers: Modules, dotted names or patterns, as in a list for :class:`NormGrad`, from early to late.
         device_ids: Order of the devices, only if ``forward_func`` hides a DataParallel model.
         extract: As in :class:`NormGrad`; one name, or a list of one for each layer.
         aggregate: Likewise. All layers' maps come from one pass whatever the choice.
@@ -60,43 +63,134 @@ class CombinedNormGrad(GradientAttribution):
 
     def __init__(
         self,
-        forward_func: Callable[..., Tensor],
-        layers: Sequence[Layer],
+        forward_func: ForwardFunc,
+        layers: Layer | Sequence[Layer],
         device_ids: list[int] | None = None,
         *,
         extract: str | Sequence[str] = "conv1x1",
         aggregate: str | Sequence[str] = "norm",
-        combine: str = "product",
-        weights: str | Sequence[float] = "uniform",
+        combine: Combination = "product",
+        weights: Weights = "uniform",
         smoothing: float | None = None,
         channel_dim: int | None = None,
     ) -> None:
         GradientAttribution.__init__(self, forward_func)
-        if isinstance(layers, (str, nn.Module)):
-            layers = [layers]
-        self.normgrad = NormGrad(forward_func, list(layers), device_ids, channel_dim=channel_dim)
+        layers = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
+        self.normgrad = NormGrad(forward_func, layers, device_ids, channel_dim=channel_dim)
         self.extract = extract
         self.aggregate = aggregate
         self._cells()
         check_combination(combine)
-        layer_weights(weights, len(layers))
+        layer_weights(weights, len(self.layers))
         if smoothing is not None:
             check_sigma(smoothing)
         self.combine = combine
         self.smoothing = smoothing
         self.weights = weights
 
-    @log_usage()
+    @classmethod
+    def class_sensitive(
+        cls,
+        forward_func: ForwardFunc,
+        layers: Layer | Sequence[Layer],
+        device_ids: list[int] | None = None,
+        *,
+        power: float = 1.0,
+        channel_dim: int | None = None,
+    ) -> CombinedNormGrad:
+        """The recipe for a map that is sharp and knows the class.
+
+        A norm says where activation and gradient are large, for the class or against it. So the last layer, the one
+        that knows most of classes, gives its evidence for the class alone, the positive part of activation x gradient
+        (``extract="scaling"``, ``aggregate="positive_sum"``), and all layers before it give NormGrad's norm
+        (``"conv1x1"``, ``"norm"``), which keeps small objects. Their plain product is taken, from one pass.
+
+        The norms and the product over layers are Rebuffi et al.'s, activation x gradient is their linear
+        approximation, and its positive part is near to LayerCAM. That a factor which knows the class is multiplied with
+        one which is sharp is the idea of Guided Grad-CAM. To take norms for the sharp one, from the same pass, is ours.
+
+        Args:
+            forward_func: As for the class, like the next two.
+            layers: See there. The last one decides where the class is.
+            device_ids: See there.
+            power: Weight of the last layer, the others having 1. More leaves less of what speaks for other classes.
+            channel_dim: As for the class.
+
+        Returns:
+            The method, ready for :meth:`attribute`.
+
+        Raises:
+            ValueError: As for the class; a power that is not positive.
+
+        Examples:
+            >>> import torch
+            >>> from torchvision.models import resnet18
+            >>> from normgrad_attr import CombinedNormGrad
+            >>> method = CombinedNormGrad.class_sensitive(resnet18().eval(), ["layer[234].1"])
+            >>> method.extract, method.aggregate
+            (['conv1x1', 'conv1x1', 'scaling'], ['norm', 'norm', 'positive_sum'])
+            >>> method.attribute(torch.rand(2, 3, 64, 64), target=7).shape
+            torch.Size([2, 1, 64, 64])
+
+        References:
+            Rebuffi et al., CVPR 2020, arXiv:2004.02866. LayerCAM: Jiang et al., IEEE TIP 2021. Guided Grad-CAM:
+            Selvaraju et al., ICCV 2017, arXiv:1610.02391.
+        """
+        if not 0 < power < float("inf"):
+            raise ValueError(f"The power of the last layer must be positive and finite, not {power}.")
+        found = resolve_all(forward_func, [layers] if isinstance(layers, (str, nn.Module)) else layers)
+        before = len(found) - 1
+        return cls(
+            forward_func,
+            found,
+            device_ids,
+            extract=["conv1x1"] * before + ["scaling"],
+            aggregate=["norm"] * before + ["positive_sum"],
+            weights=[1.0] * before + [power],
+            channel_dim=channel_dim,
+        )
+
+    @overload
     def attribute(
         self,
-        inputs: Tensor | tuple[Tensor, ...],
-        target: Any = None,
-        additional_forward_args: Any = None,
+        inputs: InputsT,
+        target: Target = None,
+        additional_forward_args: object = None,
         attribute_to_layer_input: bool = False,
         output_size: Sequence[int] | None = None,
         expand_as_inputs: bool = False,
         grad_kwargs: dict[str, Any] | None = None,
-    ) -> Maps:
+        *,
+        return_output: Literal[False] = False,
+    ) -> InputsT: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: InputsT,
+        target: Target = None,
+        additional_forward_args: object = None,
+        attribute_to_layer_input: bool = False,
+        output_size: Sequence[int] | None = None,
+        expand_as_inputs: bool = False,
+        grad_kwargs: dict[str, Any] | None = None,
+        *,
+        return_output: Literal[True],
+    ) -> tuple[InputsT, Tensor]: ...
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: InputsT,
+        target: Target = None,
+        additional_forward_args: object = None,
+        attribute_to_layer_input: bool = False,
+        output_size: Sequence[int] | None = None,
+        expand_as_inputs: bool = False,
+        grad_kwargs: dict[str, Any] | None = None,
+        *,
+        return_output: bool = False,
+    ) -> InputsT | tuple[InputsT, Tensor]:
         r"""Compute the combined map.
 
         Args:
@@ -106,22 +200,46 @@ class CombinedNormGrad(GradientAttribution):
             attribute_to_layer_input: Take the layers' inputs for ``x`` instead of their outputs.
             output_size: Spatial size of the map, by default the input's.
             expand_as_inputs: Repeat the map over the input's channels, as :func:`captum.metrics.infidelity` needs.
-            grad_kwargs: Further arguments of :func:`torch.autograd.grad`.
+            grad_kwargs: As in :meth:`NormGrad.attribute`.
+            return_output: Return the model's output as well, so that it need not run a second time.
 
         Returns:
             (N, 1, \*output_size) in [0, 1], contiguous, in the dtype of ``inputs``; (N, C, \*spatial) with
             ``expand_as_inputs``. A tuple with one map for each input if ``inputs`` is a tuple. Zeros for a sample
-            whose maps are all constant.
+            whose maps are all constant. With ``return_output`` a pair of that and the output, as the model gave it.
 
         Raises:
             ValueError: Maps that cannot be resized to the input, ``expand_as_inputs`` with another ``output_size``,
                 and whatever :meth:`NormGrad.attribute` raises.
         """
+        maps, output = self._maps_and_output(
+            inputs,
+            target,
+            additional_forward_args,
+            attribute_to_layer_input,
+            output_size,
+            expand_as_inputs,
+            grad_kwargs,
+        )
+        return (maps, output) if return_output else maps
+
+    def _maps_and_output(
+        self,
+        inputs: InputsT,
+        target: Target = None,
+        additional_forward_args: object = None,
+        attribute_to_layer_input: bool = False,
+        output_size: Sequence[int] | None = None,
+        expand_as_inputs: bool = False,
+        grad_kwargs: dict[str, Any] | None = None,
+        choose_target: Callable[[Tensor], Target] | None = None,
+    ) -> tuple[InputsT, Tensor]:
+        """What :meth:`attribute` returns; ``choose_target`` makes the target from the output, in its place."""
         tensors = inputs if isinstance(inputs, tuple) else (inputs,)
         cells = self._cells()
         # Full precision up to the end: half-precision maps would lose what the scaling brings out.
         precision = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
-        by_layer = self.normgrad._maps(
+        by_layer, output = self.normgrad._maps(
             [[cell] for cell in cells],
             inputs,
             target,
@@ -129,10 +247,11 @@ class CombinedNormGrad(GradientAttribution):
             attribute_to_layer_input,
             grad_kwargs,
             precision,
+            choose_target,
         )
         maps = [of_layer[cell] for of_layer, cell in zip(by_layer, cells, strict=True)]
         results = tuple(self._fit(maps, t, output_size, expand_as_inputs, i) for i, t in enumerate(tensors))
-        return results if isinstance(inputs, tuple) else results[0]
+        return (results, output) if isinstance(inputs, tuple) else (results[0], output)
 
     def _cells(self) -> list[Cell]:
         """Extract and aggregate of each layer."""
@@ -144,7 +263,12 @@ class CombinedNormGrad(GradientAttribution):
         return cells
 
     def _fit(
-        self, maps: Any, input_: Tensor, output_size: Sequence[int] | None, expand_as_inputs: bool, number: int
+        self,
+        maps: Sequence[Maps],
+        input_: Tensor,
+        output_size: Sequence[int] | None,
+        expand_as_inputs: bool,
+        number: int,
     ) -> Tensor:
         """The combined map at the size of one input."""
         if isinstance(output_size, int):
@@ -161,7 +285,7 @@ class CombinedNormGrad(GradientAttribution):
         combined = combine_maps(laid_out, size, combine=self.combine, weights=self.weights)
         if self.smoothing is not None:
             combined = minmax(smooth(combined, self.smoothing))
-        combined = combined.to(dtype_of(input_, maps[0]))
+        combined = combined.to(dtype_of(input_, laid_out[0]))
         if not expand_as_inputs:
             return combined
         if tuple(input_.shape[2:]) != size:
@@ -176,7 +300,12 @@ class CombinedNormGrad(GradientAttribution):
         layers: list[nn.Module] = self.normgrad.layer
         return layers
 
-    def _on_grid(self, layer_map: Any, layer: nn.Module, size: tuple[int, ...], input_: Tensor) -> Tensor:
+    @property
+    def layer_names(self) -> list[str]:
+        """Their dotted names, as :attr:`NormGrad.layer_names`."""
+        return self.normgrad.layer_names
+
+    def _on_grid(self, layer_map: Maps, layer: nn.Module, size: tuple[int, ...], input_: Tensor) -> Tensor:
         """A layer's map with as many spatial dimensions as the output."""
         name = name_of(self.forward_func, layer)
         if isinstance(layer_map, tuple):
@@ -196,7 +325,7 @@ class CombinedNormGrad(GradientAttribution):
                 f"Layer {name} gives maps of shape {tuple(layer_map.shape)}, which do not lie on an output of size "
                 f"{size}; choose layers with as many spatial dimensions (tokens: channel_dim=-1)."
             )
-        return torch.as_tensor(layer_map)
+        return layer_map
 
 
 def _one_for_each(argument: str, names: str | Sequence[str], layers: int) -> list[str]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import nn
+
+#: A module of the model, or its dotted name.
+Layer = nn.Module | str
 
 
 def owner(forward_func: Callable[..., Any]) -> nn.Module | None:
@@ -25,7 +29,25 @@ def owner(forward_func: Callable[..., Any]) -> nn.Module | None:
     return module
 
 
-def resolve(forward_func: Callable[..., Any], layer: nn.Module | str) -> nn.Module:
+def resolve_all(forward_func: Callable[..., Any], layers: Sequence[Layer]) -> list[nn.Module]:
+    """Find layers given as modules, dotted names, or patterns that stand for all names that they match.
+
+    In a pattern ``*``, ``?`` and ``[...]`` stand for letters of one part of a name: ``"layer*.1"`` is ``"layer1.1"``
+    but not ``"layer1.0.downsample.1"``.
+
+    Raises:
+        TypeError: One is neither.
+        ValueError: Nothing is given or found.
+    """
+    if len(layers) == 0:
+        raise ValueError("The list of layers is empty; give at least one layer.")
+    found = []
+    for layer in layers:
+        found += _matches(forward_func, layer) if isinstance(layer, str) else [resolve(forward_func, layer)]
+    return found
+
+
+def resolve(forward_func: Callable[..., Any], layer: Layer) -> nn.Module:
     """Find a layer given as module or as dotted name.
 
     Raises:
@@ -33,14 +55,12 @@ def resolve(forward_func: Callable[..., Any], layer: nn.Module | str) -> nn.Modu
         ValueError: No such name in the model, or the model is hidden in a function, or the layer is scripted.
     """
     if isinstance(layer, str):
-        model = owner(forward_func)
-        if model is None:
-            raise ValueError(
-                f"Layer {layer!r} is a name, but forward_func is not a module in which to look it up; "
-                "pass the layer's module itself."
-            )
-        modules = _named_modules(model)
+        model, modules = _looked_up_in(forward_func, layer)
         if layer not in modules:
+            if _is_pattern(layer):
+                raise ValueError(
+                    f"The pattern {layer!r} may stand for several layers; pass it in a list, as in [{layer!r}]."
+                )
             near = difflib.get_close_matches(layer, modules, n=3) or [n for n, _ in model.named_children()][-3:]
             raise ValueError(
                 f"{type(model).__name__} has no layer named {layer!r}; did you mean {' or '.join(map(repr, near))}?"
@@ -56,6 +76,23 @@ def resolve(forward_func: Callable[..., Any], layer: nn.Module | str) -> nn.Modu
     return getattr(layer, "_orig_mod", layer)
 
 
+def names_of(forward_func: Callable[..., Any], layers: Sequence[nn.Module]) -> list[str]:
+    """Dotted names of layers.
+
+    Raises:
+        ValueError: The model is hidden in a function, or does not hold one of them.
+    """
+    model = owner(forward_func)
+    names = {} if model is None else {module: name for name, module in _named_modules(model).items()}
+    for layer in layers:
+        if layer not in names:
+            raise ValueError(
+                f"Layer {type(layer).__name__} has no name, as forward_func is not the module that holds it; number "
+                "the maps, or pass the model itself."
+            )
+    return [names[layer] for layer in layers]
+
+
 def name_of(forward_func: Callable[..., Any], layer: nn.Module) -> str:
     """Name of a layer for messages: its dotted name if the model is known, else its type."""
     model = owner(forward_func)
@@ -63,6 +100,40 @@ def name_of(forward_func: Callable[..., Any], layer: nn.Module) -> str:
         if module is layer and name:
             return f"{name!r} ({type(layer).__name__})"
     return type(layer).__name__
+
+
+def _matches(forward_func: Callable[..., Any], pattern: str) -> list[nn.Module]:
+    """The modules that a name or a pattern stands for, in the model's order."""
+    model, modules = _looked_up_in(forward_func, pattern)
+    if pattern in modules or not _is_pattern(pattern):
+        return [resolve(forward_func, pattern)]
+    parts = pattern.split(".")
+    found = [
+        resolve(forward_func, name)
+        for name in modules
+        if name and len(own := name.split(".")) == len(parts) and all(map(fnmatchcase, own, parts))
+    ]
+    if not found:
+        raise ValueError(
+            f"{type(model).__name__} has no layer whose name matches {pattern!r}, where * stands for letters between "
+            f"two dots; its names are those of model.named_modules(), such as {list(modules)[-1]!r}."
+        )
+    return found
+
+
+def _is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
+
+
+def _looked_up_in(forward_func: Callable[..., Any], name: str) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """The model that a layer is named in, and its modules by name."""
+    model = owner(forward_func)
+    if model is None:
+        raise ValueError(
+            f"Layer {name!r} is a name, but forward_func is not a module in which to look it up; pass the layer's "
+            "module itself."
+        )
+    return model, _named_modules(model)
 
 
 def _named_modules(model: nn.Module) -> dict[str, nn.Module]:

@@ -7,6 +7,7 @@ from torch import Tensor
 from normgrad_attr._aggregate import AGGREGATES, check_aggregate, max_, norm, positive_norm, positive_sum, sum_
 from normgrad_attr._combine import combine_maps, is_constant, minmax
 from normgrad_attr._extract import EXTRACTS, Summands, virtual_identity
+from normgrad_attr._peaks import Peak, find_peaks, find_points
 from normgrad_attr._sensitivity import spearman
 from normgrad_attr._tokens import tokens_to_map
 from normgrad_attr._window import Window
@@ -14,9 +15,12 @@ from normgrad_attr._window import Window
 __all__ = [
     "AGGREGATES",
     "EXTRACTS",
+    "Peak",
     "Summands",
     "Window",
     "combine_maps",
+    "find_peaks",
+    "find_points",
     "is_constant",
     "max_",
     "minmax",

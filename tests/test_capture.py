@@ -381,7 +381,7 @@ def test_the_autocast_cache_is_not_left_with_weights_cut_from_the_graph(kind):
 
 def test_capture_returns_what_each_layer_did_once_for_each_time_it_is_listed():
     net, x = Net().eval(), images()
-    (one,), (two,), (again,) = capture(net, [net.block, net.conv1, net.block], x, 0, keep_layer_input=True)
+    (one,), (two,), (again,) = capture(net, [net.block, net.conv1, net.block], x, 0, keep_layer_input=True).layers
     torch.testing.assert_close(one.activations[0], net.features(x))
     torch.testing.assert_close(two.inputs, x)
     assert two.inputs is not x

@@ -180,7 +180,7 @@ def test_networks_drawn_at_random(data: st.DataObject) -> None:
     except (RuntimeError, AssertionError, AttributeError):
         reject()  # overwritten what its backward, or a view from no_grad, needs: nor could the network be trained
     with torch.set_grad_enabled(data.draw(st.booleans())):
-        found = capture(net, layers, x, 1, grad_kwargs={"materialize_grads": True})
+        found = capture(net, layers, x, 1, grad_kwargs={"materialize_grads": True}).layers
     for (captured,), pairs in zip(found, expected, strict=True):
         for a, g, (value, gradient) in zip(captured.activations, captured.gradients, pairs, strict=True):
             torch.testing.assert_close(a, value, rtol=0, atol=0)
