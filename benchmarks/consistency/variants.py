@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks.consistency.randomise import blocks_from_the_top, randomised
 from benchmarks.methods import Explain, Method
 from benchmarks.metrics.frame import stretch
-from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, choose_maxima, distance_to_mask
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, choose_maxima
 from benchmarks.run.files import whole_file
 from benchmarks.scoring.batch import FilmBatch, explain_within_memory, seeded
 from benchmarks.scoring.job import Job
@@ -102,16 +102,15 @@ def play(films: Sequence[FilmBatch], maps: Tensor, reference: Tensor, *, smooth:
         reference: Maps of the same films and size.
         smooth: Smooth with a Gaussian in the frame first, see :func:`benchmarks.metrics.frame.stretch`.
     """
-    points: list[tuple[float, float]] = []
-    distances = []
-    for batch in films:
-        frames = stretch(maps[len(points) : len(points) + len(batch.positions)], smooth=smooth)
+    points, distances = [], []
+    for batch, part in zip(films, torch.split(maps, [len(batch.positions) for batch in films]), strict=True):
+        frames = stretch(part, smooth=smooth)
         maxima = choose_maxima(frames, protocol=PROTOCOL, seed=batch.job.seed, image_ids=batch.image_ids)
-        for (x, y), finite, mask in zip(maxima.points.tolist(), maxima.finite, batch.masks, strict=True):
-            points.append((x, y) if finite else (np.nan, np.nan))
-            distances.append(distance_to_mask(x, y, mask) if finite else np.nan)
+        points.append(maxima.points.double().where(maxima.finite[:, None], torch.nan))
+        annotations = batch.annotations(tuple(range(len(batch.positions))))
+        distances.append(maxima.distances(annotations))
     correlation = spearman(maps, reference).numpy()
-    return Played(np.array(points, float), np.array(distances, float), correlation)
+    return Played(torch.cat(points).numpy(), torch.cat(distances).numpy(), correlation)
 
 
 def _compute(

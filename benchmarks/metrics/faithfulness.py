@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normgrad_attr import smooth
+from normgrad_attr.functional import is_constant
 
 STEPS = 16
 """Steps from the one film to the other."""
@@ -37,10 +38,12 @@ def rank_pixels(saliency: Tensor, size: int, seed: tuple[int, ...]) -> Tensor:
     Returns:
         int64 ``(size, size)``.
     """
-    saliency = saliency.detach().cpu().double()
-    low, high = saliency.aminmax()
+    saliency = saliency.detach().cpu()
+    low, high = (end.double() for end in saliency.aminmax())
+    unit = torch.zeros_like(saliency, dtype=torch.float64)
+    if not is_constant(saliency):
+        unit = (saliency.double() - low) / (high - low)
     # Rounding of the interpolation must not choose between pixels that tie.
-    unit = (saliency - low) / (high - low) if high > low else torch.zeros_like(saliency)
     values = F.interpolate(unit[None], size=(size, size), mode="bilinear", align_corners=False).flatten().numpy()
     lots = np.random.default_rng(seed).permutation(values.size)
     order = lots[np.argsort(-values[lots].round(12), kind="stable")]

@@ -5,39 +5,47 @@ The Pointing Game looks at one pixel of a map. These two look at all of it.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
-_ROUNDING = 1e-12  # of an interpolation in float64 of maps scaled to [0, 1]
+from benchmarks.metrics.annotated import Annotations
+from benchmarks.metrics.frame import ROUNDING, Pixels, Stretched
 
 
-def energy_share(plane: npt.NDArray[np.floating], mask: npt.NDArray[np.bool_], zero: float = 0.0) -> float:
+def energy_share(stretched: Stretched, annotations: Annotations) -> Tensor:
     """Share of a map's positive values that lies in the annotation: the energy-based Pointing Game.
 
     Negative values count as zero. Where a map has nothing but these, its height above its minimum counts
     instead; a constant map is spread evenly, so that it gets the share of the frame that is annotated.
 
     Args:
-        plane: float ``(height, width)``, scaled to [0, 1].
-        mask: bool ``(height, width)``.
-        zero: where the value 0 of the map lies on the scale of ``plane``.
+        stretched: N maps.
+        annotations: of the N films.
 
     Returns:
-        Between 0 and 1.
+        float64 ``(N,)``, between 0 and 1; NaN for a map that is not finite.
 
     References:
         Wang et al.: Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks. CVPR
         workshops 2020, arXiv:1910.01279, section 4.3.
     """
-    for origin in (zero, plane.min()):
-        energy = np.maximum(plane - origin, 0)
-        total = float(energy.sum())
-        if total > _ROUNDING * plane.size:
-            return float(energy[mask].sum()) / total
-    return float(mask.mean())
+    unit, zero, size = stretched.unit, stretched.zero, stretched.frame**2
+    counts = torch.tensor(annotations.counts, dtype=torch.float64, device=unit.device)
+    inside, whole = annotations.in_cells(*unit.shape[1:])
+    # All that follows is a sum over the cells of the map, unless negative values have to be cut off in the frame.
+    common = (unit * inside).sum(dim=(1, 2)) - zero * counts
+    total = (unit * whole).sum(dim=(1, 2)) - zero * size
+    for i in (zero > 0).nonzero()[:, 0]:
+        plane = stretched.choose(i[None]).planes[0]
+        energy = (plane - zero[i]).clamp(min=0)
+        if energy.sum() <= ROUNDING * size:
+            energy = plane - plane.min()
+        common[i], total[i] = energy[annotations.masks[i]].sum(), energy.sum()
+    share = torch.where(total > ROUNDING * size, common / total, counts / size)
+    return share.where(stretched.finite, torch.nan)
 
 
-def area_matched_iou(plane: npt.NDArray[np.floating], mask: npt.NDArray[np.bool_]) -> float:
+def area_matched_iou(stretched: Stretched, annotations: Annotations, highest: Pixels | None = None) -> Tensor:
     """Intersection over union of the annotation and the map's highest pixels, as many as the annotation has.
 
     The threshold is thus set by the annotation. A fixed one, half of the maximum for instance, would compare how
@@ -45,19 +53,29 @@ def area_matched_iou(plane: npt.NDArray[np.floating], mask: npt.NDArray[np.bool_
     places, the expected number of a draw by chance counts.
 
     Args:
-        plane: float ``(height, width)``, scaled to [0, 1].
-        mask: bool ``(height, width)``.
+        stretched: N maps.
+        annotations: of the N films.
+        highest: pixels of the maps, if they are known already, as many as the annotations have.
 
     Returns:
-        Between 0 and 1; 0 for an empty annotation.
+        float64 ``(N,)``, between 0 and 1; 0 for an empty annotation, NaN for a map that is not finite.
     """
-    count = int(mask.sum())
-    if count == 0:
-        return 0.0
-    threshold = np.partition(plane, plane.size - count, axis=None)[plane.size - count]
-    # Equal values come out of the interpolation with different rounding, which must not choose.
-    above = plane > threshold + _ROUNDING
-    tied = ~above & (plane >= threshold - _ROUNDING)
-    places = count - int(above.sum())
-    common = int((above & mask).sum()) + places * int((tied & mask).sum()) / int(tied.sum())
-    return common / (2 * count - common)
+    counts = torch.tensor(annotations.counts, dtype=torch.float64, device=stretched.unit.device)
+    pixels = stretched.highest([max(count, 1) for count in annotations.counts]) if highest is None else highest
+    films, of, value = len(counts), pixels.of, pixels.value
+    thresholds = torch.zeros_like(counts)
+    for i, values in enumerate(torch.split(value, torch.bincount(of, minlength=films).tolist())):
+        if 0 < annotations.counts[i] <= len(values):
+            thresholds[i] = values.kthvalue(len(values) - annotations.counts[i] + 1).values
+    inside = annotations.masks.flatten(1)[of, pixels.index]
+    above = value > thresholds[of] + ROUNDING
+    tied = ~above & (value >= thresholds[of] - ROUNDING)
+
+    def number(chosen: Tensor) -> Tensor:
+        return torch.bincount(of[chosen], minlength=films).double()
+
+    common = number(above & inside) + (counts - number(above)) * number(tied & inside) / number(tied).clamp(min=1)
+    # A constant map is one tie over the frame.
+    common = torch.where(stretched.constant, counts * counts / stretched.frame**2, common)
+    iou = torch.where(counts > 0, common / (2 * counts - common), 0.0)
+    return iou.where(stretched.finite, torch.nan)

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import ndimage
+
+from normgrad_attr.functional import is_constant
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def find_points(
 def _unit(saliency: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """The map scaled to [0, 1]; zeros when it is constant or not finite."""
     saliency = np.asarray(saliency, dtype=np.float64)
-    if not np.isfinite(saliency).all() or np.ptp(saliency) <= 1e-12 * np.abs(saliency).max():
+    if not np.isfinite(saliency).all() or is_constant(torch.from_numpy(saliency)[None]):
         return np.zeros_like(saliency)
     unit: npt.NDArray[np.float64] = (saliency - saliency.min()) / np.ptp(saliency)
     return unit

@@ -26,17 +26,18 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torchmetrics import Metric
 
-from benchmarks.metrics.frame import FRAME, Stretched, clip_at_percentile, stretch
+from benchmarks.metrics.annotated import Annotations
+from benchmarks.metrics.frame import FRAME, ROUNDING, Pixels, Stretched, clip_at_percentile, stretch
 
 TOLERANCES = (0, 15, 25)
 PROTOCOLS = ("paper", "fair")
 MAIN_TOLERANCE, MAIN_PROTOCOL = 15, "fair"
 """For headlines and figures; the tolerance is that of the extension of the paper, and of most other work."""
-_ROUNDING = 1e-12  # of an interpolation in float64 of maps scaled to [0, 1]
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,25 @@ class Maxima:
 
     Example:
         >>> find_maxima(torch.tensor([[[[0.0, 1.0], [0.0, 0.0]]]]), frame=2).points
-        array([[1, 0]])
+        tensor([[1, 0]])
     """
 
-    points: np.ndarray
-    finite: np.ndarray
-    constant: np.ndarray
+    points: Tensor
+    finite: Tensor
+    constant: Tensor
+
+    def distances(self, annotations: Annotations) -> Tensor:
+        """Distances to the annotations of the N films, float64 ``(N,)``; NaN for a map that is not finite."""
+        return annotations.distances(self.points.clamp(min=0)).where(self.finite, torch.nan)
 
 
 def choose_maxima(
-    stretched: Stretched, *, protocol: str = "fair", seed: int = 0, image_ids: Sequence[int] | None = None
+    stretched: Stretched,
+    *,
+    protocol: str = "fair",
+    seed: int = 0,
+    image_ids: Sequence[int] | None = None,
+    highest: Pixels | None = None,
 ) -> Maxima:
     """Choose one maximum of each map.
 
@@ -71,6 +81,7 @@ def choose_maxima(
         seed: of the choice between ties.
         image_ids: N numbers that name the images, so that the choice depends on ``seed`` and
             the image alone, not on the batch it came in; positions in the batch by default.
+        highest: pixels of the maps, if they are known already, one or more of each.
 
     Returns:
         The points, and which maps were finite and constant.
@@ -81,20 +92,28 @@ def choose_maxima(
     Example:
         >>> two = stretch(torch.tensor([[[[0.0, 1.0], [1.0, 0.0]]]]), frame=2)
         >>> choose_maxima(two, protocol="paper").points  # the first of two equal ones
-        array([[1, 0]])
+        tensor([[1, 0]])
     """
     _check_protocol(protocol)
-    ids = range(len(stretched.planes)) if image_ids is None else image_ids
-    points = np.full((len(stretched.planes), 2), -1, dtype=np.int64)
-    for i, (plane, image_id) in enumerate(zip(stretched.planes, ids, strict=True)):
-        if stretched.finite[i]:
-            # Equal values come out of the interpolation with different rounding, which must not choose.
-            # The plane of a constant map is zero everywhere, which makes it one large tie.
-            ties = np.flatnonzero(plane >= plane.max() - _ROUNDING)
-            chosen = 0
-            if protocol == "fair" and len(ties) > 1:
-                chosen = int(np.random.default_rng((seed, image_id)).integers(len(ties)))
-            points[i] = ties[chosen] % plane.shape[1], ties[chosen] // plane.shape[1]
+    maps, frame = len(stretched.unit), stretched.frame
+    ids = range(maps) if image_ids is None else image_ids
+    pixels = stretched.highest([1] * maps) if highest is None else highest
+    most = torch.zeros_like(stretched.zero).scatter_reduce(0, pixels.of, pixels.value, "amax")
+    # Equal values come out of the interpolation with different rounding, which must not choose.
+    best = pixels.value >= most[pixels.of] - ROUNDING
+    counts = torch.bincount(pixels.of[best], minlength=maps)
+    ties = torch.where(stretched.constant, frame**2, counts).tolist()  # a constant map is one tie over the frame
+    chosen = torch.tensor(
+        [
+            int(np.random.default_rng((seed, image_id)).integers(count)) if protocol == "fair" and count > 1 else 0
+            for image_id, count in zip(ids, ties, strict=True)
+        ],
+        device=counts.device,
+    )
+    places = (counts.cumsum(0) - counts + chosen).where(counts > 0, 0)
+    # A pixel more, for batches without any map that has a maximum.
+    index = torch.where(stretched.constant, chosen, F.pad(pixels.index[best], (0, 1))[places])
+    points = torch.stack([index % frame, index // frame], dim=1).where(stretched.finite[:, None], -1)
     return Maxima(points, stretched.finite, stretched.constant)
 
 
@@ -127,32 +146,9 @@ def find_maxima(
         >>> saliency = torch.zeros(1, 1, 3, 3)
         >>> saliency[0, 0, 1, 1] = 1.0
         >>> find_maxima(saliency, frame=9).points
-        array([[4, 4]])
+        tensor([[4, 4]])
     """
     return choose_maxima(stretch(maps, frame, smooth=smooth), protocol=protocol, seed=seed, image_ids=image_ids)
-
-
-def distance_to_mask(x: int, y: int, mask: np.ndarray) -> float:
-    """Euclidean distance from a pixel to the nearest mask pixel, both on the integer grid.
-
-    Args:
-        x: column.
-        y: row.
-        mask: bool ``(height, width)``.
-
-    Returns:
-        Pixels; 0.0 inside the mask, infinity when the mask is empty.
-
-    Example:
-        >>> mask = np.zeros((9, 9), dtype=bool)
-        >>> mask[3:6, 4:7] = True
-        >>> distance_to_mask(0, 0, mask)
-        5.0
-    """
-    rows, columns = np.nonzero(mask)
-    if len(rows) == 0:
-        return float("inf")
-    return float(np.sqrt(((rows - y) ** 2 + (columns - x) ** 2).min()))
 
 
 def is_hit(distance: np.ndarray | float, tolerance: float) -> np.ndarray:
@@ -286,13 +282,13 @@ class PointingGame(Metric):
             image_ids=image_ids,
             smooth=self.smooth,
         )
+        annotations = Annotations(masks.bool())
+        distances = maxima.distances(annotations).cpu().numpy()
         for i, mask in enumerate(masks.cpu().numpy().astype(bool)):
-            x, y = maxima.points[i].tolist()
             if not mask.any():
                 self.unannotated += 1
                 continue
-            distance = distance_to_mask(x, y, mask) if maxima.finite[i] else np.nan
-            self.hits += torch.tensor([bool(is_hit(distance, t)) for t in self.tolerances]).to(self.hits)
+            self.hits += torch.tensor([bool(is_hit(distances[i], t)) for t in self.tolerances]).to(self.hits)
             self.chance += torch.tensor(chance_level(mask, self.tolerances)).to(self.chance)
             self.images += 1
             self.constant += int(maxima.constant[i])

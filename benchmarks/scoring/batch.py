@@ -10,17 +10,22 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from benchmarks.classifier.network import normalise
 from benchmarks.methods import Context, Explain, Method
+from benchmarks.metrics.annotated import Annotations
 from benchmarks.metrics.frame import Stretched, clip_at_percentile, stretch
 from benchmarks.metrics.overlap import area_matched_iou, energy_share
-from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima, distance_to_mask
+from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima
 from benchmarks.scoring.job import Job, annotation_mask
 from benchmarks.scoring.store import Row
+
+AT_ONCE = 4
+"""Maps that a CPU looks at together: what it works on should stay in its caches."""
 
 
 class FilmBatch:
@@ -35,6 +40,7 @@ class FilmBatch:
     Attributes:
         verdicts: rows of the table ``verdicts``.
         targets: predicted classes, long ``(N,)``.
+        masks: annotations, bool ``(N, FRAME, FRAME)``.
     """
 
     def __init__(self, job: Job, batch: int, verdicts: pd.DataFrame | None = None) -> None:
@@ -43,7 +49,9 @@ class FilmBatch:
         self.positions = job.batch(batch)
         self.image_ids = [job.image_id(position) for position in self.positions]  # of the choice between ties
         self.records = [job.films.records[position] for position in self.positions]
-        self.masks = [annotation_mask(job, position) for position in self.positions]
+        masks = np.stack([annotation_mask(job, position) for position in self.positions])
+        self.masks = torch.from_numpy(masks).to(job.device)
+        self._annotations: dict[tuple[int, ...], Annotations] = {}
         self.images = film_images(job, self.positions)
         names = [record.name for record in self.records]
         known = {} if verdicts is None else {row["image"]: row for row in verdicts.to_dict("records")}
@@ -72,7 +80,7 @@ class FilmBatch:
         """Rows of the table ``chance``."""
         return [
             {"image": record.name, "tolerance": tolerance, "chance": chance}
-            for record, mask in zip(self.records, self.masks, strict=True)
+            for record, mask in zip(self.records, self.masks.cpu().numpy(), strict=True)
             for tolerance, chance in zip(TOLERANCES, chance_level(mask), strict=True)
         ]
 
@@ -94,46 +102,51 @@ class FilmBatch:
     def _play(self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor) -> list[Row]:
         started = time.perf_counter()
         with seeded(self.job.seed, method.name, self.batch, self.job.device):
-            maps = explain_within_memory(explain, self.choose(chosen), targets).cpu()
+            maps = explain_within_memory(explain, self.choose(chosen), targets)
+            if maps.device.type == "cuda":
+                torch.cuda.synchronize(maps.device)
         seconds = (time.perf_counter() - started) / len(chosen)
-        plain = stretch(maps)
-        overlaps = self._overlaps(plain, chosen)
         rows: list[Row] = []
-        for protocol in PROTOCOLS:
-            clip = protocol == "paper" and method.clipped
-            frames = stretch(clip_at_percentile(maps)) if clip else plain
-            energy_and_iou = self._overlaps(frames, chosen) if clip else overlaps
-            ids = [self.image_ids[i] for i in chosen]
-            maxima = choose_maxima(frames, protocol=protocol, seed=self.job.seed, image_ids=ids)
-            for row, i in enumerate(chosen):
-                x, y = (int(value) for value in maxima.points[row])
-                finite = bool(maxima.finite[row])
-                energy, iou = energy_and_iou[row]
+        at_once = len(chosen) if maps.device.type == "cuda" else AT_ONCE
+        for first in range(0, len(chosen), at_once):
+            films = tuple(chosen[first : first + at_once])
+            part = maps[first : first + at_once]
+            plain = self._played(stretch(part), films, ("fair",) if method.clipped else PROTOCOLS)
+            clipped = self._played(stretch(clip_at_percentile(part)), films, ("paper",)) if method.clipped else []
+            rows += [{"method": method.name, "seconds": seconds, **row} for row in (*plain, *clipped)]
+        return rows
+
+    def _played(self, stretched: Stretched, films: tuple[int, ...], protocols: Sequence[str]) -> list[Row]:
+        """Rows of maps of some films, without the method's name and time."""
+        annotations = self.annotations(films)
+        highest = stretched.highest([max(count, 1) for count in annotations.counts])
+        energy = energy_share(stretched, annotations).tolist()
+        iou = area_matched_iou(stretched, annotations, highest).tolist()
+        finite, constant = stretched.finite.tolist(), stretched.constant.tolist()
+        ids = [self.image_ids[i] for i in films]
+        rows: list[Row] = []
+        for protocol in protocols:
+            maxima = choose_maxima(stretched, protocol=protocol, seed=self.job.seed, image_ids=ids, highest=highest)
+            points, distances = maxima.points.tolist(), maxima.distances(annotations).tolist()
+            for n, i in enumerate(films):
+                numbers = (*points[n], distances[n], energy[n], iou[n])
+                found = dict(zip(("x", "y", "distance", "energy", "iou"), numbers, strict=True))
                 rows.append(
                     {
                         "batch": self.batch,
                         "image": self.records[i].name,
-                        "method": method.name,
                         "protocol": protocol,
-                        "x": x if finite else None,
-                        "y": y if finite else None,
-                        "distance": distance_to_mask(x, y, self.masks[i]) if finite else None,
-                        "energy": energy,
-                        "iou": iou,
-                        "seconds": seconds,
-                        "status": "non_finite" if not finite else "constant" if maxima.constant[row] else "ok",
+                        **(found if finite[n] else dict.fromkeys(found)),
+                        "status": "non_finite" if not finite[n] else "constant" if constant[n] else "ok",
                     }
                 )
         return rows
 
-    def _overlaps(self, frames: Stretched, chosen: Sequence[int]) -> list[tuple[float | None, float | None]]:
-        """Energy and intersection over union of maps; None for those that are not finite."""
-        return [
-            (energy_share(plane, self.masks[i], zero), area_matched_iou(plane, self.masks[i]))
-            if finite
-            else (None, None)
-            for i, plane, zero, finite in zip(chosen, frames.planes, frames.zero, frames.finite, strict=True)
-        ]
+    def annotations(self, films: tuple[int, ...]) -> Annotations:
+        """Annotations of some films of the batch, by their places in it; made once."""
+        if films not in self._annotations:
+            self._annotations[films] = Annotations(self.masks[list(films)])
+        return self._annotations[films]
 
 
 def film_images(job: Job, positions: Sequence[int]) -> Tensor:

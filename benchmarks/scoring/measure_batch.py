@@ -80,7 +80,7 @@ class MeasureBatch(FilmBatch):
     def _peaks(self, method: Method, maps: Tensor) -> list[Row]:
         rows: list[Row] = []
         frames = stretch(maps)
-        for i, (plane, record) in enumerate(zip(frames.planes, self.records, strict=True)):
+        for i, (plane, record) in enumerate(zip(frames.planes.numpy(), self.records, strict=True)):
             probability = float(self.probabilities[i, OBJECT])
             for number, (x, y, height) in enumerate(find_points(plane, most=MOST_PEAKS, least=LEAST_PEAK)):
                 found = [index for index, mask in enumerate(self.objects[i]) if mask[y, x]]

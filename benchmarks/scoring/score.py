@@ -76,8 +76,10 @@ class ScoreStep(Step[ScoreStore, FilmBatch]):
     def open_batch(self, job: Job, batch: int, store: ScoreStore) -> FilmBatch:
         """Load a batch of annotated films, and keep what is known of them whatever the method."""
         names = [job.films.records[position].name for position in job.batch(batch)]
-        films = FilmBatch(job, batch, store.verdicts(names))
-        store.write_films(films.verdicts, films.chance())
+        known = store.verdicts(names)
+        films = FilmBatch(job, batch, known)
+        if len(known) < len(names):
+            store.write_films(films.verdicts, films.chance())
         return films
 
     def compute(self, films: FilmBatch, method: Method, explain: Explain) -> Mapping[str, Sequence[Row]]:

@@ -54,7 +54,7 @@ def test_maxima_are_those_of_the_maps_as_they_are_and_smoothed(job: Job, smooth:
             frame = gaussian_filter(frame, sigma=1, mode="mirror", radius=5)
         x, y = result.points[i].astype(int)
         assert frame[y, x] == pytest.approx(frame.max(), abs=1e-12)  # ties at the border
-        rows, columns = np.nonzero(films[i // 3].masks[i % 3])
+        rows, columns = np.nonzero(films[i // 3].masks[i % 3].numpy())
         assert result.distance[i] == pytest.approx(np.hypot(rows - y, columns - x).min())
     assert result.correlation == pytest.approx(np.ones(POSITIVES))
 

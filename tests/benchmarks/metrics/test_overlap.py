@@ -4,77 +4,84 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.metrics import overlap
+from benchmarks.metrics.annotated import Annotations
 from benchmarks.metrics.frame import stretch
-from benchmarks.metrics.overlap import area_matched_iou, energy_share
 
 
-@pytest.fixture
-def mask():
-    """The right column of two by two pixels."""
-    return np.array([[False, True], [False, True]])
+def square(*rows: list[float]) -> torch.Tensor:
+    """A map, or the mask of one, as large as its frame."""
+    return torch.tensor(rows, dtype=torch.float64)
 
 
-def test_energy_by_hand(mask):
-    assert energy_share(np.array([[0.2, 0.5], [0.0, 1.0]]), mask) == pytest.approx(1.5 / 1.7)
-    assert energy_share(np.array([[1.0, 0.0], [0.5, 0.0]]), mask) == 0.0
+def energy(saliency: torch.Tensor, mask: torch.Tensor) -> float:
+    stretched = stretch(saliency[None, None], frame=mask.shape[0])
+    return float(overlap.energy_share(stretched, Annotations(mask.bool()[None])))
 
 
-def test_negative_values_have_no_energy(mask):
-    # The map [[-1, 3], [1, -5]] on the scale [0, 1], where its zero lies at 5/8.
-    plane = (np.array([[-1.0, 3.0], [1.0, -5.0]]) + 5) / 8
-    assert energy_share(plane, mask, zero=5 / 8) == pytest.approx(3 / 4)
+def iou(saliency: torch.Tensor, mask: torch.Tensor) -> float:
+    stretched = stretch(saliency[None, None], frame=mask.shape[0])
+    return float(overlap.area_matched_iou(stretched, Annotations(mask.bool()[None])))
 
 
-def test_a_map_without_positive_values_counts_from_its_minimum(mask):
-    # [[-4, -1], [-3, -5]] is 1, 4, 2 and 0 above its minimum.
-    plane = np.array([[1.0, 4.0], [2.0, 0.0]]) / 4
-    for zero in (5 / 4, 1.0):
-        assert energy_share(plane, mask, zero) == pytest.approx(4 / 7)
+RIGHT = square([0, 1], [0, 1])
 
 
-def test_a_constant_map_gets_the_area(mask):
-    assert energy_share(np.zeros((2, 2)), mask) == 0.5
-    assert energy_share(np.zeros((10, 10)), np.arange(100).reshape(10, 10) < 7) == pytest.approx(0.07)
+def test_energy_by_hand():
+    assert energy(square([0.2, 0.5], [0.0, 1.0]), RIGHT) == pytest.approx(1.5 / 1.7)
+    assert energy(square([1.0, 0.0], [0.5, 0.0]), RIGHT) == 0.0
+
+
+def test_negative_values_have_no_energy():
+    assert energy(square([-1, 3], [1, -5]), RIGHT) == pytest.approx(3 / 4)
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_a_map_without_positive_values_counts_from_its_minimum(most):
+    # 1, 4, 2 and 0 above its minimum.
+    assert energy(square([-3, 0], [-2, -4]) + most, RIGHT) == pytest.approx(4 / 7)
+
+
+def test_a_constant_map_gets_the_area():
+    assert energy(square([3, 3], [3, 3]), RIGHT) == 0.5
+    assert energy(torch.zeros(10, 10), torch.arange(100).view(10, 10) < 7) == pytest.approx(0.07)
 
 
 @pytest.mark.parametrize("offset", [-3.0, -0.4, 0.0, 2.0])
-def test_energy_of_a_stretched_map_is_that_of_the_map_itself(offset):
-    maps = torch.rand(1, 1, 20, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + offset
-    plane = maps[0, 0].numpy()
+@pytest.mark.parametrize("shape", [(20, 20), (7, 5), (1, 3), (33, 40)])
+def test_energy_is_that_of_all_pixels_of_the_frame(offset, shape):
+    saliency = torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + offset
+    plane = torch.nn.functional.interpolate(saliency, size=(20, 20), mode="bilinear", align_corners=False)[0, 0].numpy()
     mask = np.zeros((20, 20), dtype=bool)
     mask[3:9, 5:17] = True
-    frames = stretch(maps, frame=20)
     heights = plane - plane.min() if offset < -1 else np.clip(plane, 0, None)
     expected = heights[mask].sum() / heights.sum()
-    assert energy_share(frames.planes[0], mask, frames.zero[0]) == pytest.approx(expected)
+    assert energy(saliency[0, 0], torch.from_numpy(mask)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_energy_does_not_depend_on_the_scale():
-    maps = torch.randn(1, 1, 7, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    mask = np.zeros((60, 60), dtype=bool)
-    mask[10:30, 20:50] = True
-    shares = []
-    for scale in (1.0, 1e-12, 1e12):
-        frames = stretch(maps * scale, frame=60)
-        shares.append(energy_share(frames.planes[0], mask, frames.zero[0]))
+    saliency = torch.randn(7, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mask = torch.zeros(60, 60)
+    mask[10:30, 20:50] = 1
+    shares = [energy(saliency * scale, mask) for scale in (1.0, 1e-12, 1e12)]
     assert shares == pytest.approx([shares[0]] * 3)
 
 
 def test_iou_by_hand():
-    mask = np.array([[True, True, True], [False, False, False]])
-    plane = np.array([[0.9, 0.1, 0.8], [1.0, 0.2, 0.0]])  # the three highest: 1.0, 0.9, 0.8
-    assert area_matched_iou(plane, mask) == pytest.approx(2 / 4)
-    assert area_matched_iou(mask.astype(float), mask) == 1.0
-    assert area_matched_iou(1 - mask.astype(float), mask) == 0.0
+    mask = square([1, 1, 1], [0, 0, 0], [0, 0, 0])
+    plane = square([0.9, 0.1, 0.8], [1.0, 0.2, 0.0], [0.3, 0.3, 0.7])  # the three highest: 1.0, 0.9, 0.8
+    assert iou(plane, mask) == pytest.approx(2 / 4)
+    assert iou(mask, mask) == 1.0
+    assert iou(1 - mask, mask) == 0.0
 
 
 def test_iou_of_ties_is_the_expected_overlap_of_a_draw():
-    mask = np.array([[True, True, True, False], [False, False, False, False]])
-    plane = np.array([[1.0, 0.5, 0.5, 0.5], [0.5, 0.0, 0.0, 0.0]])
+    mask = square([1, 1, 1], [0, 0, 0], [0, 0, 0])
+    plane = square([1.0, 0.5, 0.5], [0.5, 0.5, 0.0], [0.0, 0.0, 0.0])
     # One place is certain and in the annotation; two of four tied pixels are drawn, and two of those four are in it.
     common = 1 + 2 * 2 / 4
-    assert area_matched_iou(plane, mask) == pytest.approx(common / (6 - common))
-    assert area_matched_iou(np.zeros((2, 4)), mask) == pytest.approx((9 / 8) / (6 - 9 / 8))
+    assert iou(plane, mask) == pytest.approx(common / (6 - common))
+    assert iou(torch.zeros(3, 3), mask) == pytest.approx(1 / (6 - 1))  # three of nine places, a third of them in it
 
 
 def test_iou_depends_on_the_order_of_the_values_alone():
@@ -86,14 +93,21 @@ def test_iou_depends_on_the_order_of_the_values_alone():
     highest = highest.reshape(30, 30)
     expected = (highest & mask).sum() / (highest | mask).sum()
     for values in (plane, plane**4, np.sqrt(plane)):
-        assert area_matched_iou(values, mask) == pytest.approx(expected)
+        assert iou(torch.from_numpy(values), torch.from_numpy(mask)) == pytest.approx(expected)
 
 
 def test_rounding_makes_no_ties_of_its_own():
-    mask = np.array([[True, False, False, False]])
-    plane = np.array([[1.0, 1.0 + 1e-15, 1.0 - 1e-15, 0.0]])
-    assert area_matched_iou(plane, mask) == pytest.approx((1 / 3) / (2 - 1 / 3))
+    mask = square([1, 0], [0, 0])
+    plane = square([1.0, 1.0 + 1e-15], [1.0 - 1e-15, 0.0])
+    assert iou(plane, mask) == pytest.approx((1 / 3) / (2 - 1 / 3))
 
 
 def test_an_empty_annotation_has_no_overlap():
-    assert area_matched_iou(np.random.default_rng(0).random((3, 3)), np.zeros((3, 3), dtype=bool)) == 0.0
+    assert iou(torch.rand(3, 3), torch.zeros(3, 3)) == 0.0
+    assert iou(torch.zeros(3, 3), torch.zeros(3, 3)) == 0.0
+
+
+def test_maps_that_are_not_finite_have_neither():
+    saliency = square([1, float("nan")], [0, 0])
+    assert np.isnan(energy(saliency, RIGHT))
+    assert np.isnan(iou(saliency, RIGHT))
