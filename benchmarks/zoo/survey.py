@@ -25,6 +25,8 @@ ARCHITECTURES: dict[str, Architecture] = {one.key: one for one in (*BY_NAME, *BY
 SMALL = (
     "timm/test_*", "timm/resnet10t", "timm/vit_tiny_patch16_224",
 )  # fmt: skip
+#: What the other packages take seconds to import.
+_IMPORTED_BY_PEERS = ("captum.attr", "pytorch_grad_cam", "torchcam.methods")
 
 
 def zoo(
@@ -51,7 +53,7 @@ def zoo(
     store = out / "zoo.json"
     records: dict[str, dict[str, Any]] = read_json(store)["architectures"] if store.exists() else {}
     packages = sorted({one.package for one in chosen})
-    context = processes(["benchmarks.zoo.checks", *packages])
+    context = processes(["benchmarks.zoo.survey", "benchmarks.zoo.checks", *_IMPORTED_BY_PEERS, *packages])
     digests = {package: _digest(package) for package in packages}
     for number, one in enumerate(chosen, start=1):
         digest = f"{digests[one.package]} {one.kind} {one.size} {one.other_size}"
