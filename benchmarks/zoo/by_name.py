@@ -52,7 +52,7 @@ TIMM_LARGE = {
 TORCHVISION = """
 alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet inception_v3 mnasnet0_5 mobilenet_v2
 mobilenet_v3_small regnet_x_400mf regnet_y_400mf resnet18 resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_1 swin_t swin_v2_t
-vgg11 vgg11_bn vit_b_32 wide_resnet50_2 maxvit_t
+vgg11 vit_b_32 maxvit_t
 """.split()
 TORCHVISION_SIZES = {"alexnet": (96, 128), "inception_v3": (96, 128), "maxvit_t": (224, 448), "squeezenet1_1": (96, 128)}
 SEGMENTATION = ("deeplabv3_mobilenet_v3_large", "fcn_resnet50", "lraspp_mobilenet_v3_large")
