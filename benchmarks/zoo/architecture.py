@@ -111,7 +111,7 @@ def sum_over_own_pixels(output: Any) -> Tensor:
         output = output[0]
     kinds = torch.arange(output.shape[1], device=output.device)
     chosen = output.argmax(1, keepdim=True) == kinds.view(1, -1, *[1] * (output.dim() - 2))
-    return (output * chosen).flatten(2).sum(2)
+    return torch.mul(output, chosen).flatten(2).sum(2)
 
 
 def sum_over_boxes(detections: list[dict[str, Tensor]]) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from torch import nn
@@ -15,14 +17,14 @@ _STAGES: dict[str, Any] = {"hidden_sizes": [16, 32, 48, 64], "depths": [1, 1, 2,
 _PYRAMID: dict[str, Any] = {**_STAGES, "num_attention_heads": [1, 2, 2, 4]}
 _WINDOWS: dict[str, Any] = {"embed_dim": 16, "depths": [2, 2, 2], "num_heads": [2, 2, 4], "window_size": 4}
 
-#: transformers' classifiers: the name before ``ForImageClassification``, what to configure, whether with the image's size.
+#: transformers' classifiers: name before ``ForImageClassification``, settings, whether one of them is the image's size.
 IMAGES: dict[str, tuple[dict[str, Any], bool]] = {
     "Beit": (_PLAIN, True),
     "Bit": ({"embedding_size": 32, "hidden_sizes": [32, 64, 64, 96], "depths": [1, 1, 2, 1]}, False),
     "CLIP": ({"vision_config": {**_PLAIN, "patch_size": 16}, "text_config": _PLAIN}, True),
     "ConvNext": (_STAGES, False),
     "ConvNextV2": (_STAGES, False),
-    "Cvt": ({"embed_dim": [16, 32, 64], "num_heads": [1, 2, 4], "depth": [1, 1, 2], "drop_path_rate": [0.0, 0.0, 0.0]}, False),
+    "Cvt": ({"embed_dim": [16, 32, 64], "num_heads": [1, 2, 4], "depth": [1, 1, 2], "drop_path_rate": [0] * 3}, False),
     "Data2VecVision": (_PLAIN, True),
     "DeiT": (_PLAIN, True),
     "Dinov2": ({**_PLAIN, "patch_size": 16}, True),
@@ -92,7 +94,9 @@ def _waveform(size: int) -> nn.Module:
 
 
 def _text(size: int) -> nn.Module:
-    return _pretrained("Bert", "ForSequenceClassification", {**_PLAIN, "vocab_size": 100, "max_position_embeddings": 64})
+    return _pretrained(
+        "Bert", "ForSequenceClassification", {**_PLAIN, "vocab_size": 100, "max_position_embeddings": 64}
+    )
 
 
 #: MONAI's networks: name, number of dimensions, what to give besides the channels, whether it is a segmentation.
@@ -133,8 +137,6 @@ MONAI: tuple[tuple[str, int, dict[str, Any], bool], ...] = (
 
 def _monai(name: str, dimensions: int, settings: dict[str, Any], segments: bool) -> Callable[[int], nn.Module]:
     def build(size: int) -> nn.Module:
-        import inspect
-
         from monai.networks import nets
 
         network_class = getattr(nets, name)
@@ -144,10 +146,10 @@ def _monai(name: str, dimensions: int, settings: dict[str, Any], segments: bool)
         options["spatial_dims"] = dimensions
         options["n_input_channels" if "n_input_channels" in names else "in_channels"] = 1
         options["num_classes" if "num_classes" in names else "out_channels"] = CLASSES
-        network = network_class(**options)
-        if segments:
-            return Scores(network, sum_over_own_pixels)
-        return Scores(network, lambda output: output[0]) if name == "ViT" else network
+        network: nn.Module = network_class(**options)
+        if name == "ViT":
+            return Scores(network, itemgetter(0))
+        return Scores(network, sum_over_own_pixels) if segments else network
 
     return build
 
@@ -155,7 +157,8 @@ def _monai(name: str, dimensions: int, settings: dict[str, Any], segments: bool)
 def _torchxrayvision(size: int) -> nn.Module:
     from torchxrayvision.models import DenseNet
 
-    return DenseNet(weights=None, num_classes=CLASSES, apply_sigmoid=False)
+    network: nn.Module = DenseNet(weights=None, num_classes=CLASSES, apply_sigmoid=False)
+    return network
 
 
 BY_CONFIGURATION = (

@@ -38,7 +38,7 @@ vit_pwee_patch16_reg1_gap_256 flexivit_small vit_small_patch16_18x2_224 vit_so15
 vit_base_patch16_rpn_224 vit_tiny_r_s16_p8_224 vit_small_r26_s32_224 test_vit_relpos vit_relpos_small_patch16_224
 vit_srelpos_small_patch16_224 samvit_base_patch16_224 vitamin_small_224 volo_d1_224 ese_vovnet19b_slim_dw
 legacy_xception xception41 xcit_nano_12_p16_224
-""".split()
+"""
 
 #: Those that take larger images only, with their sizes.
 TIMM_LARGE = {
@@ -51,18 +51,44 @@ TIMM_LARGE = {
 
 TORCHVISION = """
 alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet inception_v3 mnasnet0_5 mobilenet_v2
-mobilenet_v3_small regnet_x_400mf regnet_y_400mf resnet18 resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_1 swin_t swin_v2_t
-vgg11 vit_b_32 maxvit_t
-""".split()
-TORCHVISION_SIZES = {"alexnet": (96, 128), "inception_v3": (96, 128), "maxvit_t": (224, 448), "squeezenet1_1": (96, 128)}
+mobilenet_v3_small regnet_x_400mf regnet_y_400mf resnet18 resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_1 swin_t
+swin_v2_t vgg11 vit_b_32
+"""
+TORCHVISION_SIZES = {
+    "alexnet": (96, 128),
+    "inception_v3": (96, 128),
+    "squeezenet1_1": (96, 128),
+}
 SEGMENTATION = ("deeplabv3_mobilenet_v3_large", "fcn_resnet50", "lraspp_mobilenet_v3_large")
 DETECTION = (
     "fasterrcnn_mobilenet_v3_large_fpn", "fcos_resnet50_fpn", "keypointrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn",
     "retinanet_resnet50_fpn", "ssdlite320_mobilenet_v3_large",
 )  # fmt: skip
 VIDEO = ("mc3_18", "r2plus1d_18", "r3d_18", "s3d", "mvit_v2_s", "swin3d_t")
-SMP = ("DPT", "DeepLabV3", "DeepLabV3Plus", "FPN", "Linknet", "MAnet", "PAN", "PSPNet", "Segformer", "UPerNet", "Unet", "UnetPlusPlus")
-OPEN_CLIP = {"RN50": (64, 96), "ViT-B-32": (64, 96), "ViT-B-16-SigLIP": (64, 96), "convnext_base": (64, 96), "MobileCLIP-S1": (64, 96), "coca_ViT-B-32": (64, 96), "ViTamin-S": (64, 96), "EVA02-B-16": (64, 96)}
+SMP = (
+    "DPT",
+    "DeepLabV3",
+    "DeepLabV3Plus",
+    "FPN",
+    "Linknet",
+    "MAnet",
+    "PAN",
+    "PSPNet",
+    "Segformer",
+    "UPerNet",
+    "Unet",
+    "UnetPlusPlus",
+)
+OPEN_CLIP = {
+    "RN50": (64, 96),
+    "ViT-B-32": (64, 96),
+    "ViT-B-16-SigLIP": (64, 96),
+    "convnext_base": (64, 96),
+    "MobileCLIP-S1": (64, 96),
+    "coca_ViT-B-32": (64, 96),
+    "ViTamin-S": (64, 96),
+    "EVA02-B-16": (64, 96),
+}
 
 
 def _timm(name: str) -> Callable[[int], nn.Module]:
@@ -70,7 +96,7 @@ def _timm(name: str) -> Callable[[int], nn.Module]:
         import timm
 
         try:
-            network = timm.create_model(name, num_classes=CLASSES, img_size=size)
+            network: nn.Module = timm.create_model(name, num_classes=CLASSES, img_size=size)
         except TypeError:  # takes images of any size
             network = timm.create_model(name, num_classes=CLASSES)
         return network
@@ -82,10 +108,9 @@ def _torchvision(name: str, **options: Any) -> Callable[[int], nn.Module]:
     def build(size: int) -> nn.Module:
         from torchvision.models import get_model
 
-        fixed = {"image_size": size} if name.startswith("vit_") else {}
-        if name == "maxvit_t":
-            fixed = {"input_size": (size, size)}
-        return get_model(name, weights=None, num_classes=CLASSES, **fixed, **options)
+        fixed: dict[str, Any] = {"image_size": size} if name.startswith("vit_") else {}
+        network: nn.Module = get_model(name, weights=None, num_classes=CLASSES, **fixed, **options)
+        return network
 
     return build
 
@@ -117,12 +142,24 @@ def _video(name: str) -> Callable[[int], nn.Module]:
     def build(size: int) -> nn.Module:
         if name != "mvit_v2_s":
             return _torchvision(name)(size)
-        from torchvision.models.video.mvit import MViT, MSBlockConfig
+        from torchvision.models.video.mvit import MSBlockConfig, MViT
 
-        blocks = [MSBlockConfig(1, 32, 32, [3, 3, 3], [1, 4, 4], [1, 1, 1]), MSBlockConfig(2, 32, 64, [3, 3, 3], [1, 2, 2], [1, 2, 2])]
-        return MViT((size, size), size // 8, blocks, True, True, True, num_classes=CLASSES)
+        blocks = [
+            MSBlockConfig(1, 32, 32, [3, 3, 3], [1, 4, 4], [1, 1, 1]),
+            MSBlockConfig(2, 32, 64, [3, 3, 3], [1, 2, 2], [1, 2, 2]),
+        ]
+        network: nn.Module = MViT((size, size), size // 8, blocks, True, True, True, num_classes=CLASSES)
+        return network
 
     return build
+
+
+def _maxvit(size: int) -> nn.Module:
+    """Small, for the named ones take 224 pixels at least."""
+    from torchvision.models import MaxVit
+
+    network: nn.Module = MaxVit((size, size), 16, 2, [16, 32], [2, 2], 16, 0.0, num_classes=CLASSES)
+    return network
 
 
 def _smp(name: str) -> Callable[[int], nn.Module]:
@@ -142,14 +179,14 @@ class ZeroShot(nn.Module):
 
     def __init__(self, network: nn.Module, words: Tensor) -> None:
         super().__init__()
-        self.visual = network.visual
-        self.register_buffer("words", words)
+        self.visual: nn.Module = network.get_submodule("visual")
+        self.words = nn.Parameter(words, requires_grad=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N, K) of a batch."""
         embedding = self.visual(images)
         embedding = embedding[0] if isinstance(embedding, tuple) else embedding
-        return nn.functional.normalize(embedding, dim=-1) @ self.words.T
+        return nn.functional.normalize(embedding, dim=-1).matmul(self.words.T)
 
 
 def _open_clip(name: str) -> Callable[[int], nn.Module]:
@@ -159,7 +196,7 @@ def _open_clip(name: str) -> Callable[[int], nn.Module]:
         network = open_clip.create_model(name, pretrained=None, force_image_size=size).eval()
         with torch.no_grad():
             images = torch.zeros(1, 3, size, size)
-            embedding = network.visual(images)
+            embedding = network.get_submodule("visual")(images)
             width = (embedding[0] if isinstance(embedding, tuple) else embedding).shape[-1]
         return ZeroShot(network, nn.functional.normalize(torch.randn(CLASSES, width), dim=-1))
 
@@ -167,12 +204,13 @@ def _open_clip(name: str) -> Callable[[int], nn.Module]:
 
 
 BY_NAME = (
-    *(Architecture("timm", name, _timm(name), 64, 96) for name in TIMM),
+    *(Architecture("timm", name, _timm(name), 64, 96) for name in TIMM.split()),
     *(Architecture("timm", name, _timm(name), *sizes) for name, sizes in TIMM_LARGE.items()),
     *(
         Architecture("torchvision", name, _torchvision(name), *TORCHVISION_SIZES.get(name, (64, 96)))
-        for name in TORCHVISION
+        for name in TORCHVISION.split()
     ),
+    Architecture("torchvision", "MaxVit", _maxvit, 64, 96),
     *(Architecture("torchvision", name, _segmentation(name), 64, 96) for name in SEGMENTATION),
     *(Architecture("torchvision", name, _detection(name), 128, 192) for name in DETECTION),
     *(Architecture("torchvision", name, _video(name), 64, 96, "video") for name in VIDEO),

@@ -44,7 +44,7 @@ def torchcam(network: nn.Module, layer: str, inputs: Tensor, target: Tensor) -> 
 
     logging.getLogger("torchcam").setLevel(logging.ERROR)
     with GradCAM(network, layer) as method:
-        return method(target.tolist(), network(inputs), normalized=False)[0].unsqueeze(1)
+        return torch.as_tensor(method(target.tolist(), network(inputs), normalized=False)[0]).unsqueeze(1)
 
 
 #: Packages by their key in the record, with the name that they go by.

@@ -23,8 +23,14 @@ ARCHITECTURES: dict[str, Architecture] = {one.key: one for one in (*BY_NAME, *BY
 
 #: About thirty that take two minutes together and are of as many kinds as possible.
 SMALL = (
-    "timm/test_*", "timm/resnet10t", "timm/vit_tiny_patch16_224",
+    "timm/test_*", "timm/resnet10t", "timm/vit_tiny_patch16_224", "timm/pvt_v2_b0", "timm/efficientvim_m1",
+    "timm/mixer_s32_224", "timm/csatv2", "torchvision/MaxVit", "torchvision/ssdlite*", "transformers/Beit*",
+    "transformers/CLIP*", "transformers/ConvNextF*", "transformers/Dinov2W*", "transformers/Hiera*",
+    "transformers/Segformer*", "transformers/Swin*", "transformers/VideoMAE*", "transformers/AST*",
+    "transformers/Bert*", "monai/UNet*", "monai/SwinUNETR, 2-D", "monai/ViT, 3-D", "torchxrayvision/*",
+    "segmentation_models_pytorch/Unet",
 )  # fmt: skip
+
 #: What the other packages take seconds to import.
 _IMPORTED_BY_PEERS = ("captum.attr", "pytorch_grad_cam", "torchcam.methods")
 
@@ -53,13 +59,13 @@ def zoo(
     store = out / "zoo.json"
     records: dict[str, dict[str, Any]] = read_json(store)["architectures"] if store.exists() else {}
     packages = sorted({one.package for one in chosen})
-    context = processes(["benchmarks.zoo.survey", "benchmarks.zoo.checks", *_IMPORTED_BY_PEERS, *packages])
+    context = processes(["benchmarks.zoo.survey", "benchmarks.zoo.examine", *_IMPORTED_BY_PEERS, *packages])
     digests = {package: _digest(package) for package in packages}
     for number, one in enumerate(chosen, start=1):
         digest = f"{digests[one.package]} {one.kind} {one.size} {one.other_size}"
         if records.get(one.key, {}).get("digest") == digest:
             continue
-        records[one.key] = {"digest": digest, **run_isolated(context, check_by_name, (one.key,), seconds, mib)}
+        records[one.key] = {"digest": digest, **run_isolated(context, examine_by_name, (one.key,), seconds, mib)}
         order = [key for key in ARCHITECTURES if key in records]
         records = {key: records[key] for key in order}
         write_json(store, {"versions": _versions(packages), "architectures": records})
@@ -69,7 +75,9 @@ def zoo(
     print_summary(shown)
     bad = [key for key, record in shown.items() if is_bad(record)]
     if bad:
-        raise UserError(f"{len(bad)} of {len(shown)} are wrong, crashed or changed, such as {bad[0]}: see {out / 'zoo.md'}")
+        raise UserError(
+            f"{len(bad)} of {len(shown)} are wrong, crashed or changed, such as {bad[0]}: see {out / 'zoo.md'}"
+        )
 
 
 def is_bad(record: dict[str, Any]) -> bool:
@@ -90,30 +98,24 @@ def select(patterns: Sequence[str]) -> list[Architecture]:
     return [one for key, one in ARCHITECTURES.items() if any(fnmatch.fnmatchcase(key, p) for p in patterns)]
 
 
-def check_by_name(key: str) -> Iterator[dict[str, Any]]:
-    """:func:`~benchmarks.zoo.checks.check`, imported where it runs and told the name alone."""
-    from benchmarks.zoo.checks import check
+def examine_by_name(key: str) -> Iterator[dict[str, Any]]:
+    """:func:`~benchmarks.zoo.examine.examine`, imported where it runs and told the name alone."""
+    from benchmarks.zoo.examine import examine
 
-    yield from check(ARCHITECTURES[key])
+    yield from examine(ARCHITECTURES[key])
 
 
 def _digest(package: str) -> str:
     """Of what all records of a package depend on: the library, the checks and the installed versions."""
     here = Path(__file__).parent
-    checks = [here / f"{name}.py" for name in ("checks", "truth", "verdicts", "peers", "architecture")]
+    harness = [here / f"{name}.py" for name in ("examine", "truth", "verdicts", "peers", "architecture")]
     digest = hashlib.sha256()
-    for path in (*sorted(Path(normgrad_attr.__file__).parent.glob("*.py")), *checks):
+    for path in (*sorted(Path(normgrad_attr.__file__).parent.glob("*.py")), *harness):
         digest.update(path.read_bytes())
     digest.update(repr(_versions([package])).encode())
     return digest.hexdigest()[:12]
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
-    names = dict.fromkeys(["torch", "captum", "grad-cam", "torchcam", *(PIP.get(p, p) for p in packages)])
-    found = {"normgrad-attr": normgrad_attr.__version__}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    names = dict.fromkeys(["torch", "captum", "grad-cam", "torchcam", *(PIP.get(name, name) for name in packages)])
+    return {"normgrad-attr": normgrad_attr.__version__, **{name: metadata.version(name) for name in names}}

@@ -29,7 +29,7 @@ def tensor_of(output: Any) -> Tensor:
     """The one tensor of a layer's output, also in a tuple, list or mapping of one or with a first that counts."""
     while not isinstance(output, Tensor):
         output = next(iter(output.values())) if hasattr(output, "values") else output[0]
-    return output
+    return torch.as_tensor(output)
 
 
 def record(network: nn.Module, inputs: Tensor, names: Sequence[str], target: Tensor) -> dict[str, Recorded]:
@@ -47,9 +47,13 @@ def record(network: nn.Module, inputs: Tensor, names: Sequence[str], target: Ten
         tensor = tensor_of(output)
         if name in kept:
             raise RuntimeError(f"Layer {name} runs more than once.")
-        kept[name] = tensor
-        # What follows works on a copy, so that nothing can overwrite what is kept.
-        return tensor.clone() if output is tensor else output
+        if output is not tensor:  # a tuple
+            kept[name] = tensor
+            return output
+        # A copy of the layer's own, for the output may be its input, which others use too; and what follows works on
+        # another one, so that nothing can overwrite what is kept.
+        kept[name] = tensor.clone()
+        return kept[name].clone()
 
     with ExitStack() as undo, torch.enable_grad():
         for name in names:
@@ -96,8 +100,8 @@ def channel_dim(shape: Sequence[int], elsewhere: Sequence[int], samples: int) ->
 
 def norm_map(recorded: Recorded, dim: int) -> Tensor:
     """NormGrad's map, (N, 1, ...), with the channels in dimension ``dim``: the product of two norms."""
-    x, g = recorded.activation.double(), recorded.gradient.double()
-    return (x.norm(dim=dim) * g.norm(dim=dim)).unsqueeze(1)
+    x, g = (torch.linalg.vector_norm(t.double(), dim=dim) for t in (recorded.activation, recorded.gradient))
+    return torch.mul(x, g).unsqueeze(1)
 
 
 def grad_cam(recorded: Recorded, dim: int) -> Tensor:

@@ -17,11 +17,18 @@ Record = dict[str, Any]
 #: What is asked of the library, by its key in the records.
 COLUMNS = {"normgrad": "NormGrad", "combined": "CombinedNormGrad", "explain": "explain"}
 _ORDER = ("right", "refused", "unproved", "wrong", "crash", "stopped", "not run")
-_STAGES = ("suggest_layers", "NormGrad", "CombinedNormGrad", "explain", "comparing the network with what it was", "timing")
+_STAGES = (
+    "suggest_layers",
+    "NormGrad",
+    "CombinedNormGrad",
+    "explain",
+    "comparing the network with what it was",
+    "timing",
+)
 
 
 def verdict_of(record: Record, column: str) -> str:
-    """``right``, ``refused``, ``unproved``, ``wrong``, ``crash``; ``stopped`` at a limit; ``not run`` if never reached."""
+    """One of ``_ORDER``: also ``stopped`` for a limit reached in the library, and ``not run`` for what came after."""
     if column in record:
         return str(record[column]["verdict"])
     suggested = record.get("suggest_layers", {}).get("verdict", "right")
@@ -45,13 +52,12 @@ def status(record: Record) -> str:
 def by_package(records: dict[str, Record]) -> list[list[str]]:
     """How many architectures of each package work, a header first and the sum last."""
     columns = [column for column in COLUMNS if _asked(column, records.values())]
-    seen = [v for v in _ORDER if any(verdict_of(r, c) == v for r in records.values() for c in columns)]
-    rows = [["package", "architectures", *(f"{COLUMNS[c]} {v}" for c in columns for v in seen)]]
+    rows = [["package", "networks", *(COLUMNS[column] for column in columns)]]
     packages = dict.fromkeys(key.partition("/")[0] for key in records)
-    for package in (*packages, None):
-        own = [r for key, r in records.items() if package in (None, key.partition("/")[0])]
-        counts = {c: Counter(verdict_of(r, c) for r in own) for c in columns}
-        rows.append([package or "all", str(len(own)), *(str(counts[c][v]) for c in columns for v in seen)])
+    for package in (*packages, *(["all"] if len(packages) > 1 else [])):
+        own = [record for key, record in records.items() if package in ("all", key.partition("/")[0])]
+        counts = [Counter(verdict_of(record, column) for record in own) for column in columns]
+        rows.append([package, str(len(own)), *(", ".join(f"{c[v]} {v}" for v in _ORDER if c[v]) for c in counts)])
     return rows
 
 
@@ -94,7 +100,9 @@ def remarks(records: dict[str, Record]) -> list[str]:
         told: dict[str, list[str]] = {}
         for column in ("suggest_layers", *COLUMNS):
             if record.get(column, {}).get("detail"):
-                told.setdefault(record[column]["detail"], []).append(f"{COLUMNS.get(column, column)} {record[column]['verdict']}")
+                told.setdefault(record[column]["detail"], []).append(
+                    f"{COLUMNS.get(column, column)} {record[column]['verdict']}"
+                )
         for detail, columns in told.items():
             lines.append(f"- `{key}`, {', '.join(columns)}: {detail}")
         if record.get("constant"):
@@ -114,9 +122,11 @@ def markdown(content: dict[str, Any]) -> str:
     lines = ["# The zoo", "", f"{len(records)} architectures with random weights; {versions}.", ""]
     lines += markdown_table(by_package(records))
     if costs:
-        single, several = (statistics.median(column) for column in zip(*costs, strict=True))
-        lines += ["", f"A map of the last suggested layer costs {single:.2f} inferences and the combined map {several:.2f} "
-                  "(medians of processor time)."]  # fmt: skip
+        last, several = (f"{statistics.median(column):.2f}" for column in zip(*costs, strict=True))
+        lines += [
+            "",
+            f"Median processor time, in inferences: {last} for a map of the last layer, {several} for the combined.",
+        ]
     lines += ["", "## Beside other packages", "", *markdown_table(beside_peers(records))]
     for package in dict.fromkeys(key.partition("/")[0] for key in records):
         own = {key: record for key, record in records.items() if key.partition("/")[0] == package}

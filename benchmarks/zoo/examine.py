@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ from benchmarks.zoo.truth import Recorded, channel_dim, combined, is_constant, n
 from normgrad_attr import CombinedNormGrad, NormGrad, suggest_layers
 
 
-def check(architecture: Architecture) -> Iterator[dict[str, Any]]:
-    """Check the library on an architecture.
+def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
+    """Try the library on an architecture.
 
     Yields:
         Parts of the record, one after the other; ``stage`` says what is being done until the next.
@@ -58,24 +59,26 @@ def check(architecture: Architecture) -> Iterator[dict[str, Any]]:
     found = []
     with Calls(network) as calls:
         for name in ends:
-            method, verdict = verdicts.attempt(lambda name=name: NormGrad(network, name))
+            method, verdict = verdicts.attempt(partial(NormGrad, network, name))
             maps = None
             if method is not None:
-                maps, verdict = verdicts.attempt(lambda method=method: method.attribute(inputs, target))
+                maps, verdict = verdicts.attempt(partial(method.attribute, inputs, target))
             found.append(verdicts.judge_map(maps, verdict, truth[name], dims[name]))
     yield {"normgrad": verdicts.worst(found), "forwards": calls.count / len(ends)}
 
     yield {"stage": "CombinedNormGrad"}
-    method, verdict = verdicts.attempt(lambda: CombinedNormGrad(network, layers))
+    several, verdict = verdicts.attempt(partial(CombinedNormGrad, network, layers))
     with Calls(network) as calls:
-        if method is not None:
-            maps, verdict = verdicts.attempt(lambda: method.attribute(inputs, target))
+        maps = None
+        if several is not None:
+            maps, verdict = verdicts.attempt(partial(several.attribute, inputs, target))
     yield {"combined": verdicts.judge_combined(maps, verdict, want, len(layers)), "forwards_combined": calls.count}
 
-    if hasattr(normgrad_attr, "explain"):
+    explain = getattr(normgrad_attr, "explain", None)
+    if explain is not None:
         yield {"stage": "explain"}
         with Calls(network) as calls:
-            result, verdict = verdicts.attempt(lambda: normgrad_attr.explain(network, inputs))
+            result, verdict = verdicts.attempt(partial(explain, network, inputs))
         maps = None if result is None else result.maps
         yield {"explain": verdicts.judge_combined(maps, verdict, want, len(layers)), "forwards_explain": calls.count}
 
@@ -205,7 +208,7 @@ def timing(network: nn.Module, inputs: Tensor, target: Tensor, layers: Sequence[
     for _ in range(3):
         for name, call in list(calls.items()):
             start = time.process_time()
-            result, verdict = verdicts.attempt(call)
+            _, verdict = verdicts.attempt(call)
             if verdict["verdict"] != "right":
                 del calls[name]
                 continue
