@@ -214,6 +214,9 @@ BY_NAME = (
     *(Architecture("torchvision", name, _segmentation(name), 64, 96) for name in SEGMENTATION),
     *(Architecture("torchvision", name, _detection(name), 128, 192) for name in DETECTION),
     *(Architecture("torchvision", name, _video(name), 64, 96, "video") for name in VIDEO),
-    *(Architecture("segmentation_models_pytorch", name, _smp(name), 64, 96) for name in SMP),
+    *(
+        Architecture("segmentation_models_pytorch", name, _smp(name), *((128, 192) if name == "PAN" else (64, 96)))
+        for name in SMP
+    ),
     *(Architecture("open_clip", name, _open_clip(name), *sizes) for name, sizes in OPEN_CLIP.items()),
 )

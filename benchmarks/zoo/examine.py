@@ -75,7 +75,7 @@ def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
     yield {"combined": verdicts.judge_combined(maps, verdict, want, len(layers)), "forwards_combined": calls.count}
 
     explain = getattr(normgrad_attr, "explain", None)
-    if explain is not None:
+    if explain is not None and architecture.kind in ("image", "film"):
         yield {"stage": "explain"}
         with Calls(network) as calls:
             result, verdict = verdicts.attempt(partial(explain, network, inputs))

@@ -75,16 +75,22 @@ def judge(
 
 
 def _forms(cam: Tensor, got: Tensor) -> list[Tensor]:
-    """The true map as a package may return it: at the layer's size, or scaled and at the input's size."""
+    """The true map as a package may return it: at the layer's size, or from its lowest value on at the input's size."""
     positive = cam.relu()
     forms = [_scaled(positive)]
     spatial = got.shape[2:]
     if cam.dim() == got.dim() and 1 <= len(spatial) <= 3:
         mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(spatial)]
-        lowest = positive.flatten(1).amin(1).view(-1, *[1] * (cam.dim() - 1))
-        resized = F.interpolate(positive - lowest, size=spatial, mode=mode, align_corners=False)
-        forms.append(_scaled(resized - resized.flatten(1).amin(1).view_as(lowest)))
+        resized = F.interpolate(_from_lowest(positive), size=spatial, mode=mode, align_corners=False)
+        forms.append(_scaled(_from_lowest(resized)))
     return forms
+
+
+def _from_lowest(maps: Tensor) -> Tensor:
+    """Each sample without its lowest value, which leaves nothing of a constant map but its roundings."""
+    ones = [1] * (maps.dim() - 1)
+    low, high = (end.view(-1, *ones) for end in (maps.flatten(1).amin(1), maps.flatten(1).amax(1)))
+    return torch.where(high - low > 1e-6 * high, maps - low, 0.0)
 
 
 def _scaled(maps: Tensor) -> Tensor:

@@ -28,12 +28,17 @@ _STAGES = (
 
 
 def verdict_of(record: Record, column: str) -> str:
-    """One of ``_ORDER``: also ``stopped`` for a limit reached in the library, and ``not run`` for what came after."""
+    """One of ``_ORDER``: also ``stopped`` for a limit reached in the library, and ``not run`` for what came after.
+
+    Nothing for what was not asked: ``explain`` is for images.
+    """
     if column in record:
         return str(record[column]["verdict"])
     suggested = record.get("suggest_layers", {}).get("verdict", "right")
     if suggested != "right":
         return str(suggested)
+    if "stopped" not in record:
+        return ""
     if record.get("stage") in _STAGES:
         return "stopped" if record["stopped"].startswith("the limit") else "crash"
     return "not run"
