@@ -85,9 +85,7 @@ OPEN_CLIP = {
     "ViT-B-16-SigLIP": (64, 96),
     "convnext_base": (64, 96),
     "MobileCLIP-S1": (64, 96),
-    "coca_ViT-B-32": (64, 96),
     "ViTamin-S": (64, 96),
-    "EVA02-B-16": (64, 96),
 }
 
 
