@@ -20,11 +20,11 @@ _WINDOWS: dict[str, Any] = {"embed_dim": 16, "depths": [2, 2, 2], "num_heads": [
 #: transformers' classifiers: name before ``ForImageClassification``, settings, whether one of them is the image's size.
 IMAGES: dict[str, tuple[dict[str, Any], bool]] = {
     "Beit": (_PLAIN, True),
-    "Bit": ({"embedding_size": 32, "hidden_sizes": [32, 64, 64, 96], "depths": [1, 1, 2, 1]}, False),
+    "Bit": ({"embedding_size": 32, "hidden_sizes": [128, 128, 128, 128], "depths": [1, 1, 2, 1]}, False),
     "CLIP": ({"vision_config": {**_PLAIN, "patch_size": 16}, "text_config": _PLAIN}, True),
     "ConvNext": (_STAGES, False),
     "ConvNextV2": (_STAGES, False),
-    "Cvt": ({"embed_dim": [16, 32, 64], "num_heads": [1, 2, 4], "depth": [1, 1, 2], "drop_path_rate": [0] * 3}, False),
+    "Cvt": ({"embed_dim": [16, 32, 64], "num_heads": [1, 2, 4], "depth": [1, 2, 3]}, False),
     "Data2VecVision": (_PLAIN, True),
     "DeiT": (_PLAIN, True),
     "Dinov2": ({**_PLAIN, "patch_size": 16}, True),
