@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_consistency(commands)
     _add_explain(commands)
     _add_speed(commands)
+    _add_zoo(commands)
     return parser
 
 
@@ -103,6 +104,20 @@ def _add_speed(commands: Any) -> None:
     command.add_argument("--repeats", type=int, metavar="N", help="rounds of timing; default: 20")
     command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
     command.add_argument("--quick", action="store_true", help="one network, small images and few rounds, for a trial")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_zoo(commands: Any) -> None:
+    description = "check the library on many architectures with random weights, beside other packages"
+    command = commands.add_parser(
+        "zoo", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
+    )
+    command.add_argument("--out", type=Path, default=Path("runs/zoo"), metavar="DIR", help="default: runs/zoo")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--only", type=_names, metavar="A,B", help="patterns of names, such as timm/vit_*")
+    which.add_argument("--small", action="store_true", help="about thirty small ones of all kinds")
+    command.add_argument("--seconds", type=float, metavar="S", help="most time for an architecture; default: 180")
+    command.add_argument("--mib", type=float, metavar="MIB", help="most memory for an architecture; default: 8192")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -266,6 +281,12 @@ def _speed(**settings: Any) -> None:
     speed(**settings)
 
 
+def _zoo(**settings: Any) -> None:
+    from benchmarks.zoo.survey import zoo
+
+    zoo(**settings)
+
+
 def _explain(**settings: Any) -> None:
     from benchmarks.explain import explain
 
@@ -278,6 +299,7 @@ TOOLS: dict[str, Callable[..., None]] = {
     "consistency": _consistency,
     "explain": _explain,
     "speed": _speed,
+    "zoo": _zoo,
 }
 
 STEPS: dict[str, Callable[[Config], None]] = {

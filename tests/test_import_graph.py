@@ -45,7 +45,7 @@ def test_pure_functions_know_nothing_of_models(extension: Extension) -> None:
 
 
 ORDER = (
-    "report", "consistency", "scoring", "explain", "methods", "classifier", "synthetic", "analysis", "data", "speed",
+    "report", "consistency", "scoring", "explain", "methods", "classifier", "synthetic", "analysis", "data", "speed", "zoo",
     "metrics", "run",
 )  # fmt: skip
 """Rooms of the benchmark from top to bottom; imports run downwards."""

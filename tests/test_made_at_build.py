@@ -90,3 +90,15 @@ def test_the_speed_report_is_shown_with_its_command(made: ModuleType, tmp_path: 
     assert "# Title" not in text
     assert "](made/speed.png)" in text
     assert (tmp_path / "speed.png").read_bytes() == b"picture"
+
+
+def test_the_page_of_the_zoo_is_made_from_its_stored_result(made: ModuleType, tmp_path: Path) -> None:
+    assert "No survey is stored" in made.zoo_section(tmp_path)
+    right = {"verdict": "right"}
+    record = {"suggest_layers": right, "layers": ["a"], "normgrad": right, "combined": right, "input": [2, 3, 8, 8]}
+    content = {"versions": {"torch": "2.14"}, "architectures": {"timm/tiny": record}}
+    (tmp_path / "zoo.json").write_text(json.dumps(content))
+    text = made.zoo_section(tmp_path)
+    assert "1 architectures with random weights; torch 2.14." in text
+    assert "| `tiny` | 3 x 8 x 8 | `a` | right | right |" in text
+    assert not text.startswith("# ")  # the page has a title

@@ -20,6 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 from benchmarks.report.page import page as report_page
+from benchmarks.zoo.zoo_tables import markdown as zoo_tables
 
 
 def make(app: Sphinx) -> None:
@@ -42,6 +43,7 @@ def make(app: Sphinx) -> None:
         (made / f"results_{summary.parent.name}.md").write_text(text, encoding="utf-8")
     (made / "methods.md").write_text(method_table.table(), encoding="utf-8")
     (made / "cost.md").write_text(cost.table(docs / "results" / "synthetic"), encoding="utf-8")
+    (made / "works_with.md").write_text(zoo_section(docs / "results" / "zoo"), encoding="utf-8")
     (made / "speed.md").write_text(speed_section(docs / "results" / "speed", made), encoding="utf-8")
 
 
@@ -131,6 +133,18 @@ def speed_section(run: Path, made: Path) -> str:
         shutil.copyfile(run / "speed.png", made / "speed.png")
         text = text.replace("](speed.png)", "](made/speed.png)")
     return f"```console\n$ python -m benchmarks speed {' '.join(words)}\n```\n{text}"
+
+
+def zoo_section(run: Path) -> str:
+    """The tables of a stored survey of ``python -m benchmarks zoo``.
+
+    Args:
+        run: Folder with its ``zoo.json``; it need not exist.
+    """
+    if not (run / "zoo.json").exists():
+        return "No survey is stored in this version; `python -m benchmarks zoo` makes one on your machine.\n"
+    _, _, text = zoo_tables(json.loads((run / "zoo.json").read_text(encoding="utf-8"))).partition("\n")
+    return text
 
 
 def command(run: Path) -> str:

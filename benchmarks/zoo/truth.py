@@ -1,0 +1,186 @@
+"""What a map should be: from a recording of the whole forward, and channels that are proved. No line of the library.
+
+Where the channels are is proved by running the network at two sizes of its input: locations grow with the input, the
+channels do not. The same tells how tokens lie on the image: ``prefix + rows * columns`` at two sizes has one solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A layer's activation and the target's gradient there."""
+
+    activation: Tensor
+    gradient: Tensor
+
+
+def tensor_of(output: Any) -> Tensor:
+    """The one tensor of a layer's output, also in a tuple, list or mapping of one or with a first that counts."""
+    while not isinstance(output, Tensor):
+        output = next(iter(output.values())) if hasattr(output, "values") else output[0]
+    return torch.as_tensor(output)
+
+
+def record(network: nn.Module, inputs: Tensor, names: Sequence[str], target: Tensor) -> dict[str, Recorded]:
+    """Activations and gradients of some layers, from a graph that begins at the input and that nothing cuts.
+
+    Args:
+        network: In evaluation mode.
+        inputs: A batch.
+        names: Layers that run once.
+        target: Index of the score, for each sample.
+    """
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, _: Any, output: Any) -> Any:
+        tensor = tensor_of(output)
+        if name in kept:
+            raise RuntimeError(f"Layer {name} runs more than once.")
+        if output is not tensor:  # a tuple
+            kept[name] = tensor
+            return output
+        # A copy of the layer's own, for the output may be its input, which others use too; and what follows works on
+        # another one, so that nothing can overwrite what is kept.
+        kept[name] = tensor.clone()
+        return kept[name].clone()
+
+    with ExitStack() as undo, torch.enable_grad():
+        for name in names:
+            undo.callback(network.get_submodule(name).register_forward_hook(partial(keep, name)).remove)
+        given = inputs.clone().requires_grad_() if inputs.dtype.is_floating_point else inputs
+        scores = network(given)
+        gradients = torch.autograd.grad(scores.gather(1, target[:, None]).sum(), [kept[name] for name in names])
+    return {
+        name: Recorded(kept[name].detach(), gradient.detach())
+        for name, gradient in zip(names, gradients, strict=True)
+    }  # fmt: skip
+
+
+def shapes(network: nn.Module, inputs: Tensor, names: Sequence[str]) -> dict[str, torch.Size]:
+    """Shapes of some layers' outputs."""
+    found: dict[str, torch.Size] = {}
+
+    def note(name: str, module: nn.Module, _: Any, output: Any) -> None:
+        found[name] = tensor_of(output).shape
+
+    with ExitStack() as undo, torch.no_grad():
+        for name in names:
+            undo.callback(network.get_submodule(name).register_forward_hook(partial(note, name)).remove)
+        network(inputs)
+    return found
+
+
+def channel_dim(shape: Sequence[int], elsewhere: Sequence[int], samples: int) -> int | None:
+    """The dimension of the channels: the only one that is as large with another size of the input.
+
+    Args:
+        shape: Of the layer's output.
+        elsewhere: The same for an input of another size.
+        samples: In both batches.
+
+    Returns:
+        None if the shapes do not tell, or the first dimension is not that of the samples.
+    """
+    if len(shape) != len(elsewhere) or {shape[0], elsewhere[0]} != {samples}:
+        return None
+    same = [d for d in range(1, len(shape)) if shape[d] == elsewhere[d] and shape[d] > 1]
+    return same[0] if len(same) == 1 else None
+
+
+def norm_map(recorded: Recorded, dim: int) -> Tensor:
+    """NormGrad's map, (N, 1, ...), with the channels in dimension ``dim``: the product of two norms."""
+    x, g = (torch.linalg.vector_norm(t.double(), dim=dim) for t in (recorded.activation, recorded.gradient))
+    return torch.mul(x, g).unsqueeze(1)
+
+
+def grad_cam(recorded: Recorded, dim: int) -> Tensor:
+    """Grad-CAM's map before its ReLU, (N, 1, ...), with the channels in dimension ``dim``."""
+    x, g = (t.double().movedim(dim, 1) for t in (recorded.activation, recorded.gradient))
+    weights = g.mean(dim=tuple(range(2, g.dim())), keepdim=True)
+    return (weights * x).sum(dim=1, keepdim=True)
+
+
+def token_grid(
+    tokens: int, tokens_elsewhere: int, sides: Sequence[int], sides_elsewhere: Sequence[int]
+) -> tuple[int, tuple[int, ...]] | None:
+    """Prefix tokens and grid of patches, from the numbers of tokens over two inputs.
+
+    The tokens at both sizes must be those of one patch size and one number of tokens besides.
+
+    Args:
+        tokens: Number of tokens over the input.
+        tokens_elsewhere: The same for an input of another size.
+        sides: Spatial size of the input.
+        sides_elsewhere: That of the other input.
+
+    Returns:
+        None if no patch size explains both.
+    """
+    found = set()
+    for patch in range(1, min(sides) + 1):
+        here, there = ([side // patch for side in s] for s in (sides, sides_elsewhere))
+        prefix = tokens - torch.Size(here).numel()
+        if prefix >= 0 and prefix == tokens_elsewhere - torch.Size(there).numel():
+            found.add((prefix, tuple(here)))
+    return found.pop() if len(found) == 1 else None
+
+
+def on_input(token_map: Tensor, elsewhere: Sequence[int], sides: Sequence[int], other: Sequence[int]) -> Tensor | None:
+    """A map with as many spatial dimensions as the input: tokens are laid out, others are as they are.
+
+    Args:
+        token_map: (N, 1, ...).
+        elsewhere: Its shape for an input of another size.
+        sides: Spatial size of the input.
+        other: That of the other input.
+    """
+    if token_map.dim() == 2 + len(sides):
+        return token_map
+    if token_map.dim() != 3:
+        return None
+    laid = token_grid(token_map.shape[2], elsewhere[2], sides, other)
+    if laid is None:
+        return None
+    prefix, grid = laid
+    return token_map[:, :, prefix:].reshape(len(token_map), 1, *grid)
+
+
+def combined(maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """The geometric mean of maps that are resized linearly and scaled to [0, 1], scaled again.
+
+    Args:
+        maps: (N, 1, ...) each; one that is constant for a sample does not take part for it.
+        size: Spatial size of the result.
+    """
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
+    result = []
+    for sample in range(len(maps[0])):
+        scaled = []
+        for one in maps:
+            values = one[sample : sample + 1]
+            if not is_constant(values):
+                scaled.append(_unit(F.interpolate(values, size=tuple(size), mode=mode, align_corners=False)))
+        product = torch.stack(scaled).prod(0) if scaled else torch.zeros(1, 1, *size, dtype=maps[0].dtype)
+        result.append(_unit(product ** (1 / len(maps))))
+    return torch.cat(result)
+
+
+def is_constant(values: Tensor) -> bool:
+    """Whether a map says the same everywhere, but for the rounding of float32."""
+    return bool(values.amax() - values.amin() <= 1e-5 * values.abs().amax())
+
+
+def _unit(values: Tensor) -> Tensor:
+    low, high = values.amin(), values.amax()
+    return (values - low) / (high - low) if high > low else torch.zeros_like(values)
