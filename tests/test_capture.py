@@ -9,7 +9,7 @@ from collections import namedtuple
 
 import pytest
 import torch
-from models import KINDS, Net, build, images, plain, refused, untouched
+from models import KINDS, Net, build, images, plain, refused, saved_for_backward, untouched
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -21,10 +21,9 @@ LAYERS = ["conv1", "bn", "relu1", "block.0", "block.1", "block"]
 
 
 def count_saved(run) -> list[torch.Size]:
-    shapes = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: shapes.append(t.shape) or t, lambda t: t):
+    with saved_for_backward() as saved:
         run()
-    return shapes
+    return [shape for shape, _ in saved if shape is not None]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -381,7 +380,7 @@ def test_the_autocast_cache_is_not_left_with_weights_cut_from_the_graph(kind):
 
 def test_capture_returns_what_each_layer_did_once_for_each_time_it_is_listed():
     net, x = Net().eval(), images()
-    (one,), (two,), (again,) = capture(net, [net.block, net.conv1, net.block], x, 0, keep_layer_input=True)
+    (one,), (two,), (again,) = capture(net, [net.block, net.conv1, net.block], x, 0, keep_layer_input=True).layers
     torch.testing.assert_close(one.activations[0], net.features(x))
     torch.testing.assert_close(two.inputs, x)
     assert two.inputs is not x
