@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.utils.checkpoint import CheckpointError
 
 from normgrad_attr._captum import run_forward, select_targets
 from normgrad_attr._guards import EVERY_MODULE_RUNS, check_call
-from normgrad_attr._recorder import Captured, NotKeptError, Recorder, Tape, differentiable
+from normgrad_attr._recorder import Captured, ConstantError, NotKeptError, Recorder, Tape, differentiable
 from normgrad_attr._state import Arguments, ModelState, remembered_chance
 
 
@@ -84,10 +85,16 @@ def capture(
     parallel = device_ids is not None or isinstance(forward_func, nn.DataParallel)
     state = ModelState(forward_func)
     arguments = Arguments(additional_forward_args, keep_graph=keep_graph)
+    given = inputs if isinstance(inputs, tuple) else (inputs,)
     outputs: list[Tensor] = []
 
-    def run(*, copies: bool) -> Pass:
-        tape = Tape(on=keep_graph or copies, copies=copies, passing=state.memory if keep_graph else set())
+    def run(*, copies: bool, constants: bool) -> Pass:
+        tape = Tape(
+            on=keep_graph or copies,
+            copies=copies,
+            constants=constants,
+            passing=state.memory if keep_graph else set(),
+        )
         recorder = Recorder(
             forward_func,
             layers,
@@ -97,27 +104,32 @@ def capture(
             keep_graph=keep_graph,
             parallel=parallel,
         )
-        with torch.enable_grad():
-            with recorder.hooked():
-                output = _forward(forward_func, _begun(inputs, keep_graph), arguments.copies())
-            outputs.append(output if keep_graph else output.detach())
-            recorder.check_calls()
-            chosen = target if choose_target is None else choose_target(output.detach())
-            score = _select(output, chosen).sum()
-        captured = recorder.gradients(score, grad_kwargs)
+        try:
+            with torch.enable_grad():
+                with recorder.hooked():
+                    output = _forward(forward_func, _begun(inputs, keep_graph), arguments.copies())
+                outputs.append(output if keep_graph else output.detach())
+                recorder.check_calls()
+                chosen = target if choose_target is None else choose_target(output.detach())
+                score = _select(output, chosen).sum()
+            captured = recorder.gradients(score, grad_kwargs)
+        finally:
+            if not keep_graph:
+                recorder.release()
         order = device_ids if device_ids is not None else getattr(forward_func, "device_ids", None)
         return Pass([_sorted_by_device(captured[layer], order) for layer in layers], outputs[-1], score.grad_fn)
 
     with EVERY_MODULE_RUNS, state.watched():
         set_chance_back = remembered_chance()
         try:
+            constants = not any(map(differentiable, given))
             try:
-                result = run(copies=False)
-            except NotKeptError:
+                result = run(copies=False, constants=constants)
+            except (NotKeptError, CheckpointError) as reason:
                 state.rewind()
                 set_chance_back()
-                result = run(copies=True)
-                _check_same(*outputs)
+                result = run(copies=True, constants=constants or isinstance(reason, ConstantError))
+                _check_same(outputs)
             arguments.write_back()
         finally:
             if not keep_graph:
@@ -144,9 +156,9 @@ def _begun(inputs: Tensor | tuple[Tensor, ...], keep_graph: bool) -> Any:
     return tuple(map(one, inputs)) if isinstance(inputs, tuple) else one(inputs)
 
 
-def _check_same(first: Tensor, second: Tensor) -> None:
-    """Raise unless two passes gave the same output, but for the order in which a GPU adds."""
-    first, second = first.detach(), second.detach()
+def _check_same(outputs: list[Tensor]) -> None:
+    """Raise unless the passes gave the same output, but for the order in which a GPU adds."""
+    first, second = outputs[0].detach(), outputs[-1].detach()
     tolerance = torch.finfo(first.dtype).eps ** 0.5 if first.dtype.is_floating_point else 0.0
     if first.shape != second.shape or not torch.allclose(first, second, tolerance, tolerance, equal_nan=True):
         raise RuntimeError(
@@ -160,8 +172,8 @@ def _forward(forward_func: Callable[..., Any], inputs: Any, additional_forward_a
     try:
         output = run_forward(forward_func, inputs, None, additional_forward_args)
     except RuntimeError as error:
-        tensors = inputs if isinstance(inputs, tuple) else (inputs,)
-        if not isinstance(error, NotKeptError) and any(t.dtype == torch.uint8 for t in tensors):
+        given = inputs if isinstance(inputs, tuple) else (inputs,)
+        if not isinstance(error, NotKeptError) and any(t.dtype == torch.uint8 for t in given):
             raise RuntimeError(
                 f"The model failed on an input of type torch.uint8 ({error}); if it takes images as floating-point "
                 "tensors, pass for example images.float() / 255."

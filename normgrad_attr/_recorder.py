@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from normgrad_attr._layers import name_of
@@ -40,7 +42,11 @@ class NotKeptError(RuntimeError):
     """A backward needs a tensor that was not kept, or that has been overwritten since."""
 
 
-class Tape:
+class ConstantError(NotKeptError):
+    """A layer's tensor was computed of constants, so it is not in the graph."""
+
+
+class Tape(TorchFunctionMode):
     """What autograd saves for the backward: nothing until it is switched on, then the tensors, or copies of them.
 
     The graph itself is recorded all along, so that every path through it is followed.
@@ -48,15 +54,20 @@ class Tape:
     Args:
         on: Keep from the beginning.
         copies: Keep copies, which nothing that the model overwrites can spoil.
+        constants: Record what is computed of constants too, such as the embedding of words in a frozen model.
         passing: Memory that is to be put back behind the pass, of which copies are kept in any case.
     """
 
-    def __init__(self, *, on: bool, copies: bool, passing: set[int]) -> None:
-        self.on, self.copies, self.passing = on, copies, passing
+    def __init__(self, *, on: bool, copies: bool, constants: bool, passing: set[int]) -> None:
+        super().__init__()
+        self.on, self.copies, self.constants, self.passing = on, copies, constants, passing
 
-    def recording(self) -> contextlib.AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
         """Let autograd save what it needs here."""
-        return torch.autograd.graph.saved_tensors_hooks(self.pack, self.unpack)
+        watching = contextlib.nullcontext() if self.on and not self.constants else self
+        with watching, torch.autograd.graph.saved_tensors_hooks(self.pack, self.unpack):
+            yield
 
     def pack(self, t: Tensor) -> tuple[Tensor, int] | None:
         if not self.on:
@@ -70,6 +81,52 @@ class Tape:
         if kept is None or kept[0]._version != kept[1]:
             raise NotKeptError("A tensor that this backward needs was not kept, or has been modified in place since.")
         return kept[0]
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        if not self.on and (func in _OVERWRITE or (func in _MAY_OVERWRITE and kwargs.get("inplace"))):
+            return _Overwritten.apply(func, kwargs, *args)
+        result = func(*args, **kwargs)
+        if self.constants and differentiable(result) and not result.requires_grad and not result._is_view():
+            tensors = [a for a in args if isinstance(a, Tensor)]
+            if tensors and not any(a is result for a in tensors):
+                _Begun.apply(torch.zeros((), requires_grad=True), result)
+        return result
+
+
+#: In-place operations of whose former values autograd makes copies. If one is missing, this costs time only.
+_OVERWRITE = frozenset({Tensor.mul_, Tensor.__imul__, Tensor.div_, Tensor.__itruediv__})
+_MAY_OVERWRITE = frozenset({F.silu, F.mish, F.hardswish, F.hardsigmoid})
+
+
+class _Begun(torch.autograd.Function):
+    """Makes a tensor, without a copy, one at which the graph begins."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, t: Tensor) -> Tensor:
+        ctx.mark_dirty(t)
+        return t
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        return None, None
+
+
+class _Overwritten(torch.autograd.Function):
+    """An in-place operation in the graph, for which nothing is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, func: Any, kwargs: dict[str, Any], *args: Any) -> Tensor:
+        overwritten: Tensor = args[0]
+        ctx.mark_dirty(overwritten)
+        func(*args, **kwargs)
+        return overwritten
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        raise NotKeptError("What an in-place operation overwrote was not kept.")
 
 
 @dataclass(frozen=True)
@@ -115,6 +172,8 @@ class Recorder:
         self.kept: dict[nn.Module, dict[torch.device, _Kept]] = {layer: {} for layer in layers}
         self.reused: dict[nn.Module, None] = {}
         self.elsewhere: dict[nn.Module, None] = {}
+        #: Constants at which the graph begins.
+        self.begun: list[Tensor] = []
         #: Views that were handed on as they are, and tensors in whose place another was.
         self.views: list[tuple[nn.Module, Tensor, int]] = []
         self.replaced: list[tuple[nn.Module, Tensor, int]] = []
@@ -184,6 +243,11 @@ class Recorder:
                 result[layer][device] = Captured(kept.values, filled, kept.edges, kept.inputs)
         return result
 
+    def release(self) -> None:
+        """Take the graph off the constants at which it began."""
+        for t in self.begun:
+            t.detach_()
+
     def _hook(self, layer: nn.Module) -> RemovableHandle:
         if self.layer_input:
 
@@ -242,7 +306,7 @@ class Recorder:
         values, edges, passed_on = [], [], []
         for t in tensors:
             # A copy, and the edge of the tensor as it is now, for an in-place operation may follow.
-            values.append(t.clone() if self.keep_graph else t.detach().clone())
+            values.append(t.clone() if self.keep_graph else _copy(t))
             edge, on = self._begin(layer, t)
             edges.append(edge)
             passed_on.append(on)
@@ -255,7 +319,13 @@ class Recorder:
         if not t.requires_grad:
             if not torch.is_grad_enabled():  # the model's own torch.no_grad() is respected
                 return None, t
-            leaf = t.detach().clone().requires_grad_()
+            if not self.tape.constants:
+                raise ConstantError
+            if not (t._is_view() or isinstance(t, nn.Parameter)):
+                self.begun.append(t)
+                _Begun.apply(torch.zeros((), requires_grad=True), t)
+                return _edge(t), t
+            leaf = _copy(t).requires_grad_()
             self.replaced.append((layer, t, t._version))
             return _edge(leaf), leaf.clone()
         if t._is_view():
@@ -275,8 +345,7 @@ class Recorder:
                 f"Layer {name_of(self.forward_func, layer)} was called without a floating-point tensor, which "
                 "extract='layer' needs."
             )
-        kept: Tensor = first.clone() if self.keep_graph else first.detach().clone()
-        return kept
+        return first.clone() if self.keep_graph else _copy(first)
 
     def _names(self, layers: Sequence[nn.Module] | dict[nn.Module, None]) -> str:
         return ", ".join(name_of(self.forward_func, layer) for layer in layers)
@@ -285,6 +354,11 @@ class Recorder:
 def differentiable(value: Any) -> bool:
     """Whether a gradient by it can be taken."""
     return isinstance(value, Tensor) and value.dtype.is_floating_point
+
+
+@torch.no_grad()
+def _copy(t: Tensor) -> Tensor:
+    return t.clone()
 
 
 def _edge(t: Tensor) -> GradientEdge:

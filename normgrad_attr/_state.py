@@ -20,6 +20,7 @@ from normgrad_attr._layers import name_of, owner
 from normgrad_attr._warn import warn
 
 _OF_TORCH = frozenset(vars(nn.Module()))
+_ATOMS = frozenset({bool, int, float, str, type(None)})
 #: How deep objects within objects are looked into: not into all that a model's trainer or data set refers to.
 _DEPTH = 2
 
@@ -35,6 +36,7 @@ class ModelState:
         self.forward_func = forward_func
         self.thread = threading.get_ident()
         self.buffers: dict[nn.Module, list[tuple[str, Tensor, Tensor, Any]]] = {}
+        self.holders: list[dict[str, Any]] = []
         self.contents: list[tuple[Any, Any]] = []
         self.tensors: dict[int, tuple[Tensor, int, Any]] = {}
         #: Where the buffers lie.
@@ -79,14 +81,14 @@ class ModelState:
             versions = torch.autograd.grad_mode._unsafe_preserve_version_counter
             self.buffers[m] = [(name, b, b.detach().clone(), versions(b)) for name, b in buffers]
             self.memory |= {b.untyped_storage().data_ptr() for _, b in buffers}
-            attributes = _attributes(m)
-            if attributes:
+            if not type(m).__module__.startswith("torch.nn."):  # those hold nothing else that changes
+                self.holders.append(vars(m))
                 self.contents.append((vars(m), dict(vars(m))))
-            for part in _walk(attributes.values()):
-                if isinstance(part, Tensor):
-                    self.tensors[id(part)] = (part, _version(part), part.grad_fn)
-                else:
-                    self.contents.append((part, dict(part) if isinstance(part, dict) else list(part)))
+                for part in _walk(_attributes(vars(m))):
+                    if isinstance(part, Tensor):
+                        self.tensors[id(part)] = (part, _version(part), part.grad_fn)
+                    else:
+                        self.contents.append((part, dict(part) if isinstance(part, dict) else list(part)))
 
     def rewind(self) -> None:
         """Put everything back, for another forward that finds what the first found."""
@@ -123,12 +125,13 @@ class ModelState:
             _, _, before = self.tensors.get(id(t), (None, None, None))
             return t if before is not None and before is t.grad_fn else _without_graph(t)
 
-        for module in self.buffers:
-            attributes = _attributes(module)
-            _fill(vars(module), {**vars(module), **_mapped(attributes, without_graph)})
-            for part in _walk(attributes.values()):
-                if not isinstance(part, Tensor):
-                    _fill(part, _mapped(part, without_graph))
+        for holder in self.holders:
+            attributes = _attributes(holder)
+            if attributes:
+                holder.update(_mapped(attributes, without_graph))
+                for part in _walk(attributes):
+                    if not isinstance(part, Tensor):
+                        _fill(part, _mapped(part, without_graph))
 
 
 class Arguments:
@@ -207,15 +210,15 @@ def _depends_on_mode(module: nn.Module) -> bool:
     return module.training and (isinstance(module, kinds) or named)
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    """What a module holds besides parameters, buffers, modules and hooks; torch's own hold nothing that changes."""
-    if type(module).__module__.startswith("torch.nn."):
-        return {}
-    return {name: value for name, value in vars(module).items() if name not in _OF_TORCH}
+def _attributes(holder: dict[str, Any]) -> dict[str, Any]:
+    """What a module holds besides parameters, buffers, modules, hooks, numbers and names."""
+    return {k: v for k, v in holder.items() if type(v) not in _ATOMS and k not in _OF_TORCH}
 
 
 def _container(value: Any, depth: int) -> Any:
     """What of a value can be refilled: itself if it is a container, the attributes of an object, or None."""
+    if type(value) in _ATOMS:
+        return None
     if isinstance(value, (list, dict, set, deque)):
         return value
     plain = hasattr(value, "__dict__") and not isinstance(value, (Tensor, nn.Module, type)) and not callable(value)

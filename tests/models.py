@@ -88,26 +88,41 @@ def plain(
     return maps[0] if len(maps) == 1 else maps
 
 
+class _Box:
+    def __init__(self, packed: Any) -> None:
+        self.packed = packed
+
+
+@contextlib.contextmanager
+def saved_for_backward() -> Iterator[list[tuple[torch.Size | None, weakref.ref[_Box]]]]:
+    """What graphs save from here on: the shape, or None if nothing is kept, and what lives as long as the graph."""
+    saved: list[tuple[torch.Size | None, weakref.ref[_Box]]] = []
+    hooks = torch.autograd.graph.saved_tensors_hooks
+    original = hooks.__init__
+
+    def watched(self: Any, pack: Callable[[Tensor], Any], unpack: Callable[[Any], Tensor]) -> None:
+        def pack_in_box(t: Tensor) -> _Box:
+            box = _Box(pack(t))
+            saved.append((None if box.packed is None else t.shape, weakref.ref(box)))
+            return box
+
+        original(self, pack_in_box, lambda box: unpack(box.packed))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hooks, "__init__", watched)
+        with hooks(lambda t: t.detach(), lambda t: t):  # where nobody else has hooks
+            yield saved
+
+
 @contextlib.contextmanager
 def untouched(model: nn.Module, *tensors: Tensor, graph: bool = False) -> Iterator[None]:
     """Fail unless the model and the tensors are left as they were found, and (but for ``graph``) no graph lives on."""
-    saved: list[weakref.ref[Any]] = []
-
-    class Box:
-        def __init__(self, t: Tensor) -> None:
-            self.tensor = t.detach()  # with its graph, it would make a cycle of its own
-
-    def pack(t: Tensor) -> Box:
-        box = Box(t)
-        saved.append(weakref.ref(box))
-        return box
-
     before, grad_mode = _state(model, tensors), torch.is_grad_enabled()
     gc.disable()  # a reference cycle would keep the graph until the next collection
     try:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda box: box.tensor):
+        with saved_for_backward() as saved:
             yield
-        alive = [ref().tensor.shape for ref in saved if ref() is not None]
+        alive = [shape for shape, box in saved if shape is not None and box() is not None]
     finally:
         gc.enable()
     assert graph or not alive, f"a graph with {alive} lives on"
