@@ -71,6 +71,7 @@ def virtual_identity(activation: Tensor, gradient: Tensor, extract: str) -> Summ
 
     Raises:
         ValueError: Unknown extract, or one with a window for an activation without spatial dimensions.
+        TypeError: Something else than tensors.
 
     Examples:
         >>> import torch
@@ -84,6 +85,7 @@ def virtual_identity(activation: Tensor, gradient: Tensor, extract: str) -> Summ
         Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
     check_extract(extract)
+    check_tensors(activation, gradient)
     x, g = accumulation_dtype(activation), accumulation_dtype(gradient)
     if extract == "bias":
         return Summands(g, bias=True)
@@ -99,6 +101,16 @@ def virtual_identity(activation: Tensor, gradient: Tensor, extract: str) -> Summ
         )
     window = Window.centred(size, dims) if size > 1 else Window()
     return Summands(g, x, window, groups=channels if extract.startswith("depthwise") else 1)
+
+
+def check_tensors(*values: object) -> None:
+    """Raise TypeError unless all values are tensors."""
+    for value in values:
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"Activations, gradients and maps are tensors, not {type(value).__name__}; convert them, for example "
+                "with torch.as_tensor."
+            )
 
 
 def accumulation_dtype(t: Tensor) -> Tensor:
