@@ -204,7 +204,7 @@ def _total(
     if s.bias:
         bias = _group_sum(s.gradient, 1, entry, add) * entry(one)
         total = bias if total is None else total + bias
-    assert total is not None, "summands without weight and bias"
+    assert total is not None  # summands have an activation, a bias or both
     return total
 
 

@@ -33,6 +33,9 @@ class Summands:
         groups: Number of channel groups; products are formed inside a group only.
         bias: Whether ``g_u`` itself, the summand of a bias, counts as well.
 
+    Raises:
+        ValueError: Neither activation nor bias.
+
     Examples:
         >>> import torch
         >>> from normgrad_attr.functional import AGGREGATES, Summands, Window
@@ -47,6 +50,10 @@ class Summands:
     window: Window = field(default_factory=Window)
     groups: int = 1
     bias: bool = False
+
+    def __post_init__(self) -> None:
+        if self.activation is None and not self.bias:
+            raise ValueError("Summands without activation and bias are none; give an activation, or bias=True.")
 
 
 def check_extract(name: str) -> None:
