@@ -13,10 +13,6 @@ maximum                   the largest product of an extreme of g and one of x
 
 Groups add up (for the maximum: compete), and so does the bias, whose summand is ``g`` itself. Memory is O(C) per
 location whatever the window. Derived from Rebuffi et al., CVPR 2020.
-
-All of them are homogeneous: a score a thousand times larger makes a map a thousand times larger. Squares in float32
-are not, below 1e-19 and above 1e19. So every sample's ``g`` and ``x`` are first divided by a power of two near their
-largest value, which rounds nothing, and the map is multiplied by it at the end.
 """
 
 from __future__ import annotations
@@ -28,8 +24,7 @@ import torch
 from torch import Tensor
 
 from normgrad_attr._extract import Summands
-
-_EXPONENT = {torch.float32: (torch.int32, 0x7F800000), torch.float64: (torch.int64, 0x7FF << 52)}
+from normgrad_attr._scale import of_any_scale
 
 
 def norm(s: Summands) -> Tensor:
@@ -52,7 +47,7 @@ def norm(s: Summands) -> Tensor:
     References:
         Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
-    return _of_any_scale(s, lambda s, one: _safe_sqrt(_total(s, one, _square)))
+    return of_any_scale(s, lambda s, one: _safe_sqrt(_total(s, one, torch.square)))
 
 
 def positive_norm(s: Summands) -> Tensor:
@@ -75,7 +70,7 @@ def positive_norm(s: Summands) -> Tensor:
     References:
         Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
-    return _of_any_scale(s, _positive_norm)
+    return of_any_scale(s, _positive_norm)
 
 
 def sum_(s: Summands) -> Tensor:
@@ -98,7 +93,7 @@ def sum_(s: Summands) -> Tensor:
     References:
         Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
-    return _of_any_scale(s, lambda s, one: _total(s, one, lambda t: t, _sum_in_one_order))
+    return of_any_scale(s, lambda s, one: _total(s, one, lambda t: t, _sum_in_one_order))
 
 
 def positive_sum(s: Summands) -> Tensor:
@@ -152,7 +147,7 @@ def max_(s: Summands) -> Tensor:
         Rebuffi et al., CVPR 2020, arXiv:2004.02866; ``bias`` with absolute values is the saliency of
         Simonyan et al., 2014, arXiv:1312.6034.
     """
-    return _of_any_scale(s, _max)
+    return of_any_scale(s, _max)
 
 
 #: Aggregates by name. To add one, write a function of :class:`~normgrad_attr._extract.Summands` and enter it here.
@@ -171,45 +166,13 @@ def check_aggregate(name: str) -> None:
         raise ValueError(f"Unknown aggregate {name!r}; choose one of {', '.join(map(repr, AGGREGATES))}.")
 
 
-def _of_any_scale(s: Summands, aggregate: Callable[[Summands, Tensor], Tensor]) -> Tensor:
-    """Aggregate the summands in units of each sample's largest gradient and activation.
-
-    Args:
-        s: The summands.
-        aggregate: From the summands in these units, and the number 1 in units of the activation, which is what the
-            summand of a bias has in its place, to the map.
-    """
-    g_unit = _power_of_two(s.gradient)
-    gradient = s.gradient * g_unit.reciprocal()
-    if s.activation is None:
-        return aggregate(Summands(gradient, bias=s.bias), g_unit.new_ones(())) * g_unit
-    x_unit = _power_of_two(s.activation)
-    if s.bias:
-        x_unit = x_unit.clamp(min=1)
-    one = x_unit.reciprocal()
-    # One after the other: the product of the units may leave the range where the map does not.
-    return aggregate(Summands(gradient, s.activation * one, s.window, s.groups, s.bias), one) * g_unit * x_unit
-
-
-def _power_of_two(t: Tensor) -> Tensor:
-    """Of each sample's largest absolute value, (N, 1, ...): the exponent alone, in bounds whose inverse is finite."""
-    t, rest = t.detach(), tuple(range(1, t.dim()))
-    largest = torch.maximum(t.amax(rest, keepdim=True), -t.amin(rest, keepdim=True))
-    # Infinity and NaN have no exponent, and zero has none that can be divided by.
-    if t.dtype not in _EXPONENT:
-        raise TypeError(f"Summands are float32 or float64, not {t.dtype}; convert gradient and activation.")
-    integer, exponent = _EXPONENT[t.dtype]
-    power = (largest.nan_to_num(1.0, 1.0).view(integer) & exponent).view(t.dtype)
-    return power.clamp(2.0**-96, 2.0**96)
-
-
 def _positive_norm(s: Summands, one: Tensor) -> Tensor:
-    positive = _total(s, one, lambda t: _square(t.clamp(min=0)))
+    positive = _total(s, one, lambda t: torch.square(t.clamp(min=0)))
     if s.activation is None:
         return _safe_sqrt(positive)
     # A product is positive also where both factors are negative; a bias has one factor only.
     weight_only = Summands(s.gradient, s.activation, s.window, s.groups)
-    return _safe_sqrt(positive + _total(weight_only, one, lambda t: _square(t.clamp(max=0))))
+    return _safe_sqrt(positive + _total(weight_only, one, lambda t: torch.square(t.clamp(max=0))))
 
 
 def _max(s: Summands, one: Tensor) -> Tensor:
@@ -241,7 +204,7 @@ def _total(
     if s.bias:
         bias = _group_sum(s.gradient, 1, entry, add) * entry(one)
         total = bias if total is None else total + bias
-    assert total is not None, "summands without weight and bias"
+    assert total is not None  # summands have an activation, a bias or both
     return total
 
 
@@ -275,10 +238,6 @@ def _group_extremes(t: Tensor, groups: int) -> tuple[Tensor, ...]:
         return (t,)
     grouped = t.reshape(t.shape[0], groups, -1, *t.shape[2:])
     return grouped.amin(2), grouped.amax(2)
-
-
-def _square(t: Tensor) -> Tensor:
-    return t.square()
 
 
 def _safe_sqrt(t: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from normgrad_attr._extract import accumulation_dtype
+from normgrad_attr._extract import accumulation_dtype, check_tensors
 from normgrad_attr._warn import warn
 
 Combination = Literal["product", "sum"]
@@ -58,12 +58,16 @@ def is_constant(maps: Tensor) -> Tensor:
     Returns:
         (N,) bool; False for a map with a value that is not finite.
 
+    Raises:
+        TypeError: Something else than a tensor.
+
     Examples:
         >>> import torch
         >>> from normgrad_attr.functional import is_constant
         >>> is_constant(torch.tensor([[7.0, 7.000001], [7.0, 7.001], [7.0, torch.nan]]))
         tensor([ True, False, False])
     """
+    check_tensors(maps)
     return _constant(*_ends(accumulation_dtype(maps.detach()).flatten(1)))[:, 0]
 
 
@@ -77,6 +81,9 @@ def minmax(maps: Tensor) -> Tensor:
         The same shape and dtype; zeros for a sample that is constant (:func:`is_constant`), and NaN stays in its
         sample.
 
+    Raises:
+        TypeError: Something else than a tensor.
+
     Examples:
         >>> import torch
         >>> from normgrad_attr.functional import minmax
@@ -84,6 +91,7 @@ def minmax(maps: Tensor) -> Tensor:
         tensor([[0.0000, 1.0000, 0.5000],
                 [0.0000, 0.0000, 0.0000]])
     """
+    check_tensors(maps)
     return _minmax(maps)[0]
 
 
@@ -153,6 +161,7 @@ def combine_maps(
 
     Raises:
         ValueError: Unknown combination or weights, no maps, or maps that cannot be resized.
+        TypeError: Not a list of tensors, or a size that is not one number for each dimension.
 
     Examples:
         >>> import torch
@@ -161,8 +170,12 @@ def combine_maps(
         torch.Size([2, 1, 16, 16])
     """
     check_combination(combine)
+    if isinstance(maps, Tensor):
+        raise TypeError("The maps to combine are a list with one tensor for each layer, not one tensor.")
     if not maps:
         raise ValueError("There are no maps to combine; give at least one layer.")
+    check_tensors(*maps)
+    output_size = spatial_size(output_size)
     powers = layer_weights(weights, len(maps))
     scaled, flat = zip(*(_minmax(resize(accumulation_dtype(m), output_size)) for m in maps), strict=True)
     constant = torch.stack(flat)
@@ -181,6 +194,20 @@ def combine_maps(
             factor = torch.where(left_out.view(-1, *[1] * (m.dim() - 1)), 1.0, factor)
         product = product * factor
     return minmax(product)
+
+
+def spatial_size(output_size: Sequence[int]) -> tuple[int, ...]:
+    """The size as a tuple.
+
+    Raises:
+        TypeError: Not one number for each spatial dimension.
+        ValueError: A side of no pixels.
+    """
+    if isinstance(output_size, int):
+        raise TypeError(f"output_size is one number for each spatial dimension, as in ({output_size}, ...).")
+    if any(side < 1 for side in output_size):
+        raise ValueError(f"A map cannot have the size {tuple(output_size)}; output_size takes pixels, 1 or more.")
+    return tuple(output_size)
 
 
 def check_combination(combine: str) -> None:

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from normgrad_attr._attribution import Cell, Maps, NormGrad, check_cell, dtype_of
 from normgrad_attr._captum import ForwardFunc, GradientAttribution, Target, log_usage
-from normgrad_attr._combine import Combination, Weights, check_combination, combine_maps, layer_weights, minmax
+from normgrad_attr._combine import (
+    Combination,
+    Weights,
+    check_combination,
+    combine_maps,
+    layer_weights,
+    minmax,
+    spatial_size,
+)
 from normgrad_attr._layers import Layer, name_of, resolve_all
 from normgrad_attr._smoothing import check_sigma, smooth
 from normgrad_attr._tokens import infer_grid, tokens_to_map
@@ -271,11 +279,7 @@ class CombinedNormGrad(GradientAttribution):
         number: int,
     ) -> Tensor:
         """The combined map at the size of one input."""
-        if isinstance(output_size, int):
-            raise TypeError(f"output_size is one number for each spatial dimension, as in ({output_size}, ...).")
-        size = tuple(input_.shape[2:] if output_size is None else output_size)
-        if any(side < 1 for side in size):
-            raise ValueError(f"A map cannot have the size {size}; output_size takes pixels, 1 or more.")
+        size = spatial_size(input_.shape[2:] if output_size is None else output_size)
         if not size:
             raise ValueError(
                 f"Input {number} of shape {tuple(input_.shape)} has no spatial size to give the map; pass output_size, "

@@ -33,6 +33,9 @@ class Summands:
         groups: Number of channel groups; products are formed inside a group only.
         bias: Whether ``g_u`` itself, the summand of a bias, counts as well.
 
+    Raises:
+        ValueError: Neither activation nor bias.
+
     Examples:
         >>> import torch
         >>> from normgrad_attr.functional import AGGREGATES, Summands, Window
@@ -47,6 +50,10 @@ class Summands:
     window: Window = field(default_factory=Window)
     groups: int = 1
     bias: bool = False
+
+    def __post_init__(self) -> None:
+        if self.activation is None and not self.bias:
+            raise ValueError("Summands without activation and bias are none; give an activation, or bias=True.")
 
 
 def check_extract(name: str) -> None:
@@ -71,6 +78,7 @@ def virtual_identity(activation: Tensor, gradient: Tensor, extract: str) -> Summ
 
     Raises:
         ValueError: Unknown extract, or one with a window for an activation without spatial dimensions.
+        TypeError: Something else than tensors.
 
     Examples:
         >>> import torch
@@ -84,6 +92,7 @@ def virtual_identity(activation: Tensor, gradient: Tensor, extract: str) -> Summ
         Rebuffi et al., CVPR 2020, arXiv:2004.02866.
     """
     check_extract(extract)
+    check_tensors(activation, gradient)
     x, g = accumulation_dtype(activation), accumulation_dtype(gradient)
     if extract == "bias":
         return Summands(g, bias=True)
@@ -99,6 +108,16 @@ def virtual_identity(activation: Tensor, gradient: Tensor, extract: str) -> Summ
         )
     window = Window.centred(size, dims) if size > 1 else Window()
     return Summands(g, x, window, groups=channels if extract.startswith("depthwise") else 1)
+
+
+def check_tensors(*values: object) -> None:
+    """Raise TypeError unless all values are tensors."""
+    for value in values:
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"Activations, gradients and maps are tensors, not {type(value).__name__}; convert them, for example "
+                "with torch.as_tensor."
+            )
 
 
 def accumulation_dtype(t: Tensor) -> Tensor:

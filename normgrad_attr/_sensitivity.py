@@ -9,6 +9,7 @@ from torch import Tensor
 
 from normgrad_attr._captum import Attribution, run_forward
 from normgrad_attr._combine import is_constant
+from normgrad_attr._extract import check_tensors
 from normgrad_attr._state import ModelState
 
 
@@ -92,6 +93,7 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
 
     Raises:
         ValueError: Shapes differ.
+        TypeError: Something else than tensors.
 
     Examples:
         >>> import torch
@@ -102,6 +104,7 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
     References:
         Rebuffi et al., CVPR 2020, arXiv:2004.02866, compare the maps of two classes by it.
     """
+    check_tensors(a, b)
     if a.shape != b.shape or a.dim() < 2:
         raise ValueError(
             f"Maps to compare have the same shape (N, ...), these have {tuple(a.shape)} and {tuple(b.shape)}."

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from normgrad_attr._extract import accumulation_dtype
+from normgrad_attr._extract import accumulation_dtype, check_tensors
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -29,6 +29,7 @@ def smooth(maps: Tensor, sigma: float, kernel_size: int | None = None) -> Tensor
 
     Raises:
         ValueError: Sigma not positive, an even kernel, or one that reaches further than a map can be reflected.
+        TypeError: Something else than a tensor.
 
     Examples:
         >>> import torch
@@ -36,6 +37,7 @@ def smooth(maps: Tensor, sigma: float, kernel_size: int | None = None) -> Tensor
         >>> smooth(torch.rand(2, 1, 32, 32), sigma=1.0).shape
         torch.Size([2, 1, 32, 32])
     """
+    check_tensors(maps)
     dims = maps.dim() - 2
     if dims not in _CONV:
         raise ValueError(f"Maps to smooth have shape (N, C, *spatial), these {tuple(maps.shape)}.")

@@ -8,7 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 
-import captum
+import captum.attr
 import torch
 
 # The package, what it derives from and what may call it back: none of these lines is the user's.

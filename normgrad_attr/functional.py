@@ -6,7 +6,7 @@ from torch import Tensor
 
 from normgrad_attr._aggregate import AGGREGATES, check_aggregate, max_, norm, positive_norm, positive_sum, sum_
 from normgrad_attr._combine import combine_maps, is_constant, minmax
-from normgrad_attr._extract import EXTRACTS, Summands, virtual_identity
+from normgrad_attr._extract import EXTRACTS, Summands, check_tensors, virtual_identity
 from normgrad_attr._peaks import Peak, find_peaks, find_points
 from normgrad_attr._sensitivity import spearman
 from normgrad_attr._tokens import tokens_to_map
@@ -58,6 +58,7 @@ def normgrad_map(
 
     Raises:
         ValueError: Unknown extract or aggregate, shapes that differ, or a window without spatial dimensions.
+        TypeError: Something else than tensors.
 
     Examples:
         >>> import torch
@@ -71,6 +72,7 @@ def normgrad_map(
         arXiv:2004.02866.
     """
     check_aggregate(aggregate)
+    check_tensors(activation, gradient)
     if activation.shape != gradient.shape:
         raise ValueError(
             f"Activation and gradient must have the same shape, these have {tuple(activation.shape)} and "

@@ -7,9 +7,9 @@ from captum.attr import NoiseTunnel
 from torch import nn
 from torchvision.models import resnet18
 
-from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad, class_sensitivity
+from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad, class_sensitivity, smooth
 from normgrad_attr._combine import combine_maps, is_constant, layer_weights, minmax, resize
-from normgrad_attr.functional import AGGREGATES
+from normgrad_attr.functional import AGGREGATES, normgrad_map, spearman, virtual_identity
 
 
 def test_layer_weights():
@@ -222,3 +222,33 @@ def test_warnings_point_at_the_users_line(call):
     with pytest.warns(UserWarning, match="not finite|is constant") as record:
         call(torch.full((1, 3, 8, 8), torch.nan))
     assert {w.filename for w in record} == {__file__}
+
+
+ARRAY = np.ones((1, 1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: normgrad_map(ARRAY, torch.ones(1, 1, 4, 4)),
+        lambda: virtual_identity(torch.ones(1, 1, 4, 4), ARRAY, "bias"),
+        lambda: combine_maps([ARRAY], (4, 4)),
+        lambda: combine_maps([(torch.ones(1, 1, 4, 4),)], (4, 4)),
+        lambda: minmax(ARRAY),
+        lambda: is_constant(ARRAY),
+        lambda: spearman(ARRAY, ARRAY),
+        lambda: smooth(ARRAY, 1.0),
+    ],
+)
+def test_what_is_no_tensor_gets_a_sentence(call):
+    with pytest.raises(TypeError, match=r"are tensors, not (ndarray|tuple); convert them"):
+        call()
+
+
+def test_arguments_of_combine_maps():
+    with pytest.raises(TypeError, match="a list with one tensor for each layer"):
+        combine_maps(torch.rand(2, 1, 4, 4), (4, 4))
+    with pytest.raises(TypeError, match=r"one number for each spatial dimension, as in \(4, \.\.\.\)"):
+        combine_maps([torch.rand(2, 1, 4, 4)], 4)
+    with pytest.raises(ValueError, match=r"cannot have the size \(4, 0\)"):
+        combine_maps([torch.rand(2, 1, 4, 4)], (4, 0))

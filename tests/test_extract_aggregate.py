@@ -229,6 +229,11 @@ def test_derivatives_are_right_where_squares_are_not(aggregate, power):
         assert ((found - expected).abs().max() / expected.abs().max()).item() < 1e-5
 
 
+def test_summands_of_nothing():
+    with pytest.raises(ValueError, match="give an activation, or bias=True"):
+        Summands(torch.rand(1, 2, 3, 3))
+
+
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="same shape"):
         normgrad_map(torch.rand(1, 2, 3), torch.rand(1, 2, 4))
