@@ -319,7 +319,9 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             results.append(maps)
         return results, layouts, one_pass.output
 
-    def _summands(self, extract: str, layer: nn.Module, captured: Captured, layouts: Sequence[Layout]) -> list[Summands]:
+    def _summands(
+        self, extract: str, layer: nn.Module, captured: Captured, layouts: Sequence[Layout]
+    ) -> list[Summands]:
         """Summands of each of the layer's tensors, the batch in dimension 0 and channels in dimension 1."""
         if extract == "layer":
             return [layer_summands(layer, captured, name_of(self.forward_func, layer))]

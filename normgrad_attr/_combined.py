@@ -275,7 +275,7 @@ class CombinedNormGrad(GradientAttribution):
         if isinstance(output_size, int):
             raise TypeError(f"output_size is one number for each spatial dimension, as in ({output_size}, ...).")
         shape = tuple(input_.shape)
-        channels = next((l.input_channel_dim(shape) for of_layer in layouts for l in of_layer), 1)
+        channels = layouts[0][0].input_channel_dim(shape)
         own_size = shape[1:channels] + shape[channels + 1 :]
         size = own_size if output_size is None else tuple(output_size)
         if any(side < 1 for side in size):

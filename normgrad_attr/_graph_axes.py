@@ -203,11 +203,18 @@ def _convolution(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dim
     source = operands[0]
     if source is None or len(source) != len(shape):
         directions = range(-2, len(shape) - 2)
-        return [tuple(new(s, _image_kind(i), d if d >= 0 else None) for i, (s, d) in enumerate(zip(shape, directions, strict=True)))]
+        return [
+            tuple(
+                new(s, _image_kind(i), d if d >= 0 else None)
+                for i, (s, d) in enumerate(zip(shape, directions, strict=True))
+            )
+        ]
     if not any(kind_of(d) == "channel" for d in source[2:]):
         bind(source[2:], "space")
     channels = _mixed(source, 1, shape[1])
-    return [(source[0], channels, *(resized(d, s, i) for i, (d, s) in enumerate(zip(source[2:], shape[2:], strict=True))))]
+    return [
+        (source[0], channels, *(resized(d, s, i) for i, (d, s) in enumerate(zip(source[2:], shape[2:], strict=True))))
+    ]
 
 
 def _image_kind(i: int) -> Any:
@@ -287,7 +294,9 @@ def _windows(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | 
 def _from_windows(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     (source,), (shape,) = _data(operands), shapes
     places = [(f,) for f in source[-1]] if len(source[-1]) == 2 else [(), ()]
-    return [(*source[:-2], new(shape[-3], "channel"), *(resized(d, s) for d, s in zip(places, shape[-2:], strict=True)))]
+    return [
+        (*source[:-2], new(shape[-3], "channel"), *(resized(d, s) for d, s in zip(places, shape[-2:], strict=True)))
+    ]
 
 
 # What moves, splits, joins and drops dimensions.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
@@ -105,6 +107,18 @@ class Layout:
                 return kinds.index("channel") if kinds.count("channel") == 1 else 1
         return 1
 
+    def grid(self, directions: int) -> tuple[int, ...] | None:
+        """Size of the grid on which its places lie on the input; None if that, or the channels, is not known."""
+        at = self.channel_dim()
+        if at is None or self.batch_dim() != 0 or kind_of(self.dims[0]) not in ("batch", None):
+            return None
+        places = [dim for d, dim in enumerate(self.dims) if d not in (0, at)]
+        try:
+            laid_out = self.laid_out(torch.empty(1, 1, *map(size_of, places), device="meta"), at, directions)
+        except ValueError:
+            return None
+        return tuple(laid_out.shape[2:])
+
     def laid_out(self, layer_map: Tensor, channel_dim: int | None, directions: int) -> Tensor:
         """A map over the activation's places, laid out along the directions of the input.
 
@@ -129,14 +143,14 @@ class Layout:
         factors = [f for dim in places for f in dim if f.size > 1]
         if any(f.axis.unmoved for f in factors):
             raise ValueError("its places have been moved around")
-        directions_of = [f.axis.along() for f in factors]
-        if None in directions_of or not places:
+        known = [d for d in (f.axis.along() for f in factors) if d is not None]
+        if len(known) < len(factors) or not places:
             if places and len(places) == directions and all(only_axis(dim) or size_of(dim) == 1 for dim in places):
                 return layer_map
             raise ValueError(f"it is not known how its {_times(places)} places lie there")
-        order = sorted(range(len(factors)), key=lambda i: (directions_of[i], -factors[i].stride))
-        along = [[factors[i] for i in order if directions_of[i] == d] for d in range(directions)]
-        if not all(map(_one_grid, along)) or max(directions_of, default=0) >= directions:
+        order = sorted(range(len(factors)), key=lambda i: (known[i], -factors[i].stride))
+        along = [[factors[i] for i in order if known[i] == d] for d in range(directions)]
+        if not all(map(_one_grid, along)) or max(known, default=0) >= directions:
             raise ValueError(f"it is not known how its {_times(places)} places lie there")
         split = layer_map.reshape(*layer_map.shape[:2], *(f.size for f in factors))
         sides = (size_of(tuple(pieces)) for pieces in along)
@@ -161,7 +175,7 @@ def _one_grid(factors: list[Factor]) -> bool:
     if not factors:
         return True
     same = len({f.axis for f in factors}) == 1
-    nested = all(a.stride == b.stride * b.size for a, b in zip(factors, factors[1:], strict=False))
+    nested = all(a.stride == b.stride * b.size for a, b in itertools.pairwise(factors))
     return same and nested and factors[0].size * factors[0].stride == factors[0].axis.size
 
 
