@@ -14,8 +14,8 @@ from normgrad_attr._capture import capture
 from normgrad_attr._extract import EXTRACTS, Summands, check_extract, virtual_identity
 from normgrad_attr._layer_extract import layer_summands
 from normgrad_attr._layers import Layer, name_of, names_of, resolve, resolve_all
+from normgrad_attr._layout import Layout, Layouts
 from normgrad_attr._recorder import Captured
-from normgrad_attr._tokens import looks_like_tokens
 from normgrad_attr._warn import warn
 
 Inputs = Tensor | tuple[Tensor, ...]
@@ -181,7 +181,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             AssertionError, IndexError: A target that does not fit the output, as in Captum.
         """
         cell = (self.extract, self.aggregate)
-        by_layer, output = self._maps(
+        by_layer, _, output = self._maps(
             [[cell]] * self._number_of_layers(),
             inputs,
             target,
@@ -236,7 +236,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
         cells = [(extract, aggregate) for extract in extracts for aggregate in aggregates]
         for cell in cells:
             check_cell(*cell)
-        by_layer, _ = self._maps(
+        by_layer, _, _ = self._maps(
             [cells] * self._number_of_layers(),
             inputs,
             target,
@@ -272,8 +272,8 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
         grad_kwargs: dict[str, Any] | None,
         dtype: torch.dtype | None = None,
         choose_target: Callable[[Tensor], Target] | None = None,
-    ) -> tuple[list[dict[Cell, Maps]], Tensor]:
-        """For each layer the maps of some cells of the grid, and the model's output.
+    ) -> tuple[list[dict[Cell, Maps]], list[list[Layout]], Tensor]:
+        """For each layer the maps of some cells of the grid and its tensors' layouts, and the model's output.
 
         Args:
             cells: Of each layer.
@@ -304,51 +304,32 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             grad_kwargs=grad_kwargs,
             choose_target=choose_target,
         )
+        graph = Layouts(one_pass.root)
+        layouts = [[graph.of(edge) for edge in by_device[0].edges] for by_device in one_pass.layers]
         results = []
-        for layer, by_device, of_layer in zip(layers, one_pass.layers, cells, strict=True):
+        for layer, by_device, of_layer, laid in zip(layers, one_pass.layers, cells, layouts, strict=True):
             maps = {}
             for extract in dict.fromkeys(extract for extract, _ in of_layer):
-                summands = [self._summands(extract, layer, one, attribute_to_layer_input) for one in by_device]
+                summands = [self._summands(extract, layer, one, laid) for one in by_device]
                 for aggregate in dict.fromkeys(a for e, a in of_layer if e == extract):
                     tensors = _gather([tuple(AGGREGATES[aggregate](s) for s in on_device) for on_device in summands])
                     tensors = tuple(t.to(dtype or dtype_of(inputs, t)) for t in tensors)
                     self._warn_if_not_finite(layer, tensors)
                     maps[extract, aggregate] = tensors[0] if len(tensors) == 1 else tensors
             results.append(maps)
-        return results, one_pass.output
+        return results, layouts, one_pass.output
 
-    def _summands(self, extract: str, layer: nn.Module, captured: Captured, of_input: bool) -> list[Summands]:
-        """Summands of each of the layer's tensors, channels in dimension 1."""
+    def _summands(
+        self, extract: str, layer: nn.Module, captured: Captured, layouts: Sequence[Layout]
+    ) -> list[Summands]:
+        """Summands of each of the layer's tensors, the batch in dimension 0 and channels in dimension 1."""
         if extract == "layer":
             return [layer_summands(layer, captured, name_of(self.forward_func, layer))]
-        pairs = zip(captured.activations, captured.gradients, strict=True)
         summands = []
-        for x, g in pairs:
-            dim = self._channel_dim_of(layer, x, of_input)
-            summands.append(virtual_identity(x.movedim(dim, 1), g.movedim(dim, 1), extract))
+        for x, g, layout in zip(captured.activations, captured.gradients, layouts, strict=True):
+            arranged = layout.order(self.channel_dim, tuple(x.shape), name_of(self.forward_func, layer))
+            summands.append(virtual_identity(x.permute(arranged), g.permute(arranged), extract))
         return summands
-
-    def _channel_dim_of(self, layer: nn.Module, x: Tensor, of_input: bool) -> int:
-        if x.dim() < 2:
-            raise ValueError(
-                f"Layer {name_of(self.forward_func, layer)} gives a tensor of shape {tuple(x.shape)}, which has no "
-                "channels; choose a layer with an activation of shape (N, C, ...)."
-            )
-        if self.channel_dim is not None:
-            # Any dimension but the batch's.
-            if self.channel_dim not in (*range(1 - x.dim(), 0), *range(1, x.dim())):
-                raise ValueError(
-                    f"channel_dim={self.channel_dim!r} does not fit the activation of shape {tuple(x.shape)} of layer "
-                    f"{name_of(self.forward_func, layer)}; use 1 for feature maps or -1 for tokens."
-                )
-            return self.channel_dim
-        if looks_like_tokens(layer, x, of_input=of_input):
-            raise ValueError(
-                f"Layer {name_of(self.forward_func, layer)} gives tokens or channels-last features of shape "
-                f"{tuple(x.shape)}, whose channels are in the last dimension; pass channel_dim=-1 (or channel_dim=1 "
-                "if they are not)."
-            )
-        return 1
 
     def _warn_if_not_finite(self, layer: nn.Module, maps: tuple[Tensor, ...]) -> None:
         if not all(bool(t.isfinite().all()) for t in maps):

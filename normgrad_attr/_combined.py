@@ -20,8 +20,8 @@ from normgrad_attr._combine import (
     spatial_size,
 )
 from normgrad_attr._layers import Layer, name_of, resolve_all
+from normgrad_attr._layout import Layout
 from normgrad_attr._smoothing import check_sigma, smooth
-from normgrad_attr._tokens import infer_grid, tokens_to_map
 
 #: A tensor for a tensor, a tuple for a tuple.
 InputsT = TypeVar("InputsT", Tensor, tuple[Tensor, ...])
@@ -247,7 +247,7 @@ class CombinedNormGrad(GradientAttribution):
         cells = self._cells()
         # Full precision up to the end: half-precision maps would lose what the scaling brings out.
         precision = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
-        by_layer, output = self.normgrad._maps(
+        by_layer, layouts, output = self.normgrad._maps(
             [[cell] for cell in cells],
             inputs,
             target,
@@ -258,7 +258,7 @@ class CombinedNormGrad(GradientAttribution):
             choose_target,
         )
         maps = [of_layer[cell] for of_layer, cell in zip(by_layer, cells, strict=True)]
-        results = tuple(self._fit(maps, t, output_size, expand_as_inputs, i) for i, t in enumerate(tensors))
+        results = tuple(self._fit(maps, layouts, t, output_size, expand_as_inputs, i) for i, t in enumerate(tensors))
         return (results, output) if isinstance(inputs, tuple) else (results[0], output)
 
     def _cells(self) -> list[Cell]:
@@ -273,30 +273,35 @@ class CombinedNormGrad(GradientAttribution):
     def _fit(
         self,
         maps: Sequence[Maps],
+        layouts: Sequence[Sequence[Layout]],
         input_: Tensor,
         output_size: Sequence[int] | None,
         expand_as_inputs: bool,
         number: int,
     ) -> Tensor:
         """The combined map at the size of one input."""
-        size = spatial_size(input_.shape[2:] if output_size is None else output_size)
+        shape = tuple(input_.shape)
+        channels = layouts[0][0].input_channel_dim(shape)
+        own_size = shape[1:channels] + shape[channels + 1 :]
+        size = spatial_size(own_size if output_size is None else output_size)
         if not size:
             raise ValueError(
                 f"Input {number} of shape {tuple(input_.shape)} has no spatial size to give the map; pass output_size, "
                 "or move that input to additional_forward_args."
             )
-        laid_out = [self._on_grid(m, layer, size, input_) for m, layer in zip(maps, self.layers, strict=True)]
+        laid_out = [
+            self._on_grid(m, layer, of_layer, len(size), input_)
+            for m, layer, of_layer in zip(maps, self.layers, layouts, strict=True)
+        ]
         combined = combine_maps(laid_out, size, combine=self.combine, weights=self.weights)
         if self.smoothing is not None:
             combined = minmax(smooth(combined, self.smoothing))
         combined = combined.to(dtype_of(input_, laid_out[0]))
         if not expand_as_inputs:
             return combined
-        if tuple(input_.shape[2:]) != size:
-            raise ValueError(
-                f"expand_as_inputs needs maps at the input's size {tuple(input_.shape[2:])}; leave output_size out."
-            )
-        return combined.expand_as(input_).contiguous()
+        if own_size != size:
+            raise ValueError(f"expand_as_inputs needs maps at the input's size {own_size}; leave output_size out.")
+        return combined.movedim(1, channels).expand_as(input_).contiguous()
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -309,8 +314,10 @@ class CombinedNormGrad(GradientAttribution):
         """Their dotted names, as :attr:`NormGrad.layer_names`."""
         return self.normgrad.layer_names
 
-    def _on_grid(self, layer_map: Maps, layer: nn.Module, size: tuple[int, ...], input_: Tensor) -> Tensor:
-        """A layer's map with as many spatial dimensions as the output."""
+    def _on_grid(
+        self, layer_map: Maps, layer: nn.Module, layouts: Sequence[Layout], directions: int, input_: Tensor
+    ) -> Tensor:
+        """A layer's map with as many spatial dimensions as the input."""
         name = name_of(self.forward_func, layer)
         if isinstance(layer_map, tuple):
             raise ValueError(
@@ -322,14 +329,14 @@ class CombinedNormGrad(GradientAttribution):
                 f"Layer {name} gives {len(layer_map)} maps for a batch of {len(input_)}; its first dimension "
                 "is not the batch, so choose another layer."
             )
-        if layer_map.dim() == 3 and len(size) >= 2 and self.normgrad.channel_dim is not None:
-            return tokens_to_map(layer_map, infer_grid(layer_map.shape[2], tuple(input_.shape[2:])))
-        if layer_map.dim() - 2 != len(size):
+        try:
+            return layouts[0].laid_out(layer_map, self.normgrad.channel_dim, directions)
+        except ValueError as error:
             raise ValueError(
-                f"Layer {name} gives maps of shape {tuple(layer_map.shape)}, which do not lie on an output of size "
-                f"{size}; choose layers with as many spatial dimensions (tokens: channel_dim=-1)."
-            )
-        return layer_map
+                f"The map of layer {name}, of shape {tuple(layer_map.shape)}, cannot be laid out on the input of shape "
+                f"{tuple(input_.shape)}: {error}; choose another layer, or lay NormGrad's map out with tokens_to_map "
+                "and combine with functional.combine_maps."
+            ) from None
 
 
 def _one_for_each(argument: str, names: str | Sequence[str], layers: int) -> list[str]:

@@ -9,11 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from normgrad_attr._captum import run_forward
 from normgrad_attr._guards import EVERY_MODULE_RUNS
 from normgrad_attr._layers import owner
-from normgrad_attr._tokens import looks_like_tokens
+from normgrad_attr._layout import Layout, Layouts
+from normgrad_attr._recorder import differentiable
+from normgrad_attr._state import ModelState, remembered_chance
+
+#: A map whose values differ by less than this part of the largest says nothing of where.
+_FLAT = 1e-3
 
 
 def suggest_layers(
@@ -36,20 +42,21 @@ def suggest_layers(
     What counts as a block: an instance of a class of which the model runs several (``BasicBlock``, ``MBConv``,
     ``EncoderBlock``), or a small part of the model that makes something of its children's outputs (a sum, a
     concatenation), but not a plain ``nn.Sequential``; where a model has none, its single layers. A resolution that only
-    pooling makes is passed over, and so are maps of one location and modules that run more than once. Where a
-    transformer keeps one resolution throughout, ``count`` of its blocks are taken at even depths, without the last:
-    behind it a class token alone may reach the head, which leaves no gradient on the patches.
+    pooling makes is passed over, and so are modules that run more than once, maps of one location, maps of which the
+    network does not tell how they lie on the input, and constant maps, such as behind the last block of a transformer
+    whose head reads the class token only, or behind the last norm before average pooling. Where a transformer keeps one
+    resolution throughout, ``count`` of its blocks are taken at even depths.
 
     Args:
         forward_func: The model, also inside DataParallel or compiled.
-        inputs: A batch as for the model, (N, ...), any dtype that it takes, or a tuple of such; one sample is enough,
-            but its size decides.
+        inputs: A batch as for the model, (N, ...), any dtype that it takes, or a tuple of such; its size decides, and
+            two samples of it are looked at (all if there are further arguments).
         additional_forward_args: Further arguments of the model.
         count: Most layers to propose.
 
     Returns:
-        Dotted names, from early to late. All have their channels in the same place; if they are tokens or
-        channels-last (ViT, Swin), pass ``channel_dim=-1`` along with them.
+        Dotted names, from early to late. Feature maps, tokens and channels-last features may be among them, which
+        :class:`~normgrad_attr.NormGrad` and :class:`~normgrad_attr.CombinedNormGrad` tell apart by themselves.
 
     Raises:
         ValueError: ``forward_func`` is a plain function, ``count`` is not positive, or no layer has a spatial map.
@@ -80,8 +87,8 @@ def suggest_layers(
             f"No layer of {type(model).__name__} gives a map of several locations for this input; pass a larger input, "
             "or name the layers yourself."
         )
-    if len(chosen) == 1 and chosen[0].tokens:
-        chosen = _at_even_depths([b for b in composite if type(b.module) is type(chosen[0].module)] or chosen, count)
+    if len(chosen) == 1:
+        chosen = _at_even_depths(composite or chosen, chosen[0].resolution, count)
     return [call.name for call in chosen]
 
 
@@ -93,7 +100,6 @@ class _Call:
     module: nn.Module
     order: int
     resolution: tuple[int, ...]
-    tokens: bool
     atomic: bool
 
     @property
@@ -101,43 +107,98 @@ class _Call:
         return next(self.module.parameters(), None) is not None
 
 
+@dataclass(frozen=True)
+class _Output:
+    """One tensor that a module gave, and where it stands in the graph."""
+
+    order: int
+    value: Tensor
+    edge: GradientEdge
+    made_here: bool
+
+
 def _trace(model: nn.Module, inputs: Any, additional_forward_args: Any) -> dict[nn.Module, _Call]:
-    """All modules with one map, from one forward in evaluation mode; the model is left as it was."""
-    outputs: dict[nn.Module, list[tuple[int, Any, bool]]] = {}
+    """All modules with one map that says something of where, from one pass in evaluation mode."""
+    given: dict[nn.Module, list[_Output | None]] = {}
     finished, latest = 0, None
 
     def after(module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
         nonlocal finished, latest
         finished += 1
         single = output[0] if isinstance(output, (tuple, list)) and len(output) == 1 else output
-        is_map = isinstance(single, Tensor) and single.dtype.is_floating_point
-        # Only shapes are kept, but for the latest output, since the outputs of a whole network are large.
-        shape = single.detach().to("meta") if is_map else None
-        outputs.setdefault(module, []).append((finished, shape, single is not latest))
+        recorded = isinstance(single, Tensor) and single.requires_grad and single.dim() > 2
+        found = (
+            _Output(finished, single.detach(), get_gradient_edge(single), single is not latest) if recorded else None
+        )
+        given.setdefault(module, []).append(found)
         latest = single
 
     names = {module: name for name, module in model.named_modules()}
+    set_chance_back = remembered_chance()
     with contextlib.ExitStack() as undo:
+        undo.callback(set_chance_back)
         undo.enter_context(_evaluation_mode(model))
-        undo.enter_context(torch.no_grad())
+        undo.enter_context(ModelState(model).watched())
         undo.enter_context(EVERY_MODULE_RUNS)
+        undo.enter_context(torch.enable_grad())
         for module in names:
             undo.callback(module.register_forward_hook(after).remove)
-        run_forward(model, inputs, None, additional_forward_args)
-    classes = [type(module) for module in outputs]
+        sample = _begun(inputs, None if additional_forward_args is not None else 2)
+        output = run_forward(model, sample, None, additional_forward_args)
+    score = _any_score(output)
     first = inputs[0] if isinstance(inputs, tuple) else inputs
-    calls = {}
-    for module, given in outputs.items():
-        order, output, made_here = given[0]
-        if len(given) > 1 or output is None or output.dim() < 3 or len(output) != len(first):
-            continue
-        tokens = looks_like_tokens(module, output)
-        resolution = tuple(output.shape[1:-1] if tokens else output.shape[2:])
-        if torch.Size(resolution).numel() > 1:
-            part = 2 * sum(1 for _ in module.modules()) < len(outputs)  # not a backbone in a wrapper
-            atomic = classes.count(type(module)) > 1 or (made_here and part)
-            calls[module] = _Call(names[module], module, order, resolution, tokens, atomic)
-    return calls
+    once = {module: outputs[0] for module, outputs in given.items() if len(outputs) == 1 and outputs[0] is not None}
+    layouts = Layouts(None if score is None else score.grad_fn)
+    classes = [type(module) for module in given]
+    directions = max(first.dim() - 2, 1)
+    calls, maps = {}, {}
+    for module, found in once.items():
+        layout = layouts.of(found.edge)
+        resolution = layout.grid(directions)
+        if resolution is not None and torch.Size(resolution).numel() > 1:
+            part = 2 * sum(1 for _ in module.modules()) < len(given)  # not a backbone in a wrapper
+            atomic = classes.count(type(module)) > 1 or (found.made_here and part)
+            calls[module] = _Call(names[module], module, found.order, resolution, atomic)
+            maps[module] = (found, layout)
+    flat = _constant(maps, score, directions)
+    return {module: call for module, call in calls.items() if module not in flat}
+
+
+def _begun(inputs: Any, count: int | None) -> Any:
+    """Copies of some samples, at which the graph begins."""
+    if isinstance(inputs, tuple):
+        return tuple(_begun(t, count) for t in inputs)
+    return inputs[:count].detach().requires_grad_(differentiable(inputs)).clone()
+
+
+def _any_score(output: Any) -> Tensor | None:
+    """A number that depends on all that a model puts out, each with a weight of its own; None if it is not recorded."""
+    if isinstance(output, Tensor):
+        if not output.requires_grad:
+            return None
+        weights = torch.linspace(1, 2, output.numel(), device=output.device).sin().view(output.shape)
+        return (output * weights.to(output.dtype)).sum()
+    parts = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else ()
+    scores = [s for s in map(_any_score, parts) if s is not None]
+    return torch.stack([s.real.double() if s.is_complex() else s.double() for s in scores]).sum() if scores else None
+
+
+def _constant(maps: dict[nn.Module, tuple[_Output, Layout]], score: Tensor | None, directions: int) -> set[nn.Module]:
+    """The modules whose map is the same everywhere; none if no map says anything, as with a head of zeros."""
+    if score is None or score.is_meta or not maps:
+        return set()
+    edges = [found.edge for found, _ in maps.values()]
+    gradients = torch.autograd.grad(score, edges, allow_unused=True)
+    flat = set()
+    for (module, (found, layout)), g in zip(maps.items(), gradients, strict=True):
+        if g is not None:
+            order = layout.order(None, tuple(g.shape), "")
+            x, g = (t.permute(order).float() for t in (found.value, g))
+            on_grid = layout.laid_out(x.norm(dim=1, keepdim=True) * g.norm(dim=1, keepdim=True), None, directions)
+            low, high = on_grid.flatten(1).aminmax(dim=1)
+        if g is None or bool((high - low <= _FLAT * high).all()):
+            flat.add(module)
+    return flat if len(flat) < len(maps) else set()
 
 
 def _blocks(module: nn.Module, calls: dict[nn.Module, _Call], root: bool = True) -> Iterator[_Call]:
@@ -152,15 +213,17 @@ def _blocks(module: nn.Module, calls: dict[nn.Module, _Call], root: bool = True)
 
 
 def _last_of_each_resolution(blocks: list[_Call]) -> list[_Call]:
-    """The last block of each resolution that some weights work at, all of one layout (that of the last)."""
+    """The last block of each resolution that some weights work at."""
     worked_at = {b.resolution for b in blocks if b.has_weights}
-    blocks = [b for b in blocks if b.resolution in worked_at]
-    last = {b.resolution: b for b in blocks if b.tokens == blocks[-1].tokens}
+    last = {b.resolution: b for b in blocks if b.resolution in worked_at}
     return sorted(last.values(), key=lambda call: call.order)
 
 
-def _at_even_depths(blocks: list[_Call], count: int) -> list[_Call]:
-    usable = blocks[:-1] or blocks
+def _at_even_depths(blocks: list[_Call], resolution: tuple[int, ...], count: int) -> list[_Call]:
+    """Some of the blocks of a resolution, of the kind that there are most of."""
+    blocks = [b for b in blocks if b.resolution == resolution]
+    classes = [type(b.module) for b in blocks]
+    usable = [b for b in blocks if type(b.module) is max(classes, key=classes.count)]
     count = min(count, len(usable))
     return [usable[(i + 1) * len(usable) // count - 1] for i in range(count)]
 

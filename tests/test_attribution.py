@@ -201,7 +201,7 @@ def test_signals_and_volumes(network, shape, extract):
 
 def test_dense_layers_have_no_map_to_combine(model, images):
     assert NormGrad(model, "fc").attribute(images, 1).shape == (3, 1)
-    with pytest.raises(ValueError, match=r"'fc'.*do not lie on an output"):
+    with pytest.raises(ValueError, match=r"'fc'.*cannot be laid out"):
         CombinedNormGrad(model, ["layer4.1", "fc"]).attribute(images, 1)
 
 

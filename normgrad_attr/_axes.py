@@ -1,0 +1,250 @@
+"""What the dimensions of a tensor run over: the algebra of axes that are split, merged, sliced and put together.
+
+A dimension is a product of *factors*, the first running slowest, and a factor is a piece of an *axis*: the batch, the
+channels, or a direction of the input. ``flatten`` makes one dimension of the factors of several, ``view`` takes it
+apart again, and a window of a Swin block is the inner factor of two axes. So the layout of tokens on the image is known
+at any time from where their dimension came from, without a guess from its size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Kind = Literal["batch", "channel", "space"]
+
+
+@dataclass(eq=False)
+class Input:
+    """An input of the network: its shape, and what its dimensions turn out to be."""
+
+    shape: tuple[int, ...]
+    kinds: list[Kind | None]
+
+    def directions(self) -> list[int]:
+        """Its spatial dimensions, as soon as it is known which they are."""
+        rest = [d for d in range(1, len(self.shape)) if self.kinds[d] != "channel"]
+        known = len(rest) < len(self.shape) - 1 or all(self.kinds[d] == "space" for d in rest)
+        return rest if known else []
+
+
+class Axis:
+    """A direction of the data.
+
+    Args:
+        size: Number of places along it.
+        kind: What it is, None as long as nothing has told.
+        direction: Number of the input's spatial dimension that it runs along, None if it does not or nothing tells.
+        origin: The axis that it came from by a convolution, pooling or the like, and so runs along.
+        parts: Dimensions that it is a concatenation of, such as a class token and the patches.
+        unmoved: The axis before its places were moved around, as by ``roll``, and by how many.
+        of_input: The input that it is a dimension of, and its number there.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        kind: Kind | None = None,
+        direction: int | None = None,
+        *,
+        origin: Axis | None = None,
+        parts: tuple[Dim, ...] = (),
+        unmoved: tuple[Axis, int] | None = None,
+        of_input: tuple[Input, int] | None = None,
+    ) -> None:
+        self.size, self.direction, self.origin, self.parts, self.unmoved = size, direction, origin, parts, unmoved
+        self.of_input = of_input
+        self._kind = kind
+
+    @property
+    def kind(self) -> Kind | None:
+        """What it is, None as long as nothing has told."""
+        return self._kind if self.of_input is None else self.of_input[0].kinds[self.of_input[1]]
+
+    @kind.setter
+    def kind(self, kind: Kind) -> None:
+        if self.of_input is None:
+            self._kind = kind
+        else:
+            self.of_input[0].kinds[self.of_input[1]] = kind
+
+    def along(self) -> int | None:
+        """The input's spatial dimension that it runs along."""
+        if self.unmoved or self.kind in ("batch", "channel"):
+            return None
+        if self.origin is not None:
+            return self.origin.along()
+        if self.of_input is None:
+            return self.direction
+        directions, (_, number) = self.of_input[0].directions(), self.of_input
+        return directions.index(number) if number in directions else None
+
+
+class Factor(NamedTuple):
+    """A piece of an axis: ``size`` places that lie ``stride`` apart."""
+
+    axis: Axis
+    size: int
+    stride: int
+
+
+Dim = tuple[Factor, ...]
+Dims = tuple[Dim, ...]
+
+
+def new(size: int, kind: Kind | None = None, direction: int | None = None) -> Dim:
+    """A dimension along an axis that nothing else runs along."""
+    return whole(Axis(size, kind, direction))
+
+
+def whole(axis: Axis) -> Dim:
+    """A dimension along all of an axis."""
+    return (Factor(axis, axis.size, 1),)
+
+
+def only_axis(dim: Dim) -> Axis | None:
+    """The axis that the dimension runs along from end to end, if it is that simple."""
+    return dim[0].axis if len(dim) == 1 and dim[0].size == dim[0].axis.size else None
+
+
+def size_of(dim: Dim) -> int:
+    """Number of places along a dimension."""
+    return math.prod(f.size for f in dim)
+
+
+def kind_of(dim: Dim) -> Kind | None:
+    """What a dimension runs over; channels if they are a part of it, None if a part is unknown."""
+    kinds = {f.axis.kind for f in dim}
+    if "channel" in kinds:
+        return "channel"
+    if None in kinds or not kinds:
+        return None
+    return "space" if "space" in kinds else "batch"
+
+
+def bind(dims: Iterable[Dim], kind: Kind) -> None:
+    """Note what the axes of dimensions are, where nothing has told so far."""
+    for factor in (f for dim in dims for f in dim):
+        factor.axis.kind = factor.axis.kind or kind
+
+
+def resized(dim: Dim, size: int, direction: int | None = None) -> Dim:
+    """The dimension after a convolution, pooling or resizing along it: coarser or finer, but along the same axis."""
+    if size == size_of(dim):
+        return dim
+    axis = only_axis(dim)
+    kind: Kind = "channel" if kind_of(dim) == "channel" else "space"
+    if axis is None or axis.parts:
+        return new(size, kind, None if dim else direction)
+    return whole(Axis(size, kind, origin=axis.origin or axis, unmoved=axis.unmoved))
+
+
+def regrouped(dims: Dims, shape: Sequence[int]) -> Dims | None:
+    """The dimensions of a view with another shape; None if it cuts an axis where it has no seam."""
+    factors = [f for dim in dims for f in dim][::-1]
+    result: list[Dim] = []
+    for size in shape:
+        taken: list[Factor] = []
+        reached = 1
+        if size == 1 and factors and factors[-1].size == 1:
+            taken.append(factors.pop())
+        while reached < size:
+            if not factors:
+                return None
+            axis, have, stride = factors.pop()
+            take = min(have, size // reached)
+            if have % take or (take < have and reached * take != size):
+                return None
+            if take < have:
+                factors.append(Factor(axis, have // take, stride))
+            taken.append(Factor(axis, take, stride * (have // take)))
+            reached *= take
+        if reached != size:
+            return None
+        result.append(_joined(taken))
+    if any(f.size > 1 for f in factors):
+        return None
+    if factors and result:
+        result[-1] += tuple(factors[::-1])
+    return tuple(result)
+
+
+def _joined(factors: list[Factor]) -> Dim:
+    """Neighbouring pieces of an axis as one."""
+    joined: list[Factor] = []
+    for factor in factors:
+        if joined and joined[-1].axis is factor.axis and joined[-1].stride == factor.size * factor.stride:
+            factor = Factor(factor.axis, joined.pop().size * factor.size, factor.stride)
+        joined.append(factor)
+    return tuple(joined)
+
+
+def sliced(dim: Dim, start: int, size: int, step: int = 1) -> Dim:
+    """The dimension of ``size`` of its places, from ``start`` on."""
+    if size == size_of(dim):
+        return dim
+    kind = kind_of(dim)
+    axis = only_axis(dim)
+    if axis is None or kind != "space":
+        return new(size, kind)
+    if step > 1 and not axis.parts:
+        return resized(dim, size)
+    parts, at = [], 0
+    for part in axis.parts:
+        if start <= at and at + size_of(part) <= start + size:
+            parts.append(part)
+        at += size_of(part)
+    return joined_parts(parts) if step == 1 and sum(map(size_of, parts)) == size else new(size, kind)
+
+
+def joined_parts(parts: Sequence[Dim]) -> Dim:
+    """The dimension of a concatenation."""
+    if len(parts) == 1:
+        return parts[0]
+    flat: list[Dim] = []
+    for part in parts:
+        axis = only_axis(part)
+        flat += axis.parts if axis is not None and axis.parts else [part]
+    kinds = {kind_of(part) for part in flat}
+    kind = next((k for k in ("batch", "space", "channel") if k in kinds), None)
+    return whole(Axis(sum(map(size_of, flat)), kind, parts=tuple(flat) if kind in ("space", None) else ()))
+
+
+def rolled(dim: Dim, shift: int) -> Dim:
+    """The dimension after its places were shifted around."""
+    axis = only_axis(dim)
+    if axis is None:
+        return new(size_of(dim), kind_of(dim))
+    base, before = axis.unmoved or (axis, 0)
+    shift = (before + shift) % axis.size
+    return whole(Axis(axis.size, axis.kind, unmoved=(base, shift)) if shift else base)
+
+
+def merged(candidates: Sequence[Dims], shape: Sequence[int]) -> Dims:
+    """The dimensions of an elementwise result of broadcast operands: for each, what is known best."""
+    result = []
+    for back, size in zip(range(-len(shape), 0), shape, strict=True):
+        dims = [c[back] for c in candidates if len(c) >= -back and size_of(c[back]) == size]
+        kinds = {kind_of(d) for d in dims} - {None}
+        best = max(dims, key=_certainty, default=new(size) if size > 1 else ())
+        if {"channel", "space"} <= kinds:
+            best = new(size)
+        elif len(kinds) == 1:
+            bind((d for d in dims if d is not best and only_axis(d)), next(iter(kinds)))  # type: ignore[arg-type]
+        result.append(best)
+    return tuple(result)
+
+
+def _certainty(dim: Dim) -> int:
+    """How much is known of a dimension: nothing, what it is, or also where its places lie."""
+    return min((_certainty_of(f.axis) for f in dim), default=0)
+
+
+def _certainty_of(axis: Axis) -> int:
+    if axis.parts:
+        return max(_certainty(part) for part in axis.parts)
+    if axis.kind == "space":
+        return 2 if axis.along() is not None else 1
+    return 2 if axis.kind else 0

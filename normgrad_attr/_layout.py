@@ -1,0 +1,183 @@
+"""Where a layer's channels are, and how its map lies on the input: proved by the graph, or refused."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, Node
+
+from normgrad_attr._axes import Dim, Dims, Factor, kind_of, only_axis, size_of
+from normgrad_attr._graph_axes import GraphAxes
+
+
+class Layouts:
+    """Layouts of the activations of one pass.
+
+    Args:
+        root: The score's node; what consumes an activation is looked up from there.
+    """
+
+    def __init__(self, root: Node | None) -> None:
+        self.root = root
+        self._axes = GraphAxes()
+
+    def of(self, edge: GradientEdge | None) -> Layout:
+        """The layout of the activation at an edge."""
+        dims = self._axes.at(edge) if edge is not None else None
+        layout = Layout(dims or ())
+        if layout.channel_dim() is None and self.root is not None:
+            self._axes.read(self.root)  # what consumes it tells as well
+        return layout
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the dimensions of one activation run over.
+
+    Args:
+        dims: Each dimension's factors; see :mod:`normgrad_attr._axes`. None at all if nothing recorded made it.
+    """
+
+    dims: Dims
+
+    def order(self, channel_dim: int | None, shape: tuple[int, ...], name: str) -> list[int]:
+        """The activation's dimensions with the batch first and the channels next.
+
+        The channels are where the user says, or else where it is proved that they are.
+
+        Args:
+            channel_dim: What the user says, None for nothing.
+            shape: The activation's shape.
+            name: The layer's name for messages.
+
+        Raises:
+            ValueError: It cannot be told, or what the user says is wrong.
+        """
+        dims = len(shape)
+        if dims < 2:
+            raise ValueError(
+                f"Layer {name} gives a tensor of shape {shape}, which has no channels; choose a layer with an "
+                "activation of shape (N, C, ...)."
+            )
+        proved = self.channel_dim() if self.dims else 1 if dims == 2 else None
+        if channel_dim is None:
+            if proved is None:
+                raise ValueError(
+                    f"Layer {name} gives a tensor of shape {shape}, and the network does not tell which dimension its "
+                    "channels are in; pass channel_dim=1 for feature maps, channel_dim=-1 for tokens and channels-last "
+                    "features, or choose another layer."
+                )
+            channel_dim = proved
+        # Any dimension but the batch's.
+        elif channel_dim not in (*range(1 - dims, 0), *range(1, dims)):
+            raise ValueError(
+                f"channel_dim={channel_dim!r} does not fit the activation of shape {shape} of layer {name}; use 1 for "
+                "feature maps or -1 for tokens."
+            )
+        elif proved not in (None, channel_dim % dims) and kind_of(self.dims[channel_dim % dims]) == "space":
+            raise ValueError(
+                f"channel_dim={channel_dim!r} is wrong for layer {name}: the channels of its activation of shape "
+                f"{shape} are in dimension {proved}; leave channel_dim out, and it is found for each layer."
+            )
+        first = [self.batch_dim(), channel_dim % dims]
+        return first + [d for d in range(dims) if d not in first]
+
+    def channel_dim(self) -> int | None:
+        """The dimension of the channels, None if it cannot be told."""
+        if len(self.dims) == 2:
+            return 1
+        found = [d for d, dim in enumerate(self.dims) if kind_of(dim) == "channel" and d != self.batch_dim()]
+        wide = [d for d in found if size_of(self.dims[d]) > 1] or found
+        return wide[0] if len(wide) == 1 else None
+
+    def batch_dim(self) -> int:
+        """The dimension of the batch: the first, unless another is proved to be it."""
+        found = [d for d, dim in enumerate(self.dims) if dim and kind_of(dim) == "batch"]
+        return found[0] if len(found) == 1 and kind_of(self.dims[0]) in ("space", "channel") else 0
+
+    def input_channel_dim(self, shape: tuple[int, ...]) -> int:
+        """Dimension of the channels in the input of this shape: 1 unless the network takes it otherwise."""
+        factors = [f for dim in self.dims for f in dim]
+        for axis in (f.axis.origin or f.axis for f in factors):
+            if axis.of_input is not None and axis.of_input[0].shape == shape:
+                kinds = axis.of_input[0].kinds
+                return kinds.index("channel") if kinds.count("channel") == 1 else 1
+        return 1
+
+    def grid(self, directions: int) -> tuple[int, ...] | None:
+        """Size of the grid on which its places lie on the input; None if that, or the channels, is not known."""
+        at = self.channel_dim()
+        if at is None or self.batch_dim() != 0 or kind_of(self.dims[0]) not in ("batch", None):
+            return None
+        places = [dim for d, dim in enumerate(self.dims) if d not in (0, at)]
+        try:
+            laid_out = self.laid_out(torch.empty(1, 1, *map(size_of, places), device="meta"), at, directions)
+        except ValueError:
+            return None
+        return tuple(laid_out.shape[2:])
+
+    def laid_out(self, layer_map: Tensor, channel_dim: int | None, directions: int) -> Tensor:
+        """A map over the activation's places, laid out along the directions of the input.
+
+        Args:
+            layer_map: (N, 1, *places), one dimension for each of the activation's that is neither batch nor channels.
+            channel_dim: The activation's dimension of channels, by default the one that is proved.
+            directions: Number of the input's spatial dimensions.
+
+        Raises:
+            ValueError: Why it cannot be laid out, as a clause.
+        """
+        at = self.channel_dim() if channel_dim is None else channel_dim % len(self.dims)
+        places = [dim for d, dim in enumerate(self.dims) if d not in (self.batch_dim(), at)]
+        if tuple(map(size_of, places)) != layer_map.shape[2:]:  # a layer's own weights may work on another grid
+            if layer_map.dim() - 2 == directions:
+                return layer_map
+            raise ValueError("it does not lie on the places of the layer's output")
+        for at, dim in enumerate(places):
+            start, inside = _patches(dim)
+            layer_map = layer_map.narrow(2 + at, start, size_of(inside))
+            places[at] = inside
+        factors = [f for dim in places for f in dim if f.size > 1]
+        if any(f.axis.unmoved for f in factors):
+            raise ValueError("its places have been moved around")
+        known = [d for d in (f.axis.along() for f in factors) if d is not None]
+        if len(known) < len(factors) or not places:
+            if places and len(places) == directions and all(only_axis(dim) or size_of(dim) == 1 for dim in places):
+                return layer_map
+            raise ValueError(f"it is not known how its {_times(places)} places lie there")
+        order = sorted(range(len(factors)), key=lambda i: (known[i], -factors[i].stride))
+        along = [[factors[i] for i in order if known[i] == d] for d in range(directions)]
+        if not all(map(_one_grid, along)) or max(known, default=0) >= directions:
+            raise ValueError(f"it is not known how its {_times(places)} places lie there")
+        split = layer_map.reshape(*layer_map.shape[:2], *(f.size for f in factors))
+        sides = (size_of(tuple(pieces)) for pieces in along)
+        return split.permute(0, 1, *(2 + i for i in order)).reshape(*layer_map.shape[:2], *sides)
+
+
+def _patches(dim: Dim) -> tuple[int, Dim]:
+    """Where in a dimension the places of the input begin, and they alone: without class and register tokens."""
+    axis = only_axis(dim)
+    if axis is None or not axis.parts:
+        return 0, dim
+    of_input = [i for i, part in enumerate(axis.parts) if kind_of(part) == "space"]
+    if len(of_input) != 1:
+        sizes = ", ".join(str(size_of(part)) for part in axis.parts)
+        raise ValueError(f"its {axis.size} tokens are put together of several pieces ({sizes})")
+    (at,) = of_input
+    return sum(size_of(part) for part in axis.parts[:at]), axis.parts[at]
+
+
+def _one_grid(factors: list[Factor]) -> bool:
+    """Whether pieces of one direction, from coarse to fine, are all of its places, or of a coarser grid."""
+    if not factors:
+        return True
+    same = len({f.axis for f in factors}) == 1
+    nested = all(a.stride == b.stride * b.size for a, b in itertools.pairwise(factors))
+    return same and nested and factors[0].size * factors[0].stride == factors[0].axis.size
+
+
+def _times(dims: list[Dim]) -> str:
+    return " x ".join(str(size_of(dim)) for dim in dims)
