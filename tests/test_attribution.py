@@ -254,3 +254,41 @@ def test_bad_arguments_of_normgrad(model, arguments, error, message):
 def test_bad_arguments_of_combined(model, arguments, message):
     with pytest.raises(ValueError, match=message):
         CombinedNormGrad(model, ["layer3", "layer4"], **arguments)
+
+
+@pytest.mark.parametrize("method", [NormGrad, CombinedNormGrad])
+def test_the_output_comes_with_the_maps_from_the_same_forward(model, images, method):
+    calls = []
+    hook = model.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        maps, output = method(model, LAYERS[2:]).attribute(images, 1, return_output=True)
+    finally:
+        hook.remove()
+    assert len(calls) == 1
+    assert not output.requires_grad
+    torch.testing.assert_close(output, model(images).detach())
+    torch.testing.assert_close(maps, method(model, LAYERS[2:]).attribute(images, 1))
+
+
+def test_the_output_is_part_of_the_graph_that_is_asked_for(model, images):
+    method = NormGrad(model, LAYERS[-1])
+    _, output = method.attribute(images, 1, grad_kwargs={"create_graph": True}, return_output=True)
+    assert output.requires_grad
+
+
+@pytest.mark.parametrize("power", [1, 2.5])
+def test_the_class_sensitive_recipe_is_norms_times_positive_activation_x_gradient(model, images, power):
+    *early, last = LAYERS
+    evidence = LayerGradientXActivation(model, model.get_submodule(last)).attribute(images, 2).sum(1, keepdim=True)
+    norms = NormGrad(model, early).attribute(images, 2)
+    expected = minmax(resize(evidence.detach().clamp(min=0), images.shape[2:])) ** power
+    for norm in norms:
+        expected = expected * minmax(resize(norm, images.shape[2:]))
+    method = CombinedNormGrad.class_sensitive(model, LAYERS, power=power)
+    torch.testing.assert_close(method.attribute(images, 2), minmax(expected))
+
+
+@pytest.mark.parametrize("power", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_power_that_is_none_is_refused(model, power):
+    with pytest.raises(ValueError, match="power of the last layer must be positive"):
+        CombinedNormGrad.class_sensitive(model, LAYERS, power=power)
