@@ -292,3 +292,31 @@ def test_the_class_sensitive_recipe_is_norms_times_positive_activation_x_gradien
 def test_a_power_that_is_none_is_refused(model, power):
     with pytest.raises(ValueError, match="power of the last layer must be positive"):
         CombinedNormGrad.class_sensitive(model, LAYERS, power=power)
+
+
+@pytest.fixture
+def two_kinds() -> tuple[nn.Module, torch.Tensor]:
+    """A network that counts red for class 0 and green for class 1, and an image with a red and a green square."""
+    features = nn.Sequential(nn.AvgPool2d(1), nn.Conv2d(3, 3, 1, bias=False))
+    head = nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        features[1].weight.copy_(torch.eye(3)[:, :, None, None])
+        head.weight.copy_(torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [-1.0, -1.0, 0.0]]))
+    image = torch.zeros(1, 3, 12, 12)
+    image[0, 0, 2:5, 2:5] = 1.0
+    image[0, 1, 7:11, 6:10] = 1.2
+    return nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval(), image
+
+
+def test_the_class_sensitive_recipe_shows_the_class_that_is_asked_for(two_kinds):
+    model, image = two_kinds
+    layers = ["0.0", "0.1"]
+    red, green = image[:, :1] > 0, image[:, 1:2] > 0
+    norm = CombinedNormGrad(model, layers)
+    torch.testing.assert_close(norm.attribute(image, 0), norm.attribute(image, 1))
+    recipe = CombinedNormGrad.class_sensitive(model, layers)
+    assert torch.equal(recipe.attribute(image, 0) > 0, red)
+    assert torch.equal(recipe.attribute(image, 1) > 0, green)
+    with pytest.warns(UserWarning, match="nothing speaks for the target"):
+        nowhere = recipe.attribute(image, 2)
+    assert nowhere.abs().max() == 0

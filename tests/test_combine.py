@@ -222,3 +222,17 @@ def test_warnings_point_at_the_users_line(call):
     with pytest.warns(UserWarning, match="not finite|is constant") as record:
         call(torch.full((1, 3, 8, 8), torch.nan))
     assert {w.filename for w in record} == {__file__}
+
+
+def test_evidence_of_nothing_makes_the_product_zero() -> None:
+    maps = [torch.rand(3, 1, 4, 4), torch.rand(3, 1, 4, 4)]
+    maps[1][0], maps[1][1] = 0.0, 2.0
+    with pytest.warns(UserWarning, match="constant") as caught:
+        product = combine_maps(maps, (4, 4), evidence=[1])
+    assert [str(w.message).partition("samples: ")[2].partition(",")[0] for w in caught] == [
+        "it says nothing of where and is left out.",
+        "it is zero",
+    ]
+    assert product[0].eq(0).all()
+    torch.testing.assert_close(product[1], minmax(minmax(maps[0]).sqrt())[1])
+    torch.testing.assert_close(product[2], combine_maps([m[2:] for m in maps], (4, 4))[0])
