@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -140,6 +140,7 @@ def combine_maps(
     *,
     combine: Combination = "product",
     weights: Weights = "uniform",
+    evidence: Collection[int] = (),
 ) -> Tensor:
     r"""Combine the maps of several layers into one.
 
@@ -148,13 +149,15 @@ def combine_maps(
     (``"sum"``), and the result is scaled to [0, 1] again (Rebuffi et al., CVPR 2020).
 
     A sample's map that is constant (:func:`is_constant`) says nothing of where; it is left out of that sample's
-    product, with a warning.
+    product, with a warning. But where a map is evidence for a class and zero everywhere, nothing speaks for the class,
+    and the product is zero as well.
 
     Args:
         maps: One (N, 1, \*spatial) per layer, float; resolutions may differ.
         output_size: Spatial size of the result.
         combine: ``"product"`` or ``"sum"``.
         weights: ``"uniform"``, ``"linear"`` (later layers more) or one number for each layer, used as given.
+        evidence: Which maps, counted from 0, are evidence, such as those of ``"positive_sum"``.
 
     Returns:
         (N, 1, \*output_size) in [0, 1], float32, or float64 if the maps are.
@@ -181,14 +184,18 @@ def combine_maps(
     constant = torch.stack(flat)
     nonfinite = torch.stack([~m.detach().flatten(1).isfinite().all(1) for m in maps])
     _report(nonfinite, "has values that are not finite", "its combined map is not a number; look at the model's output")
-    _report(constant, "is constant", "it says nothing of where and is left out")
+    silent = torch.zeros_like(constant)
+    for i in evidence:
+        silent[i] = constant[i] & (maps[i].detach().flatten(1).amax(1) == 0)
+    _report(constant & ~silent, "is constant", "it says nothing of where and is left out")
+    _report(silent, "is constant", "it is zero, so nothing speaks for the target there, and the product is zero too")
     if combine == "sum":
         total = torch.zeros_like(scaled[0])
         for m, w in zip(scaled, powers, strict=True):
             total = total + w * m
         return minmax(total)
     product = torch.ones_like(scaled[0])
-    for m, w, left_out in zip(scaled, powers, constant, strict=True):
+    for m, w, left_out in zip(scaled, powers, constant & ~silent, strict=True):
         factor = _power(m, w)
         if left_out.any():
             factor = torch.where(left_out.view(-1, *[1] * (m.dim() - 1)), 1.0, factor)

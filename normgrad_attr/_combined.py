@@ -34,7 +34,8 @@ class CombinedNormGrad(GradientAttribution):
     to [0, 1] for each sample by itself; then they are multiplied (each to the power of its weight) or added, and the
     result is scaled to [0, 1] again. Deep layers know what, early ones where: the product keeps what all agree on.
 
-    A layer whose map is constant for a sample is left out of that sample's product, with a warning.
+    A layer whose map is constant for a sample is left out of that sample's product, with a warning; but where a
+    ``"positive_sum"`` is zero everywhere, nothing speaks for the target, and the product is zero.
 
     Args:
         forward_func: The model, or a function around it.
@@ -293,7 +294,8 @@ class CombinedNormGrad(GradientAttribution):
             self._on_grid(m, layer, of_layer, len(size), input_)
             for m, layer, of_layer in zip(maps, self.layers, layouts, strict=True)
         ]
-        combined = combine_maps(laid_out, size, combine=self.combine, weights=self.weights)
+        evidence = [i for i, (_, aggregate) in enumerate(self._cells()) if aggregate == "positive_sum"]
+        combined = combine_maps(laid_out, size, combine=self.combine, weights=self.weights, evidence=evidence)
         if self.smoothing is not None:
             combined = minmax(smooth(combined, self.smoothing))
         combined = combined.to(dtype_of(input_, laid_out[0]))

@@ -232,8 +232,11 @@ def _targets(output: Tensor, target: int | Sequence[int] | Tensor | None, count:
     classes = output.shape[1] if output.dim() == 2 else 1
     if target is None:
         return output.view(count, classes).argmax(1)
-    targets = torch.as_tensor(target, device=output.device)
-    if targets.dtype.is_floating_point or targets.dtype in (torch.bool, torch.complex64):
+    try:
+        targets = torch.as_tensor(target, device=output.device)
+    except (TypeError, ValueError, RuntimeError):
+        targets = torch.tensor(torch.nan)
+    if targets.dtype not in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
         raise TypeError(f"A target is the index of a class, not {target!r}.")
     if targets.numel() not in (1, count) or targets.dim() > 1:
         raise ValueError(f"{targets.numel()} targets were given for {count} images; give one, or one for each.")

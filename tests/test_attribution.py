@@ -254,3 +254,69 @@ def test_bad_arguments_of_normgrad(model, arguments, error, message):
 def test_bad_arguments_of_combined(model, arguments, message):
     with pytest.raises(ValueError, match=message):
         CombinedNormGrad(model, ["layer3", "layer4"], **arguments)
+
+
+@pytest.mark.parametrize("method", [NormGrad, CombinedNormGrad])
+def test_the_output_comes_with_the_maps_from_the_same_forward(model, images, method):
+    calls = []
+    hook = model.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        maps, output = method(model, LAYERS[2:]).attribute(images, 1, return_output=True)
+    finally:
+        hook.remove()
+    assert len(calls) == 1
+    assert not output.requires_grad
+    torch.testing.assert_close(output, model(images).detach())
+    torch.testing.assert_close(maps, method(model, LAYERS[2:]).attribute(images, 1))
+
+
+def test_the_output_is_part_of_the_graph_that_is_asked_for(model, images):
+    method = NormGrad(model, LAYERS[-1])
+    _, output = method.attribute(images, 1, grad_kwargs={"create_graph": True}, return_output=True)
+    assert output.requires_grad
+
+
+@pytest.mark.parametrize("power", [1, 2.5])
+def test_the_class_sensitive_recipe_is_norms_times_positive_activation_x_gradient(model, images, power):
+    *early, last = LAYERS
+    evidence = LayerGradientXActivation(model, model.get_submodule(last)).attribute(images, 2).sum(1, keepdim=True)
+    norms = NormGrad(model, early).attribute(images, 2)
+    expected = minmax(resize(evidence.detach().clamp(min=0), images.shape[2:])) ** power
+    for norm in norms:
+        expected = expected * minmax(resize(norm, images.shape[2:]))
+    method = CombinedNormGrad.class_sensitive(model, LAYERS, power=power)
+    torch.testing.assert_close(method.attribute(images, 2), minmax(expected))
+
+
+@pytest.mark.parametrize("power", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_power_that_is_none_is_refused(model, power):
+    with pytest.raises(ValueError, match="power of the last layer must be positive"):
+        CombinedNormGrad.class_sensitive(model, LAYERS, power=power)
+
+
+@pytest.fixture
+def two_kinds() -> tuple[nn.Module, torch.Tensor]:
+    """A network that counts red for class 0 and green for class 1, and an image with a red and a green square."""
+    features = nn.Sequential(nn.AvgPool2d(1), nn.Conv2d(3, 3, 1, bias=False))
+    head = nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        features[1].weight.copy_(torch.eye(3)[:, :, None, None])
+        head.weight.copy_(torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [-1.0, -1.0, 0.0]]))
+    image = torch.zeros(1, 3, 12, 12)
+    image[0, 0, 2:5, 2:5] = 1.0
+    image[0, 1, 7:11, 6:10] = 1.2
+    return nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval(), image
+
+
+def test_the_class_sensitive_recipe_shows_the_class_that_is_asked_for(two_kinds):
+    model, image = two_kinds
+    layers = ["0.0", "0.1"]
+    red, green = image[:, :1] > 0, image[:, 1:2] > 0
+    norm = CombinedNormGrad(model, layers)
+    torch.testing.assert_close(norm.attribute(image, 0), norm.attribute(image, 1))
+    recipe = CombinedNormGrad.class_sensitive(model, layers)
+    assert torch.equal(recipe.attribute(image, 0) > 0, red)
+    assert torch.equal(recipe.attribute(image, 1) > 0, green)
+    with pytest.warns(UserWarning, match="nothing speaks for the target"):
+        nowhere = recipe.attribute(image, 2)
+    assert nowhere.abs().max() == 0

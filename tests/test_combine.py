@@ -252,3 +252,17 @@ def test_arguments_of_combine_maps():
         combine_maps([torch.rand(2, 1, 4, 4)], 4)
     with pytest.raises(ValueError, match=r"cannot have the size \(4, 0\)"):
         combine_maps([torch.rand(2, 1, 4, 4)], (4, 0))
+
+
+def test_evidence_of_nothing_makes_the_product_zero() -> None:
+    maps = [torch.rand(3, 1, 4, 4), torch.rand(3, 1, 4, 4)]
+    maps[1][0], maps[1][1] = 0.0, 2.0
+    with pytest.warns(UserWarning, match="constant") as caught:
+        product = combine_maps(maps, (4, 4), evidence=[1])
+    assert [str(w.message).partition("samples: ")[2].partition(",")[0] for w in caught] == [
+        "it says nothing of where and is left out.",
+        "it is zero",
+    ]
+    assert product[0].eq(0).all()
+    torch.testing.assert_close(product[1], minmax(minmax(maps[0]).sqrt())[1])
+    torch.testing.assert_close(product[2], combine_maps([m[2:] for m in maps], (4, 4))[0])

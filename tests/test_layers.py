@@ -8,7 +8,7 @@ from models import Net
 from torch import nn
 
 from normgrad_attr import CombinedNormGrad, NormGrad
-from normgrad_attr._layers import name_of, owner, resolve
+from normgrad_attr._layers import name_of, owner, resolve, resolve_all
 
 
 def test_a_layer_is_found_by_module_or_dotted_name():
@@ -81,3 +81,32 @@ def test_messages_name_a_layer_by_its_dotted_name_or_its_type():
     assert name_of(lambda x: net(x), net.block[0]) == "Conv2d"
     assert name_of(net, net) == "Net"
     assert name_of(net, nn.ReLU()) == "ReLU"
+
+
+def test_a_pattern_stands_for_the_names_that_it_matches_between_dots():
+    net = nn.Sequential()
+    for name in ("layer1", "layer2", "layer10"):
+        net.add_module(name, nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.ReLU())))
+    assert resolve_all(net, ["layer*.1"]) == [net.layer1[1], net.layer2[1], net.layer10[1]]
+    assert resolve_all(net, ["layer?.1.[01]"]) == [*net.layer1[1], *net.layer2[1]]
+    assert resolve_all(net, ["*"]) == list(net)
+    several = resolve_all(net, [net.layer2, "layer1*.0", "layer1"])
+    assert several == [net.layer2, net.layer1[0], net.layer10[0], net.layer1]
+    with pytest.raises(ValueError, match=r"no layer whose name matches 'layer\*\.2'.*such as 'layer10\.1\.1'"):
+        resolve_all(net, ["layer*.2"])
+    with pytest.raises(ValueError, match=r"may stand for several layers; pass it in a list, as in \['layer\*'\]"):
+        NormGrad(net, "layer*")
+
+
+def test_maps_of_layers_found_by_pattern_have_names():
+    net, x = Net().eval(), torch.randn(2, 3, 12, 12)
+    method = NormGrad(net, ["block.*", net.conv1])
+    maps = dict(zip(method.layer_names, method.attribute(x, 1), strict=True))
+    assert list(maps) == ["block.0", "block.1", "conv1"]
+    for name, of_layer in maps.items():
+        torch.testing.assert_close(of_layer, NormGrad(net, name).attribute(x, 1))
+    assert NormGrad(net, net.block).layer_names == ["block"]
+    combined = CombinedNormGrad(net, "block.*", weights=[1.0, 2.0])
+    assert combined.layer_names == ["block.0", "block.1"]
+    with pytest.raises(ValueError, match="has no name, as forward_func is not the module that holds it"):
+        _ = NormGrad(lambda x: net(x), net.block).layer_names

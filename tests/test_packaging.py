@@ -138,14 +138,24 @@ import torch
 from torch import Tensor, nn
 
 from normgrad_attr import (
-    CombinedNormGrad, MetaSaliency, NormGrad, class_sensitivity, probe_weights, smooth, suggest_layers, tokens_to_map
+    CombinedNormGrad, MetaSaliency, NormGrad, class_sensitivity, explain, probe_weights, smooth, suggest_layers,
+    tokens_to_map,
 )
-from normgrad_attr.functional import combine_maps, normgrad_map
+from normgrad_attr.functional import Peak, combine_maps, normgrad_map
 from normgrad_attr.visualize import overlay
 
 model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
 images = torch.rand(1, 3, 8, 8)
-combined: Tensor | tuple[Tensor, ...] = CombinedNormGrad(model, ["0", model[1]]).attribute(images, 0)
+maps: Tensor = explain(model, images, class_sensitive=True).maps
+places: list[list[Peak]] = explain(model, images).boxes()
+one: Tensor = NormGrad(model, "0").attribute(images, 0)
+several: list[Tensor] = NormGrad(model, ["0", model[1]]).attribute(images, [0])
+one_and_output: tuple[Tensor, Tensor] = NormGrad(model, model[0]).attribute(images, return_output=True)
+grid: dict[tuple[str, str], list[Tensor]] = NormGrad(model, ["*"]).attribute_grid(images, 0)
+method = CombinedNormGrad(model, suggest_layers(model, images), combine="sum", weights="linear")
+combined: Tensor = method.attribute(images, 0)
+for_each_input: tuple[Tensor, ...] = method.attribute((images,), 0)
+combined_and_output: tuple[Tensor, Tensor] = method.attribute(images, torch.tensor([0]), return_output=True)
 plain: Tensor = normgrad_map(torch.rand(1, 2, 3), torch.rand(1, 2, 3), extract="scaling")
 tokens: Tensor = tokens_to_map(torch.rand(1, 1, 17))
 layers: list[str] = suggest_layers(model, images)
@@ -156,9 +166,12 @@ overlay(images, {"product": product}).savefig("maps.png")
 """
 WRONG = """
 import torch
-from normgrad_attr import NormGrad, tokens_to_map
+from normgrad_attr import CombinedNormGrad, NormGrad, tokens_to_map
 
 NormGrad(torch.nn.Identity(), "0", extract=3)
+CombinedNormGrad(torch.nn.Identity(), "0", combine="mean")
+CombinedNormGrad(torch.nn.Identity(), "0", weights="even")
+maps: torch.Tensor = NormGrad(torch.nn.Identity(), ["0"]).attribute(torch.rand(1), 0)
 tokens_to_map("no tensor")
 """
 
@@ -183,7 +196,8 @@ def test_a_client_sees_the_types(dist: Path, tmp_path: Path) -> None:
 
     assert "Success" in check("right.py")
     complaints = check("wrong.py")
-    assert (complaints.count("error:"), complaints.count("[arg-type]")) == (2, 2), complaints
+    kinds = [line.rpartition("[")[2].rstrip("]") for line in complaints.splitlines() if "error:" in line]
+    assert kinds == ["call-overload", "arg-type", "arg-type", "assignment", "arg-type"], complaints
     (site / "normgrad_attr" / "py.typed").unlink()
     assert "[import-untyped]" in check("right.py")
 
