@@ -153,6 +153,7 @@ def window(values: npt.ArrayLike, centre: float, width: float, function: str = "
     values = _floats(np.asarray(values))
     if width < 1 if function == "LINEAR" else width <= 0:
         raise ValueError(f"a window of width {width:g} is none")
+    unit: npt.NDArray[np.floating]
     if function == "LINEAR":
         # A window of width 1 is a threshold.
         return np.clip((values - (centre - 0.5)) / max(width - 1, 1e-12) + 0.5, 0, 1)
