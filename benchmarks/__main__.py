@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -84,10 +85,11 @@ def _add_explain(commands: Any) -> None:
         description=description.capitalize() + ". Research tool, not a medical device.",
         argument_default=argparse.SUPPRESS,
     )  # fmt: skip
-    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG or DICOM")
+    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="DICOM, PNG, JPEG, TIFF ...")
     command.add_argument("--checkpoint", type=Path, metavar="RUN", required=True, help="run with the classifier")
-    command.add_argument("--out", type=Path, metavar="DIR", help="for overlays and JSON; default: explained")
+    command.add_argument("--out", type=Path, metavar="DIR", help="for overlays, JSON and table; default: explained")
     command.add_argument("--method", metavar="NAME", help="default: normgrad_conv1x1_combined_uniform")
+    command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -177,6 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 after an error of the user or the machine, 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of films may hold what the console has no letter for
+            stream.reconfigure(errors="backslashreplace")
     settings = vars(build_parser().parse_args(arguments))
     command, debug = settings.pop("command"), settings.pop("debug", False)
     try:
@@ -267,7 +272,7 @@ def _speed(**settings: Any) -> None:
 
 
 def _explain(**settings: Any) -> None:
-    from benchmarks.explain import explain
+    from benchmarks.explain.explain_films import explain
 
     explain(**settings)
 

@@ -153,15 +153,17 @@ def window(values: npt.ArrayLike, centre: float, width: float, function: str = "
     values = _floats(np.asarray(values))
     if width < 1 if function == "LINEAR" else width <= 0:
         raise ValueError(f"a window of width {width:g} is none")
-    unit: npt.NDArray[np.floating]
     if function == "LINEAR":
         # A window of width 1 is a threshold.
-        return np.clip((values - (centre - 0.5)) / max(width - 1, 1e-12) + 0.5, 0, 1)
-    if function == "LINEAR_EXACT":
-        return np.clip((values - centre) / width + 0.5, 0, 1)
-    if function == "SIGMOID":
-        return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
-    raise ValueError(f"the VOI LUT function {function!r} is unknown")
+        unit = (values - (centre - 0.5)) / max(width - 1, 1e-12) + 0.5
+    elif function == "LINEAR_EXACT":
+        unit = (values - centre) / width + 0.5
+    elif function == "SIGMOID":
+        unit = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -80, 80)))
+    else:
+        raise ValueError(f"the VOI LUT function {function!r} is unknown")
+    clipped: npt.NDArray[np.floating] = np.clip(unit, 0, 1)
+    return clipped
 
 
 def grey_of_colour(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDArray[np.uint8], str]:
