@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.data.decode import read_film
-from benchmarks.data.grey import Film
 from benchmarks.explain.explainer import DEFAULT_METHOD, Explainer
 from benchmarks.explain.result_files import PAGE, Results, is_own_overlay
 from benchmarks.explain.verdict import NOTICE, Explanation
+from benchmarks.films.decode import read_film
+from benchmarks.films.grey import Film
 from benchmarks.run.errors import UserError
 from benchmarks.run.printable import printable
 

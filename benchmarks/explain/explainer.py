@@ -16,8 +16,8 @@ from PIL import Image
 from benchmarks.classifier.checkpoints import load_classifier
 from benchmarks.classifier.network import normalise
 from benchmarks.classifier.training_films import training_films
-from benchmarks.data.grey import Film
 from benchmarks.explain.verdict import UNSURE, Explanation
+from benchmarks.films.grey import Film
 from benchmarks.methods import METHODS, Context, Explain, near_names
 from benchmarks.metrics.peaks import Peak, find_peaks
 from benchmarks.run.config import Config

@@ -14,10 +14,10 @@ from urllib.parse import quote
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from benchmarks.data.grey import Film
 from benchmarks.explain.explainer import Explainer
 from benchmarks.explain.marked_film import draw
 from benchmarks.explain.verdict import NOTICE, Explanation
+from benchmarks.films.grey import Film
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import whole_file, write_json, write_text
 from benchmarks.run.printable import printable

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.data.grey import Film
+from benchmarks.films.grey import Film
 from benchmarks.metrics.peaks import Peak
 
 UNSURE = (0.25, 0.75)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.data.dataset import FilmDataset
-from benchmarks.data.decode import read_film
 from benchmarks.data.object_cxr import read_split
+from benchmarks.films.decode import read_film
 from benchmarks.run.errors import UserError
 
 GRADIENT = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8)

@@ -17,11 +17,11 @@ from tiny_run import make_run
 from torch import Tensor, nn
 
 from benchmarks import __main__ as cli
-from benchmarks.data.decode import read_film
 from benchmarks.explain import explainer as explainer_module
 from benchmarks.explain.explain_films import explain
 from benchmarks.explain.explainer import Explainer
 from benchmarks.explain.verdict import Explanation
+from benchmarks.films.decode import read_film
 from benchmarks.methods import METHODS
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError

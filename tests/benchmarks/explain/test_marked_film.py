@@ -4,9 +4,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from benchmarks.data.grey import Film
 from benchmarks.explain.marked_film import MARK, _blended, _font, _lines, draw
 from benchmarks.explain.verdict import Explanation
+from benchmarks.films.grey import Film
 from benchmarks.metrics.peaks import Peak
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.data.grey import Film
 from benchmarks.explain.verdict import Explanation
+from benchmarks.films.grey import Film
 from benchmarks.metrics.peaks import Peak
 
 

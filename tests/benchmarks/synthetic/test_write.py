@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.data.annotations import rasterize
-from benchmarks.data.decode import read_film
 from benchmarks.data.object_cxr import read_split
+from benchmarks.films.decode import read_film
 from benchmarks.synthetic.body_frame import Frame
 from benchmarks.synthetic.distractors import RATES, draw_distractors
 from benchmarks.synthetic.objects import OBJECTS

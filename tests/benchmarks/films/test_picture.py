@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.data.decode import decode, read_film
+from benchmarks.films.decode import decode, read_film
 from benchmarks.run.errors import UserError
 
 tifffile = pytest.importorskip("tifffile")  # of scikit-image

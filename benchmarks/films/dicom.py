@@ -7,8 +7,8 @@ import warnings
 import zlib
 from typing import Any, BinaryIO
 
-from benchmarks.data.dicom_grey import grey_of_colour, grey_of_monochrome
-from benchmarks.data.grey import Film, check_content, check_size
+from benchmarks.films.dicom_grey import grey_of_colour, grey_of_monochrome
+from benchmarks.films.grey import Film, check_content, check_size
 from benchmarks.run.errors import UserError
 
 RADIOGRAPHS = {"", "CR", "DX", "DR", "RG", "RF", "XA", "MG", "PX", "IO", "OT", "SC"}

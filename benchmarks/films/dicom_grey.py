@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.data.grey import to_bytes, to_unit
+from benchmarks.films.grey import to_bytes, to_unit
 from benchmarks.run.errors import UserError
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of ITU-R 601

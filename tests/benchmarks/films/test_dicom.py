@@ -10,9 +10,9 @@ import pytest
 from dicom_file import write_dicom
 from PIL import Image
 
-from benchmarks.data.decode import read_film
-from benchmarks.data.dicom import is_dicom
-from benchmarks.data.dicom_grey import window
+from benchmarks.films.decode import read_film
+from benchmarks.films.dicom import is_dicom
+from benchmarks.films.dicom_grey import window
 from benchmarks.run.errors import UserError
 
 pydicom = pytest.importorskip("pydicom")

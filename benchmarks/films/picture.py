@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 
-from benchmarks.data.grey import Film, check_content, check_size, to_bytes, to_unit
+from benchmarks.films.grey import Film, check_content, check_size, to_bytes, to_unit
 from benchmarks.run.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "JPEG2000", "BMP")

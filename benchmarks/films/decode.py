@@ -10,9 +10,9 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.data.dicom import is_dicom, load_dicom
-from benchmarks.data.grey import Film
-from benchmarks.data.picture import FORMATS, load_picture
+from benchmarks.films.dicom import is_dicom, load_dicom
+from benchmarks.films.grey import Film
+from benchmarks.films.picture import FORMATS, load_picture
 from benchmarks.run.errors import UserError
 
 
