@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.data.dataset import FilmDataset
-from benchmarks.data.object_cxr import read_split
+from benchmarks.data.object_cxr import FaultyTableError, read_split
 from benchmarks.films.decode import read_film
 from benchmarks.run.errors import UserError
 
@@ -62,13 +62,16 @@ def test_limit_takes_the_first_half_of_each_class(tmp_path: Path) -> None:
         ("a.png,0 1 2 3\n", "row 2: .*odd number"),
         ("a.png\n", "row 2: 1 cell"),
         ("a.png,\nnone.png,\n", "row 3: .*none.png is missing"),
-        ("a.png,\na.png,\n", "row 3: a.png is already on row 2"),
+        ("a.png,\na.png,0 1 1 2 2\n", "row 3: a.png has objects on one row and none on another .row 2.: keep one"),
+        ("a.png,0 1 1 1e307 9\n", "row 2: .*a coordinate beyond any film"),
+        ("a.png,0 1 1 1_0 9\n", "row 2: .*not a number"),
+        ("n" * 300 + ".png,\n", "row 2: .*cannot be found .File name too long"),
         ("../a.png,\n", "row 2: .*not a path inside"),
         ("sub/../../a.png,\n", "row 2: .*not a path inside"),
         ("..\\a.png,\n", "row 2: .*not a path inside"),
         ("/etc/passwd,\n", "row 2: .*not a path inside"),
         ("C:\\a.png,\n", "row 2: .*not a path inside"),
-        (",\n", "row 2: .*not a path inside"),
+        (",0 1 1 2 2\n", "row 2: .*not a path inside"),
         ("", "lists no films"),
         ('"a.png,\n', "not readable as CSV"),
     ],
@@ -91,8 +94,52 @@ def test_other_headers_and_missing_pieces(tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
     with pytest.raises(UserError, match="row 1: the header"):
         read_split(tmp_path, "test")
-    (tmp_path / "test.csv").write_bytes(b"image_name,annotation\n\xff\xfe,\n")
-    with pytest.raises(UserError, match="not readable as CSV"):
+
+
+@pytest.mark.parametrize(
+    ("table", "encoding", "cure"),
+    [
+        ("image_name,annotation\nr\xe9.png,\n", "latin-1", "row 2: not in UTF-8, but perhaps in Latin-1"),
+        ("image_name,annotation\na.png,\n", "utf-16", "test.csv is in UTF-16"),
+        ("image_name,annotation\na.png,\n", "utf-16-le", "test.csv is in UTF-16"),
+        ("image_name;annotation\na.png;\n", "utf-8", "test.csv has its columns separated by semicolons"),
+        ("image_name\tannotation\na.png\t\n", "utf-8", "test.csv has its columns separated by tabs"),
+    ],
+)
+def test_tables_of_other_programs_are_told_how_to_save_them(
+    tmp_path: Path, table: str, encoding: str, cure: str
+) -> None:
+    write_set(tmp_path, "", {"a.png": GRADIENT})
+    (tmp_path / "test.csv").write_bytes(table.encode(encoding))
+    with pytest.raises(UserError, match=f"{cure}.*: save it as CSV in UTF-8 with commas"):
+        read_split(tmp_path, "test")
+
+
+def test_all_faults_are_told(tmp_path: Path) -> None:
+    write_set(tmp_path, "a.png,\nb.png,\nc.png,7\na.png,0 1\n", {"a.png": GRADIENT})
+    with pytest.raises(FaultyTableError, match=r"row 3: .*b\.png is missing\. .3 faults in all") as caught:
+        read_split(tmp_path, "test")
+    assert [fault.partition("row ")[2][0] for fault in caught.value.faults] == ["3", "4", "5"]
+
+
+def test_one_row_an_object_is_joined(tmp_path: Path) -> None:
+    rows = "a.png,0 1 1 2 2\nb.png,\n , \na.png,1 3 3 4 4\nb.png,\n"
+    write_set(tmp_path, rows, {"a.png": GRADIENT, "b.png": GRADIENT})
+    (tmp_path / "test_kinds.csv").write_text("image_name,kinds\na.png,button\na.png,coin\n")
+    first, second = read_split(tmp_path, "test")
+    assert [(shape.kind, shape.content) for shape in first.shapes] == [("rectangle", "button"), ("ellipse", "coin")]
+    assert (first.row, first.rows, second.rows, second.label) == (2, 2, 2, 0)
+
+
+def test_an_outline_may_be_longer_than_the_cells_of_other_tables(tmp_path: Path) -> None:
+    outline = " ".join(f"{i % 50}.25 {i % 40}.75" for i in range(16000))
+    write_set(tmp_path, f"a.png,2 {outline}\n", {"a.png": GRADIENT})
+    assert len(read_split(tmp_path, "test")[0].shapes[0].points) == 16000
+
+
+def test_train_and_dev_alone_name_the_way_to_a_test_split(tmp_path: Path) -> None:
+    (tmp_path / "dev.csv").touch()
+    with pytest.raises(UserError, match=r"holds no test\.csv: make a test split .* `python -m benchmarks split"):
         read_split(tmp_path, "test")
 
 
