@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_consistency(commands)
     _add_explain(commands)
     _add_speed(commands)
+    _add_split(commands)
     return parser
 
 
@@ -105,6 +106,20 @@ def _add_speed(commands: Any) -> None:
     command.add_argument("--repeats", type=int, metavar="N", help="rounds of timing; default: 20")
     command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
     command.add_argument("--quick", action="store_true", help="one network, small images and few rounds, for a trial")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_split(commands: Any) -> None:
+    description = "make a test split for films that have train and dev alone: new tables, no copies"
+    command = commands.add_parser(
+        "split", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
+    )
+    command.add_argument("--data", type=Path, metavar="DIR", required=True, help="films in Object-CXR layout")
+    command.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the tables")
+    command.add_argument("--of", choices=("train", "dev"), help="the split that gives films; default: dev")
+    command.add_argument("--share", type=float, metavar="S", help="of its films; default: 0.5")
+    command.add_argument("--patients", metavar="REGEX", help="finds the patient in a film's name; they stay together")
+    command.add_argument("--seed", type=int, metavar="N", help="of the draw; default: 0")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -277,12 +292,19 @@ def _explain(**settings: Any) -> None:
     explain(**settings)
 
 
-# Commands on finished runs, with arguments of their own.
+def _split(**settings: Any) -> None:
+    from benchmarks.data.split_off import split_off
+
+    split_off(**settings)
+
+
+# Commands beside the steps of a run, with arguments of their own.
 TOOLS: dict[str, Callable[..., None]] = {
     "compare": _compare,
     "consistency": _consistency,
     "explain": _explain,
     "speed": _speed,
+    "split": _split,
 }
 
 STEPS: dict[str, Callable[[Config], None]] = {
