@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_explain(commands)
     _add_speed(commands)
     _add_zoo(commands)
+    _add_split(commands)
     return parser
 
 
@@ -85,10 +87,11 @@ def _add_explain(commands: Any) -> None:
         description=description.capitalize() + ". Research tool, not a medical device.",
         argument_default=argparse.SUPPRESS,
     )  # fmt: skip
-    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG or DICOM")
+    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="DICOM, PNG, JPEG, TIFF ...")
     command.add_argument("--checkpoint", type=Path, metavar="RUN", required=True, help="run with the classifier")
-    command.add_argument("--out", type=Path, metavar="DIR", help="for overlays and JSON; default: explained")
+    command.add_argument("--out", type=Path, metavar="DIR", help="for overlays, JSON and table; default: explained")
     command.add_argument("--method", metavar="NAME", help="default: normgrad_conv1x1_combined_uniform")
+    command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -118,6 +121,20 @@ def _add_zoo(commands: Any) -> None:
     which.add_argument("--small", action="store_true", help="about thirty small ones of all kinds")
     command.add_argument("--seconds", type=float, metavar="S", help="most time for an architecture; default: 180")
     command.add_argument("--mib", type=float, metavar="MIB", help="most memory for an architecture; default: 8192")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_split(commands: Any) -> None:
+    description = "make a test split for films that have train and dev alone: new tables, no copies"
+    command = commands.add_parser(
+        "split", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
+    )
+    command.add_argument("--data", type=Path, metavar="DIR", required=True, help="films in Object-CXR layout")
+    command.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the tables")
+    command.add_argument("--of", choices=("train", "dev"), help="the split that gives films; default: dev")
+    command.add_argument("--share", type=float, metavar="S", help="of its films; default: 0.5")
+    command.add_argument("--patients", metavar="REGEX", help="finds the patient in a film's name; they stay together")
+    command.add_argument("--seed", type=int, metavar="N", help="of the draw; default: 0")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -192,6 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 after an error of the user or the machine, 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of films may hold what the console has no letter for
+            stream.reconfigure(errors="backslashreplace")
     settings = vars(build_parser().parse_args(arguments))
     command, debug = settings.pop("command"), settings.pop("debug", False)
     try:
@@ -288,18 +308,25 @@ def _zoo(**settings: Any) -> None:
 
 
 def _explain(**settings: Any) -> None:
-    from benchmarks.explain import explain
+    from benchmarks.explain.explain_films import explain
 
     explain(**settings)
 
 
-# Commands on finished runs, with arguments of their own.
+def _split(**settings: Any) -> None:
+    from benchmarks.data.split_off import split_off
+
+    split_off(**settings)
+
+
+# Commands beside the steps of a run, with arguments of their own.
 TOOLS: dict[str, Callable[..., None]] = {
     "compare": _compare,
     "consistency": _consistency,
     "explain": _explain,
     "speed": _speed,
     "zoo": _zoo,
+    "split": _split,
 }
 
 STEPS: dict[str, Callable[[Config], None]] = {

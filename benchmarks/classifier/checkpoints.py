@@ -1,71 +1,16 @@
-"""Checkpoints that are whole or absent, and that are never unpickled unsafely."""
+"""Loads the network of a trained run; without Lightning, whose import takes longer than a film."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from benchmarks.classifier.module import Classifier
 from benchmarks.classifier.network import build_network
 from benchmarks.run.directory import saved_config
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import whole_file
-
-
-def save(content: dict[str, Any], path: Path) -> None:
-    """Write with torch.save, whole or not at all."""
-    with whole_file(path) as stream:
-        try:
-            torch.save(content, stream)
-        except RuntimeError as error:  # torch's word for a full disk
-            raise OSError(f"is the disk full? {error}") from error
-
-
-class SafeCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, renamed into place when complete and read with ``weights_only=True``.
-
-    Lightning's own writer moves a temporary file across file systems, which a kill can cut in half.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint."""
-        save(checkpoint, Path(path))
-
-    def load_checkpoint(
-        self,
-        path: Any,
-        map_location: Callable[..., Any] | None = lambda storage, _: storage,
-        weights_only: bool | None = None,
-    ) -> dict[str, Any]:
-        """Read a checkpoint; it cannot run code, whatever ``weights_only`` says."""
-        content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-        return content
-
-
-class KeepBestAndLast(Checkpoint):
-    """Write ``best.ckpt`` when the dev AUC improves, then ``last.ckpt`` to resume from, after every epoch.
-
-    The best comes first: killed between the two, the run repeats the epoch and writes the same best again.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the checkpoints of the epoch that ended."""
-        assert isinstance(pl_module, Classifier)
-        *before, newest = [entry["dev_auc"] for entry in pl_module.history]
-        if all(newest > auc for auc in before):
-            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
-        trainer.save_checkpoint(self.folder / "last.ckpt")
 
 
 def load_classifier(run_dir: Path) -> nn.Module:

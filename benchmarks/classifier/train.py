@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
 from torch.utils.data import DataLoader, DistributedSampler
 
-from benchmarks.classifier.checkpoints import KeepBestAndLast, SafeCheckpointIO
+from benchmarks.classifier.checkpoint_files import KeepBestAndLast, SafeCheckpointIO
 from benchmarks.classifier.module import Classifier
 from benchmarks.classifier.network import build_network, check_network
 from benchmarks.data.dataset import FilmDataset

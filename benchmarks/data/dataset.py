@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.data import Dataset
 
-from benchmarks.data.decode import decode
 from benchmarks.data.object_cxr import Record
+from benchmarks.films.decode import decode
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import whole_file
 

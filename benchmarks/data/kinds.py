@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.data.annotations import Shape
+from benchmarks.data.csv_table import read_rows
 from benchmarks.run.errors import UserError
 
 HEADER = ["image_name", "kinds"]
@@ -54,20 +55,17 @@ def read_kinds(table: Path) -> dict[str, tuple[str, ...]]:
     path = kinds_table(table)
     if not path.is_file():
         return {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
-            if [cell.strip() for cell in next(reader, [])] != HEADER:
-                raise UserError(f'{path}, row 1: the header must be "{",".join(HEADER)}".')
-            rows = {}
-            for cells in filter(None, reader):
-                if len(cells) != 2:
-                    raise UserError(f"{path}, row {reader.line_num}: two cells are expected, not {len(cells)}.")
-                if cells[1].strip():  # an empty cell says as much as no row
-                    rows[cells[0].strip()] = tuple(kind.strip() for kind in cells[1].split(";"))
-            return rows
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not readable as CSV ({error}).") from None
+    lines = read_rows(path)
+    if [cell.strip() for cell in next(lines, (1, []))[1]] != HEADER:
+        raise UserError(f'{path}, row 1: the header must be "{",".join(HEADER)}".')
+    rows: dict[str, tuple[str, ...]] = {}
+    for number, cells in lines:
+        if len(cells) != 2:
+            raise UserError(f"{path}, row {number}: two cells are expected, not {len(cells)}.")
+        if cells[1].strip():  # an empty cell says as much as no row
+            name = cells[0].strip()  # of which there may be several, one an object, as in the table of annotations
+            rows[name] = rows.get(name, ()) + tuple(kind.strip() for kind in cells[1].split(";"))
+    return rows
 
 
 def with_kinds(table: Path, name: str, shapes: tuple[Shape, ...], kinds: tuple[str, ...]) -> tuple[Shape, ...]:

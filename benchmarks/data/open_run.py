@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data.digest import annotation_digest
+from benchmarks.data.film_facts import annotation_digest
 from benchmarks.run.config import FREE_SETTINGS, Config, check, flag
 from benchmarks.run.directory import process_rank, read_json, saved_config
 from benchmarks.run.errors import UserError
@@ -22,7 +22,10 @@ def open_run(config: Config) -> None:
         UserError: The directory holds results of other settings, or of other data.
     """
     content = config.to_dict()
-    content["annotations"] = annotation_digest(config.data_root, config.limit)
+    for name in ("data", "checkpoint"):  # a later command may be started from another folder
+        if content[name] is not None:
+            content[name] = str(Path(content[name]).absolute())
+    content["annotations"] = annotation_digest(config.data_root, config.limit, config.cache_dir)
     path = config.out / "config.json"
     if path.exists():
         _refuse_differences(config.out, read_json(path), content)

@@ -2,20 +2,19 @@
 
 That package scales each map to [0, 1], resizes it and cuts off what is negative. Here its map comes raw, at the layer's
 resolution; what is cut off is each entry's reduction. It works on a copy of the network, because it leaves ``.grad``
-on parameters, and its hooks are taken off after each batch.
+on parameters, and its hooks are taken off after each batch. It is imported when one of its methods is built: that takes
+longer than to explain a film by another.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pytorch_grad_cam import EigenCAM, EigenGradCAM, FullGrad, GradCAMPlusPlus, HiResCAM, LayerCAM, XGradCAM
-from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from benchmarks.methods.context import Context
@@ -23,8 +22,13 @@ from benchmarks.methods.method import FAST, Explain, Method
 from benchmarks.run.errors import UserError
 
 
-class _Raw(BaseCAM):  # type: ignore[misc]
+class _Raw:
     """Makes a class of pytorch-grad-cam return its map (N, h, w) as it is before scaling."""
+
+    activations_and_grads: Any
+    uses_gradients: bool
+    target_layers: list[nn.Module]
+    get_cam_image: Callable[..., Any]
 
     def compute_cam_per_layer(self, input_tensor: Tensor, targets: Any, eigen_smooth: bool) -> Any:
         recorded = self.activations_and_grads
@@ -36,13 +40,16 @@ class _Raw(BaseCAM):  # type: ignore[misc]
         return cam_per_target_layer
 
 
-class _FullGrad(FullGrad):  # type: ignore[misc]
+class _OneScale:
     """FullGrad with the post-processing of its paper's code.
 
     pytorch-grad-cam scales every channel to [0, 1] by itself, so that a channel without influence counts as much as
     the strongest, and keeps all channels at the input's size in memory. In the paper's code the channels of a layer
     share one scale.
     """
+
+    activations_and_grads: Any
+    bias_data: list[Any]
 
     def compute_cam_per_layer(self, input_tensor: Tensor, targets: Any, eigen_smooth: bool) -> Any:
         gradients = self.activations_and_grads.gradients
@@ -69,16 +76,25 @@ def _one_scale(contributions: Tensor) -> Tensor:
     return ((size - low) / span).sum(dim=1, keepdim=True)
 
 
-def _explained(cam: BaseCAM, images: Tensor, targets: Tensor) -> Any:
+def _package_class(name: str, changes: type) -> Any:
+    """A class of pytorch-grad-cam with some of its methods replaced."""
+    import pytorch_grad_cam
+
+    return type(name, (changes, getattr(pytorch_grad_cam, name)), {})
+
+
+def _explained(cam: Any, images: Tensor, targets: Tensor) -> Any:
     """What a class of pytorch-grad-cam computes; afterwards its hooks are gone."""
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
     try:
         return cam(images.clone().requires_grad_(), [ClassifierOutputTarget(target) for target in targets.tolist()])
     finally:
         cam.activations_and_grads.release()
 
 
-def _cam(base: type[BaseCAM], context: Context) -> Explain:
-    raw = type(base.__name__, (_Raw, base), {})
+def _cam(base: str, context: Context) -> Explain:
+    raw = _package_class(base, _Raw)
     name = context.layers.single
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
@@ -89,7 +105,7 @@ def _cam(base: type[BaseCAM], context: Context) -> Explain:
     return explain
 
 
-def _eigen_cam(base: type[BaseCAM], context: Context) -> Explain:
+def _eigen_cam(base: str, context: Context) -> Explain:
     """The first principal component, whose sign is arbitrary, turned so that its largest value is positive."""
     explain = _cam(base, context)
 
@@ -107,25 +123,25 @@ def _full_grad(context: Context) -> Explain:
     if not any(type(module) in biased and module.bias is not None for module in network.modules()):
         raise UserError("FullGrad adds the contributions of biases, and no convolution or batch norm here has any")
 
+    full_grad = _package_class("FullGrad", _OneScale)
+
     def explain(images: Tensor, targets: Tensor) -> Tensor:
-        return torch.from_numpy(np.asarray(_explained(_FullGrad(network, []), images, targets)))[:, None]
+        return torch.from_numpy(np.asarray(_explained(full_grad(network, []), images, targets)))[:, None]
 
     return explain
 
 
-def _entry(
-    name: str, title: str, base: type[BaseCAM], reduction: str, build: Any = _cam, sets: frozenset[str] = FAST
-) -> Method:
-    source = f"pytorch_grad_cam.{base.__name__}"
-    return Method(name, title, partial(build, base), "cam", reduction, sets=sets, source=source)
+def _entry(name: str, title: str, base: str, build: Any = _cam) -> Method:
+    source = f"pytorch_grad_cam.{base}"
+    return Method(name, title, partial(build, base), "cam", "positive", sets=FAST, source=source)
 
 
 METHODS = (
-    _entry("grad_cam_plus_plus", "Grad-CAM++", GradCAMPlusPlus, "positive"),
-    _entry("xgrad_cam", "XGrad-CAM", XGradCAM, "positive"),
-    _entry("layer_cam", "LayerCAM", LayerCAM, "positive"),
-    _entry("hires_cam", "HiResCAM", HiResCAM, "positive"),
-    _entry("eigen_cam", "EigenCAM", EigenCAM, "positive", _eigen_cam),
-    _entry("eigen_grad_cam", "EigenGradCAM", EigenGradCAM, "positive", _eigen_cam),
+    _entry("grad_cam_plus_plus", "Grad-CAM++", "GradCAMPlusPlus"),
+    _entry("xgrad_cam", "XGrad-CAM", "XGradCAM"),
+    _entry("layer_cam", "LayerCAM", "LayerCAM"),
+    _entry("hires_cam", "HiResCAM", "HiResCAM"),
+    _entry("eigen_cam", "EigenCAM", "EigenCAM", _eigen_cam),
+    _entry("eigen_grad_cam", "EigenGradCAM", "EigenGradCAM", _eigen_cam),
     Method("full_grad", "FullGrad", _full_grad, "cam", sets=FAST, source="pytorch_grad_cam.FullGrad"),
 )

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.analysis.tallies import explaining
 from benchmarks.classifier.network import normalise
-from benchmarks.data.decode import decode
+from benchmarks.films.decode import decode
 from benchmarks.methods import Context, Method
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import PROTOCOLS

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data.object_cxr import read_split
+from benchmarks.data.check_set import check_set
+from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.run.config import Config, flag
-from benchmarks.run.directory import SPLITS, process_rank, read_json
+from benchmarks.run.directory import process_rank, read_json
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
+from benchmarks.run.printable import printable
 
 MANIFEST, BEGUN = "manifest.json", "unfinished"
 
@@ -24,17 +27,26 @@ def prepare(config: Config) -> None:
     is made anew.
 
     Raises:
-        UserError: The given set cannot be read; the folder holds something else, or a set of other settings.
+        UserError: The given set has faults (all are printed); the folder holds something else, or a set of other
+            settings.
     """
     if config.data is None and config.checkpoint is None:
         from benchmarks.synthetic.write import write_synthetic
 
         _write_once(config, write_synthetic)
-    for split in SPLITS:
-        records = read_split(config.data_root, split, config.limit)
-        with_objects = sum(record.label for record in records)
-        if process_rank() == 0:
-            print(f"{split}: {len(records)} films, {with_objects} with objects")
+    try:
+        checked = check_set(config.data_root, config.limit, config.cache_dir)
+    except FaultyTableError as error:
+        if len(error.faults) == 1:
+            raise
+        for fault in error.faults:
+            print(f"error: {printable(fault)}", file=sys.stderr)
+        raise UserError(f"{config.data_root} has {len(error.faults)} faults; each is named above.") from None
+    if process_rank() == 0:
+        for split, records in checked.splits.items():
+            print(f"{split}: {len(records)} films, {sum(record.label for record in records)} with objects")
+        for remark in checked.remarks:
+            print(f"note: {printable(remark)}")
 
 
 def _write_once(config: Config, write: Callable[..., None]) -> None:

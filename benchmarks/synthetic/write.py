@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from rich.progress import track
 
 from benchmarks.data.annotations import Shape, format_annotation
 from benchmarks.data.kinds import write_kinds
+from benchmarks.run.errors import UserError
 from benchmarks.synthetic.anatomy import draw_anatomy
 from benchmarks.synthetic.distractors import draw_distractors
 from benchmarks.synthetic.placing import draw_objects
@@ -77,28 +81,53 @@ def write_synthetic(
         counts: Films per split, half of them (rounded down) with objects.
         size: Longer side of the films in pixels.
         seed: The same seed writes the same bytes.
-        processes: Worker processes; all cores by default.
+        processes: Worker processes; all cores by default. They end with this one.
+
+    Raises:
+        UserError: One of them was ended.
     """
-    first = 1
     # Spawned, not forked: the parent may hold threads of torch.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for split, count in counts.items():
-            folder = root / split
-            folder.mkdir(parents=True, exist_ok=True)
-            numbers = range(first, first + count)
-            # Which films are positive comes from the seed and the split's place alone.
-            order = np.random.default_rng([seed, first]).permutation(count)
-            jobs = [(number, bool(rank < count // 2)) for number, rank in zip(numbers, order, strict=True)]
-            write = partial(_write_film, folder, seed, size)
-            films = pool.map(write, jobs, chunksize=16)
-            drawn = list(track(films, f"Drawing {split}", total=count, console=Console(stderr=True), transient=True))
-            annotated = [(f"{number:05}.jpg", shapes) for number, shapes in zip(numbers, drawn, strict=True)]
-            write_kinds(root / f"{split}.csv", annotated)
-            with (root / f"{split}.csv").open("w", newline="") as stream:
-                writer = csv.writer(stream, lineterminator="\n")
-                writer.writerow(["image_name", "annotation"])
-                writer.writerows((name, format_annotation(shapes)) for name, shapes in annotated)
-            first += count
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_die_with_the_parent)
+    try:
+        with pool:
+            _write_splits(pool, root, counts, size, seed)
+    except BrokenProcessPool:
+        raise UserError(
+            "A process that draws films was ended, perhaps for want of memory: start the same command again."
+        ) from None
+
+
+def _die_with_the_parent() -> None:
+    """End this process when the one that started it is gone, however that was ended."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _write_splits(pool: ProcessPoolExecutor, root: Path, counts: Mapping[str, int], size: int, seed: int) -> None:
+    first = 1
+    for split, count in counts.items():
+        folder = root / split
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = range(first, first + count)
+        # Which films are positive comes from the seed and the split's place alone.
+        order = np.random.default_rng([seed, first]).permutation(count)
+        jobs = [(number, bool(rank < count // 2)) for number, rank in zip(numbers, order, strict=True)]
+        write = partial(_write_film, folder, seed, size)
+        films = pool.map(write, jobs, chunksize=16)
+        drawn = list(track(films, f"Drawing {split}", total=count, console=Console(stderr=True), transient=True))
+        annotated = [(f"{number:05}.jpg", shapes) for number, shapes in zip(numbers, drawn, strict=True)]
+        write_kinds(root / f"{split}.csv", annotated)
+        with (root / f"{split}.csv").open("w", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["image_name", "annotation"])
+            writer.writerows((name, format_annotation(shapes)) for name, shapes in annotated)
+        first += count
 
 
 def _write_film(folder: Path, seed: int, size: int, job: tuple[int, bool]) -> tuple[Shape, ...]:

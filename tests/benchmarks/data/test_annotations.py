@@ -146,3 +146,34 @@ def test_no_shapes_no_pixels() -> None:
 def test_an_unknown_truth_is_refused() -> None:
     with pytest.raises(ValueError, match='"box" or "shape"'):
         rasterize((), 10, 10, truth="mask")
+
+
+def is_inside(points: list[tuple[float, float]], x: float, y: float) -> bool:
+    """The even-odd rule by its definition: edges that a ray to the right crosses."""
+    crossings = 0
+    for (xa, ya), (xb, yb) in zip(points, [*points[1:], points[0]], strict=True):
+        crossings += (ya > y) != (yb > y) and x < xa + (y - ya) * (xb - xa) / (yb - ya)
+    return crossings % 2 == 1
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_outlines_hold_the_pixels_whose_centre_is_inside(whole: bool) -> None:
+    """On whole numbers, edges run through corners of pixels and along their sides."""
+    generator = np.random.default_rng(int(whole))
+    for _ in range(20):
+        points = generator.uniform(-5, 35, (generator.integers(3, 12), 2))
+        corners = [tuple(point) for point in (np.round(points) if whole else points).tolist()]
+        mask = rasterize([Shape("polygon", tuple(corners))], 30, 30, frame=30, truth="shape")
+        expected = np.array([[is_inside(corners, x + 0.5, y + 0.5) for x in range(30)] for y in range(30)])
+        if expected.any():  # else one pixel stands for the object
+            np.testing.assert_array_equal(mask, expected)
+
+
+def test_an_outline_of_many_corners_is_its_circle() -> None:
+    """Its crossings are counted in several parts."""
+    angle = np.linspace(0, 40 * np.pi, 80001)[:-1]  # twenty and a half rounds cross themselves away
+    radius = np.linspace(0.999, 1, len(angle)) * 900
+    points = tuple(zip((1000 + radius * np.cos(angle)).tolist(), (1000 + radius * np.sin(angle)).tolist(), strict=True))
+    mask = rasterize([Shape("polygon", points[: len(points) // 20])], 2000, 2000, truth="shape")
+    assert mask.mean() == pytest.approx(np.pi * 0.45**2, rel=0.01)
+    assert not rasterize([Shape("polygon", points)], 2000, 2000, truth="shape")[300, 300]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.data.annotations import Shape
-from benchmarks.data.digest import annotation_digest
+from benchmarks.data.film_facts import annotation_digest
 from benchmarks.data.kinds import write_kinds
 from benchmarks.data.object_cxr import read_split
 from benchmarks.run.errors import UserError
@@ -23,7 +23,7 @@ def root(tmp_path: Path) -> Path:
         (tmp_path / split).mkdir()
         (tmp_path / f"{split}.csv").write_text("image_name,annotation\n" + ROWS)
         for name in "abc":
-            Image.fromarray(np.zeros((12, 12), np.uint8)).save(tmp_path / split / f"{name}.png")
+            Image.fromarray(np.eye(12, dtype=np.uint8)).save(tmp_path / split / f"{name}.png")
     return tmp_path
 
 
@@ -48,10 +48,10 @@ def test_an_empty_cell_says_nothing(root: Path) -> None:
 
 
 def test_the_table_changes_nothing_that_a_run_is_known_by(root: Path) -> None:
-    before, records = annotation_digest(root, None), read_split(root, "test")
+    before, records = annotation_digest(root, None, root / "cache"), read_split(root, "test")
     (root / "test_kinds.csv").write_text("image_name,kinds\nb.png,zip\n")
 
-    assert annotation_digest(root, None) == before
+    assert annotation_digest(root, None, root / "cache") == before
     assert read_split(root, "test") == records
 
 

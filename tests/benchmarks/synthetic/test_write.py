@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.data.annotations import rasterize
-from benchmarks.data.decode import load_film
 from benchmarks.data.object_cxr import read_split
+from benchmarks.films.decode import read_film
 from benchmarks.synthetic.body_frame import Frame
 from benchmarks.synthetic.distractors import RATES, draw_distractors
 from benchmarks.synthetic.objects import OBJECTS
@@ -38,7 +38,7 @@ def test_the_reader_reads_what_the_writer_wrote(root: Path) -> None:
         assert labels != sorted(labels), "the classes are not shuffled"
         assert labels != sorted(labels, reverse=True), "the classes are not shuffled"
         for record in records:
-            film = load_film(record.path)
+            film = read_film(record.path).grey
             assert max(film.shape) == SIZE
             for shape in record.shapes:
                 assert rasterize([shape], film.shape[1], film.shape[0]).any()

@@ -1,0 +1,58 @@
+"""Reads tables as people's programs write them, or says how to have them written otherwise."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.run.errors import UserError
+
+csv.field_size_limit(2**24)  # an outline of 16,000 corners is longer than Python's own limit
+
+_AS = "save it as CSV in UTF-8 with commas (in a spreadsheet: CSV UTF-8)"
+
+
+def read_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a CSV in UTF-8 with commas; rows of blanks are left out.
+
+    Args:
+        table: The file.
+
+    Yields:
+        The number of the row's (last) line, and its cells.
+
+    Raises:
+        UserError: Another encoding or separator (names it and the cure), or no CSV.
+    """
+    number = 0
+    try:
+        reader = csv.reader(io.StringIO(_decoded(table), newline=""), strict=True)
+        for cells in reader:
+            number = reader.line_num
+            if len(cells) == 1:
+                _check_separator(table, number, cells[0])
+            if any(cell.strip() for cell in cells):
+                yield number, cells
+    except csv.Error as error:
+        raise UserError(f"{table}, after row {number}: not readable as CSV ({error}).") from None
+
+
+def _decoded(table: Path) -> str:
+    content = table.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:100]:
+        raise UserError(f"{table} is in UTF-16: {_AS}.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{table}, row {row}: not in UTF-8, but perhaps in Latin-1: {_AS}.") from None
+
+
+def _check_separator(table: Path, number: int, cell: str) -> None:
+    """Refuse a header whose names are separated by something else."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if number == 1 and separator in cell:
+            raise UserError(f"{table} has its columns separated by {name}: {_AS}.")

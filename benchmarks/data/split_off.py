@@ -1,0 +1,116 @@
+"""Makes a test split for a set that has none, as the public Object-CXR: new tables for the same films."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.data.annotations import format_annotation
+from benchmarks.data.kinds import write_kinds
+from benchmarks.data.object_cxr import Record, read_split, split_tables
+from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_text
+
+
+def split_off(
+    data: Path, out: Path, of: str = "dev", share: float = 0.5, patients: str | None = None, seed: int = 0
+) -> None:
+    """Write tables of three splits, whose test films are drawn from ``train`` or ``dev``; the others stay as they are.
+
+    Nothing is copied: ``out/images`` is a link to ``data``. Each class gives the same share.
+
+    Args:
+        data: A set in Object-CXR layout with train and dev.
+        out: Folder of the new set.
+        of: The split that gives the films, ``"train"`` or ``"dev"``.
+        share: Of its films.
+        patients: Regular expression that finds the patient in a film's name (its first group, or all that it matches);
+            films of one patient stay together. Without it every film counts as a patient.
+        seed: Of the draw.
+
+    Raises:
+        UserError: There is a test split already, the set cannot be read or divided so, or no link can be made.
+    """
+    if any(path.is_file() for path in split_tables(data, "test")):
+        raise UserError(f"{data} has a test split already: use it.")
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"--out: {out} holds something already: choose another folder.")
+    if not 0 < share < 1:
+        raise UserError(f"--share is {share}: it must be between 0 and 1.")
+    splits = {split: read_split(data, split) for split in ("train", "dev")}
+    names = {split: [_patient(record, patients) for record in records] for split, records in splits.items()}
+    drawn = _draw(splits[of], names[of], share, seed)
+    parts = {**splits, "test": [record for record, yes in zip(splits[of], drawn, strict=True) if yes]}
+    parts[of] = [record for record, yes in zip(splits[of], drawn, strict=True) if not yes]
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        (out / "images").symlink_to(data.resolve(), target_is_directory=True)
+    except OSError as error:
+        raise UserError(f"{out / 'images'} cannot be made a link to the films ({error.strerror}).") from None
+    for split, records in parts.items():
+        _write(out / f"{split}.csv", records, data)
+        print(f"{split}: {len(records)} films, {sum(record.label for record in records)} with objects")
+    tested = {name for name, yes in zip(names[of], drawn, strict=True) if yes}
+    for split in parts:
+        both = tested & set(names.get(split, ())) if split != of else set()
+        if both:
+            print(f"note: {len(both)} patients of test are in {split} too, such as {min(both)}.")
+
+
+def _patient(record: Record, patients: str | None) -> str:
+    if patients is None:
+        return record.name
+    try:
+        found = re.search(patients, record.name)
+    except re.error as error:
+        raise UserError(f"--patients: {patients!r} is no regular expression ({error}).") from None
+    if found is None:
+        raise UserError(f"--patients: {patients!r} finds no patient in {record.name} ({record.where}).")
+    return found[1] if found.re.groups else found[0]
+
+
+def _draw(records: Sequence[Record], names: Sequence[str], share: float, seed: int) -> list[bool]:
+    """Which records go to the test split: whole patients, a share of those with and of those without objects."""
+    of_patient: dict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(names):
+        of_patient[name].append(index)
+    drawn = [False] * len(records)
+    generator = np.random.default_rng(seed)
+    for label in (False, True):
+        some = sorted(n for n, films in of_patient.items() if any(records[i].label for i in films) == label)
+        films = sum(len(of_patient[name]) for name in some)
+        taken = 0
+        for place in generator.permutation(len(some)):
+            if taken < share * films:
+                for index in of_patient[some[place]]:
+                    drawn[index] = True
+                taken += len(of_patient[some[place]])
+    for part in (True, False):
+        if {record.label for record, yes in zip(records, drawn, strict=True) if yes == part} != {0, 1}:
+            raise UserError(
+                f"{len(records)} films of {len(of_patient)} patients cannot be divided by {share} so that both parts "
+                "hold films with objects and without."
+            )
+    return drawn
+
+
+def _write(table: Path, records: Sequence[Record], data: Path) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image_path", "annotation"])
+    names = [record.path.relative_to(data).as_posix() for record in records]
+    writer.writerows((name, format_annotation(record.shapes)) for name, record in zip(names, records, strict=True))
+    known = [
+        (name, record.shapes)
+        for name, record in zip(names, records, strict=True)
+        if record.shapes and all(shape.content for shape in record.shapes)
+    ]
+    if known:
+        write_kinds(table, known)
+    write_text(table, text.getvalue())

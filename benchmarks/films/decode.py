@@ -1,0 +1,96 @@
+"""Reads a film, whatever its container, and says in one sentence why not."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.films.dicom import is_dicom, load_dicom
+from benchmarks.films.grey import Film
+from benchmarks.films.picture import FORMATS, load_picture
+from benchmarks.run.errors import UserError
+
+
+def read_film(path: Path | str) -> Film:
+    """Decode a film to 8-bit grey, upright, as a viewer shows it.
+
+    Args:
+        path: DICOM, PNG, JPEG, TIFF, JPEG 2000 or BMP, of any depth, grey or colour.
+
+    Raises:
+        UserError: The file is missing, damaged, no film, or one that nothing can be seen on.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from PIL import Image
+        >>> with TemporaryDirectory() as folder:
+        ...     Image.fromarray(np.array([[0, 4095]], dtype=np.uint16)).save(Path(folder) / "a.png")
+        ...     film = read_film(Path(folder) / "a.png")
+        >>> film.grey.tolist(), film.notes
+        ([[0, 255]], ('it was read as 12 bits deep, which hold its largest value',))
+    """
+    return _read(Path(path), None, upright=True)
+
+
+def decode(path: Path, at_least: int | None = None) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """Decode an annotated film to 8-bit grey, with the (width, height) of the stored film, to which annotations refer.
+
+    ``at_least`` lets a JPEG be decoded at a half, quarter or eighth of its size as long as both sides keep this many
+    pixels, which is several times faster on full-size films.
+
+    Raises:
+        UserError: As :func:`read_film`; or the film's EXIF data turn it, so that it is unclear what annotations mean.
+    """
+    film = _read(path, at_least, upright=False)
+    return film.grey, film.size
+
+
+def _read(path: Path, at_least: int | None, *, upright: bool) -> Film:
+    kind = "picture"
+    try:
+        with _open_regular(path) as stream:
+            head = stream.read(132)
+            stream.seek(0)
+            if not head:
+                raise UserError("is empty")
+            if is_dicom(head):
+                kind = "DICOM file"
+                return load_dicom(stream)
+            return load_picture(stream, at_least, upright)
+    except UserError as error:
+        reason = str(error)
+    except FileNotFoundError:
+        reason = "is missing"
+    except Exception as error:  # Pillow and pydicom report damage by any type, depending on where they meet it
+        reason = _reason(error, kind)
+    raise UserError(f"The film {path} {reason}.")
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file that can be read to its end: opening a pipe would wait for ever."""
+    # Asked before and after: O_NONBLOCK keeps the opening itself from waiting.
+    if path.is_dir():
+        raise UserError("is a folder")
+    stream = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise UserError("is no regular file")
+    return stream
+
+
+def _reason(error: Exception, kind: str) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return f"is neither DICOM nor {', '.join(FORMATS[:-1])} or {FORMATS[-1]} of a kind that can be read"
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return f"cannot be read ({error.strerror})"
+    if isinstance(error, MemoryError):
+        return "does not fit into memory"
+    text = " ".join(str(error).split()).rpartition("all available plugins: ")[2] or type(error).__name__
+    return f"is truncated or damaged: it cannot be decoded as a {kind} ({text.partition('. ')[0].rstrip('.')[:200]})"

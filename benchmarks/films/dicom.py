@@ -1,0 +1,114 @@
+"""Decodes DICOM radiographs to the 8-bit grey picture that a viewer would show: dense tissue bright."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zlib
+from typing import Any, BinaryIO
+
+from benchmarks.films.dicom_grey import grey_of_colour, grey_of_monochrome
+from benchmarks.films.grey import Film, check_content, check_size
+from benchmarks.run.errors import UserError
+
+RADIOGRAPHS = {"", "CR", "DX", "DR", "RG", "RF", "XA", "MG", "PX", "IO", "OT", "SC"}
+"""Modalities of plain X-ray pictures, and those that say nothing: a capture, or empty."""
+
+MOST_BYTES = 2**29
+"""Largest data set that a deflated file may hold."""
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_CODECS = "run `pip install pylibjpeg[all]`"
+_START = re.compile(
+    rb"[\x02\x08]\x00[\x00-\xff]\x00(?:[A-Z]{2}|[\x00-\xff]{2}\x00\x00)|\x00[\x02\x08]\x00[\x00-\xff][A-Z]{2}"
+)
+"""First element of a data set of group 2 or 8, in any of the three encodings."""
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether a file that begins so (132 bytes) is DICOM, with or without the preamble that it should have."""
+    return head[128:132] == b"DICM" or _START.match(head) is not None
+
+
+def load_dicom(stream: BinaryIO) -> Film:
+    """Decode a single-frame DICOM film, see ``grey_of_monochrome``.
+
+    Args:
+        stream: At the beginning of the file.
+
+    Raises:
+        UserError: The rest of a sentence that begins with the film's name: no radiograph, several frames, too large,
+            nothing to see, or a compression that needs a package which is not installed.
+        Exception: Whatever pydicom says of a damaged file.
+    """
+    try:
+        import pydicom
+    except ImportError:
+        raise UserError("is DICOM, which needs pydicom: run `pip install pydicom`") from None
+
+    # Files from practice break the standard in many harmless ways that pydicom warns of.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _check_inflated(stream)
+        dataset = pydicom.dcmread(stream, force=True)
+        _check(dataset)
+        stored = _decompressed(dataset)
+        monochrome = dataset.PhotometricInterpretation.startswith("MONOCHROME")
+        grey, note = (grey_of_monochrome if monochrome else grey_of_colour)(stored, dataset)
+    check_content(grey)
+    height, width = grey.shape
+    return Film(grey, (width, height), (note,) if note else (), str(dataset.get("SOPInstanceUID") or ""))
+
+
+def _check_inflated(stream: BinaryIO) -> None:
+    """Refuse a small file that would inflate to gigabytes."""
+    head = stream.read(4096)
+    if _DEFLATED in head and head[128:140] == b"DICM\x02\x00\x00\x00UL\x04\x00":
+        stream.seek(144 + int.from_bytes(head[140:144], "little"))  # behind the group of the file's meta information
+        inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        chunk = stream.read(2**16)
+        while chunk and size <= MOST_BYTES:
+            size += len(inflate.decompress(chunk, 2**22))
+            chunk = inflate.unconsumed_tail or stream.read(2**16)
+        if size > MOST_BYTES:
+            raise UserError(f"inflates to more than {MOST_BYTES // 2**20} MB, which no film does")
+    stream.seek(0)
+
+
+def _check(dataset: Any) -> None:
+    if "PixelData" not in dataset:
+        raise UserError("holds no picture: give a DICOM file with a radiograph")
+    modality = str(dataset.get("Modality") or "").strip().upper()
+    if modality not in RADIOGRAPHS:
+        raise UserError(f"has the modality {modality}, which is no radiograph: give a plain X-ray film")
+    if (frames := int(dataset.get("NumberOfFrames") or 1)) != 1:
+        raise UserError(f"holds {frames} frames: give a single radiograph")
+    if not dataset.get("PhotometricInterpretation"):
+        raise UserError("does not say whether large values are bright (no PhotometricInterpretation)")
+    check_size(int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0))
+
+
+def _decompressed(dataset: Any) -> Any:
+    """Stored values, or what is missing before pydicom lists all packages that it looked for."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    meta = getattr(dataset, "file_meta", None)
+    syntax = None if meta is None else meta.get("TransferSyntaxUID")
+    if not syntax:  # as the data set itself is encoded
+        implicit, little = dataset.original_encoding
+        dataset.file_meta = FileMetaDataset() if meta is None else meta
+        syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = syntax
+    if syntax.is_encapsulated and not get_decoder(syntax).is_available:
+        raise UserError(f"is compressed ({syntax.name}), which needs a codec: {_CODECS}")
+    try:
+        return dataset.pixel_array
+    except RuntimeError as error:
+        if "does not support" in str(error):  # a codec is there, but not for so many bits
+            bits = dataset.get("BitsStored")
+            raise UserError(
+                f"is compressed ({syntax.name}) in {bits} bits, which needs another codec: {_CODECS}"
+            ) from None
+        raise

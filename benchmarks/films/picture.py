@@ -1,0 +1,135 @@
+"""Decodes PNG, JPEG, TIFF and the like, of any depth and colour, to 8-bit grey."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image
+from PIL.ImageFile import ImageFile
+
+from benchmarks.films.grey import Film, check_content, check_size, to_bytes, to_unit
+from benchmarks.run.errors import UserError
+
+FORMATS = ("PNG", "JPEG", "TIFF", "JPEG2000", "BMP")
+"""What is opened at all: nothing that starts another program (EPS) or that no film comes in."""
+
+_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of ITU-R 601, as Pillow's own conversion
+_PHOTOMETRIC, _WHITE_IS_ZERO, _PLANES, _ONE_A_COLOUR, _BITS = 262, 0, 284, 2, 258  # tags of TIFF, and their values
+_TURNS = dict(
+    enumerate(
+        (
+            Image.Transpose.FLIP_LEFT_RIGHT,
+            Image.Transpose.ROTATE_180,
+            Image.Transpose.FLIP_TOP_BOTTOM,
+            Image.Transpose.TRANSPOSE,
+            Image.Transpose.ROTATE_270,
+            Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_90,
+        ),
+        start=2,
+    )
+)
+"""What brings a picture of each EXIF orientation upright."""
+_NATIVE = "L" if sys.byteorder == "little" else "B"
+
+
+def load_picture(stream: BinaryIO, at_least: int | None = None, upright: bool = True) -> Film:
+    """Decode a picture.
+
+    Args:
+        stream: At the beginning of the file.
+        at_least: Lets a JPEG be decoded at a half, quarter or eighth of its size as long as both sides keep this many
+            pixels, which is several times faster on full-size films.
+        upright: Turn a picture as its EXIF data say; without, a picture that is to be turned is refused, since
+            nobody knows which way its annotation counts.
+
+    Raises:
+        UserError: The rest of a sentence that begins with the film's name.
+        Exception: Whatever Pillow says of a damaged file.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata; check_size sees to decompression bombs
+        with Image.open(stream, formats=FORMATS) as image:
+            check_size(*image.size)
+            if image.format == "PNG":  # Pillow decodes a damaged one to noise, but can check its sums
+                image.verify()
+        stream.seek(0)
+        with Image.open(stream, formats=FORMATS) as image:
+            return _decoded(image, stream, at_least, upright)
+
+
+def _decoded(image: Image.Image, stream: BinaryIO, at_least: int | None, upright: bool) -> Film:
+    size, rawmode, notes = image.size, _rawmode(image), []
+    if (pages := getattr(image, "n_frames", 1)) > 1:
+        notes.append(f"it is the first of {pages} pages")
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if orientation in _TURNS and not upright:
+        raise UserError("is to be turned by its EXIF data: save it upright, so that its annotation means one thing")
+    if at_least is not None:
+        image.draft("L", (at_least, at_least))
+    if image.mode.startswith(("I", "F")):
+        grey, note = _deep_grey(image)
+    elif "16" in rawmode:
+        grey, note = _deep_colour(image, rawmode, stream)
+    else:
+        grey, note = np.asarray(image.convert("L")), ""
+    why = ""
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        notes.append("its transparency was left out")
+        why = " outside of its alpha channel, which is not read"
+    check_content(grey, why)
+    if orientation in _TURNS:
+        if ExifTags.Base.Orientation in image.getexif():  # of TIFF, Pillow turns the pixels itself
+            grey = np.asarray(Image.fromarray(grey).transpose(_TURNS[orientation]))
+        size = grey.shape[1], grey.shape[0]
+        notes.append("it was turned as its EXIF data say")
+    return Film(grey, size, tuple(filter(None, [*notes, note])))
+
+
+def _rawmode(image: Image.Image) -> str:
+    """How the file lays out a pixel; unknown once it is decoded."""
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_PLANES) == _ONE_A_COLOUR and max(tags.get(_BITS, (8,))) > 8:
+        raise UserError("has its colours in planes of more than 8 bits: save it as 16-bit grey")
+    tiles: Any = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+
+
+def _deep_grey(image: Image.Image) -> tuple[npt.NDArray[np.uint8], str]:
+    inverse = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    unit, note = to_unit(np.asarray(image))
+    if inverse:  # Pillow inverts 8 bits only
+        unit = 1 - unit
+    return to_bytes(unit), note
+
+
+def _deep_colour(image: Image.Image, rawmode: str, stream: BinaryIO) -> tuple[npt.NDArray[np.uint8], str]:
+    """Grey of 16 bits a channel: Pillow keeps the upper byte of each, and finds the lower one in the other order."""
+    kind, _, order = rawmode.partition(";16")
+    order = _NATIVE if order == "N" else order
+    if kind == "LA" and order == "B":  # four bytes a pixel: two of grey, two of alpha
+        upper, lower = _reread(stream, "RGBA").transpose(2, 0, 1)[:2]
+    elif kind in ("RGB", "RGBA") and order in ("L", "B"):
+        lower = _reread(stream, f"{kind};16{'L' if order == 'B' else 'B'}")[..., :3]
+        upper = np.asarray(image)[..., :3]
+    else:
+        raise UserError(f"has 16-bit colours of a kind that is not read ({rawmode}): save it as 16-bit grey")
+    unit, note = to_unit(upper.astype(np.uint16) << 8 | lower)
+    return to_bytes(unit if unit.ndim == 2 else unit @ _LUMINANCE), note
+
+
+def _reread(stream: BinaryIO, rawmode: str) -> npt.NDArray[np.uint8]:
+    """The pixels of a file, by another layout of as many bytes."""
+    stream.seek(0)
+    with Image.open(stream, formats=FORMATS) as image:
+        assert isinstance(image, ImageFile)
+        image.tile = [
+            tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
+            for tile in image.tile
+        ]
+        return np.asarray(image)

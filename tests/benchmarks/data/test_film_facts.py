@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.data import film_facts as module
+from benchmarks.data.film_facts import annotation_digest, film_facts
+from benchmarks.data.object_cxr import FaultyTableError, Record
+
+FILM = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8)
+
+
+def record(path: Path) -> Record:
+    return Record(path.name, path, (), 2, path.parent / "test.csv")
+
+
+def test_facts_are_of_what_a_film_shows(tmp_path: Path) -> None:
+    Image.fromarray(FILM).save(tmp_path / "a.png")
+    Image.fromarray(FILM).save(tmp_path / "b.bmp")
+    Image.fromarray(255 - FILM).save(tmp_path / "c.png")
+    first, same, other = film_facts([record(tmp_path / name) for name in ("a.png", "b.bmp", "c.png")], tmp_path)
+    assert (first.width, first.height) == (60, 40)
+    assert first == same
+    assert first.pixels != other.pixels
+
+
+def test_a_film_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(FILM).save(tmp_path / "a.png")
+    before = film_facts([record(tmp_path / "a.png")], tmp_path / "cache")
+    monkeypatch.setattr(module, "decode", lambda *_: pytest.fail("looked again"))
+    assert film_facts([record(tmp_path / "a.png")], tmp_path / "cache") == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{", b'{"a": 1}', b"\xff", b"null", b'{"a": [1, 2]}'])
+def test_damaged_facts_are_made_again(tmp_path: Path, damage: bytes) -> None:
+    Image.fromarray(FILM).save(tmp_path / "a.png")
+    before = film_facts([record(tmp_path / "a.png")], tmp_path / "cache")
+    (tmp_path / "cache" / module.NAME).write_bytes(damage)
+    assert film_facts([record(tmp_path / "a.png")], tmp_path / "cache") == before
+
+
+def test_all_films_that_do_not_decode_are_told(tmp_path: Path) -> None:
+    Image.fromarray(FILM).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no film")
+    (tmp_path / "c.png").write_bytes(b"")
+    with pytest.raises(FaultyTableError) as caught:
+        film_facts([record(tmp_path / name) for name in ("a.png", "b.png", "c.png")], tmp_path / "cache")
+    assert [fault.partition(": ")[0] for fault in caught.value.faults] == [f"{tmp_path / 'test.csv'}, row 2"] * 2
+
+
+def test_another_film_of_the_same_size_is_another_set(tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        (tmp_path / split).mkdir()
+        Image.fromarray(FILM).save(tmp_path / split / "a.bmp")
+        (tmp_path / f"{split}.csv").write_text("image_name,annotation\na.bmp,\n")
+    before = annotation_digest(tmp_path, None, tmp_path / "cache")
+    assert annotation_digest(tmp_path, None, tmp_path / "another cache") == before
+    size = (tmp_path / "train" / "a.bmp").stat().st_size
+    Image.fromarray(FILM[::-1].copy()).save(tmp_path / "train" / "a.bmp")
+    os.utime(tmp_path / "train" / "a.bmp", ns=(5, 5))
+    assert (tmp_path / "train" / "a.bmp").stat().st_size == size
+    assert annotation_digest(tmp_path, None, tmp_path / "cache") != before

@@ -1,0 +1,337 @@
+from __future__ import annotations
+
+import importlib.util
+import io
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_file import write_dicom
+from PIL import Image
+
+from benchmarks.films.decode import read_film
+from benchmarks.films.dicom import is_dicom
+from benchmarks.films.dicom_grey import window
+from benchmarks.run.errors import UserError
+
+pydicom = pytest.importorskip("pydicom")
+
+
+def grey(path: Path) -> np.ndarray:
+    return read_film(path).grey
+
+
+RAMP = np.linspace(0, 4095, 64 * 48).astype(np.uint16).reshape(48, 64)
+
+
+def test_without_a_window_the_range_of_the_film_is_shown(tmp_path: Path) -> None:
+    film = grey(write_dicom(tmp_path / "a.dcm", RAMP, BitsStored=12))
+
+    assert film.dtype == np.uint8
+    np.testing.assert_array_equal(film, RAMP // 16)
+
+
+def test_monochrome1_is_inverted_once(tmp_path: Path) -> None:
+    plain = grey(write_dicom(tmp_path / "a.dcm", RAMP))
+    inverse = grey(write_dicom(tmp_path / "b.dcm", RAMP, "MONOCHROME1"))
+    both = grey(write_dicom(tmp_path / "c.dcm", RAMP, "MONOCHROME1", PresentationLUTShape="INVERSE"))
+
+    assert np.abs(255 - plain.astype(int) - inverse).max() <= 1  # rounding of the halves
+    np.testing.assert_array_equal(both, inverse)
+
+
+def test_rescale_comes_before_the_window(tmp_path: Path) -> None:
+    pixels = np.array([[0, 100], [150, 200]], dtype=np.int16)
+    tags = {"RescaleSlope": 2, "RescaleIntercept": -100, "WindowCenter": [200, 50], "WindowWidth": [201, 10]}
+
+    film = grey(write_dicom(tmp_path / "a.dcm", pixels, **tags))
+
+    # Rescaled: -100, 100, 200, 300. The window 200/201 goes from 99.5 to 299.5 (PS3.3, C.11.2.1.2.1).
+    expected = [[0, 0.5 / 200], [100.5 / 200, 1]]
+    np.testing.assert_array_equal(film, np.floor(np.array(expected) * 256).clip(0, 255))
+
+
+def test_signed_values_and_padding(tmp_path: Path) -> None:
+    pixels = np.array([[-2000, -100], [0, 100]], dtype=np.int16)
+
+    film = grey(write_dicom(tmp_path / "a.dcm", pixels, PixelPaddingValue=-2000))
+
+    np.testing.assert_array_equal(film, [[0, 0], [128, 255]])
+
+
+def test_padding_is_black_on_monochrome1_too(tmp_path: Path) -> None:
+    pixels = np.array([[0, 0], [100, 300]], dtype=np.uint16)
+
+    film = grey(write_dicom(tmp_path / "a.dcm", pixels, "MONOCHROME1", PixelPaddingValue=0))
+
+    # 9 bits hold the largest value: 511 is black.
+    np.testing.assert_array_equal(film, [[0, 0], [205, 105]])
+
+
+def test_lookup_table_of_values_of_interest(tmp_path: Path) -> None:
+    from pydicom.dataset import Dataset
+
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [4, 10, 8])
+    table.add_new("LUTData", "US", [0, 255, 51, 102])
+    pixels = np.array([[5, 10], [11, 12]], dtype=np.uint16)
+
+    film = grey(write_dicom(tmp_path / "a.dcm", pixels, VOILUTSequence=[table]))
+
+    np.testing.assert_array_equal(film, [[0, 0], [255, 51]])
+
+
+@pytest.mark.parametrize(
+    ("function", "values", "expected"),
+    [
+        ("LINEAR", [2047, 2048], [2047 / 4095, 2048 / 4095]),  # the example of the standard: c=2048, w=4096
+        ("LINEAR_EXACT", [0, 1024, 2048, 4096], [0, 0.25, 0.5, 1]),
+        ("SIGMOID", [2048, 3072], [0.5, 1 / (1 + np.exp(-1))]),
+    ],
+)
+def test_window_functions(function: str, values: list[float], expected: list[float]) -> None:
+    np.testing.assert_allclose(window(values, 2048, 4096, function), expected, atol=1e-12)
+
+
+def test_window_that_is_none() -> None:
+    with pytest.raises(ValueError, match="width 0 is none"):
+        window([1.0], 10, 0)
+
+
+def test_colour_capture(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 4, 3), dtype=np.uint8)
+    pixels[:2, :, 1] = 200
+
+    film = grey(write_dicom(tmp_path / "a.dcm", pixels, "RGB"))
+
+    np.testing.assert_array_equal(film, np.asarray(Image.fromarray(pixels).convert("L")))
+
+
+@pytest.mark.parametrize("suffix", ["JPEGBaseline8Bit", "JPEG2000Lossless"])
+def test_compressed_films(tmp_path: Path, suffix: str) -> None:
+    """Pillow, which the benchmark needs anyway, reads these two."""
+    smooth = (RAMP // 16).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(smooth).save(stream, "JPEG" if suffix.startswith("JPEGB") else "JPEG2000", quality=95)
+
+    film = grey(compressed(tmp_path / "a.dcm", smooth, suffix, stream.getvalue()))
+
+    assert np.abs(film.astype(int) - smooth).max() <= 3
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pylibjpeg") is not None, reason="the codec is installed")
+def test_missing_codec_is_one_sentence(tmp_path: Path) -> None:
+    path = compressed(tmp_path / "a.dcm", RAMP, "JPEGLosslessSV1", b"\xff\xd8 ...")
+
+    with pytest.raises(UserError) as caught:
+        grey(path)
+
+    assert str(caught.value).startswith(f"The film {path} is compressed (JPEG Lossless")
+    assert str(caught.value).endswith("needs a codec: run `pip install pylibjpeg[all]`.")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pylibjpeg") is not None, reason="the codec is installed")
+def test_missing_codec_of_12_bits(tmp_path: Path) -> None:
+    """Pillow has JPEG, but not at this depth."""
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((48, 64), dtype=np.uint8)).save(stream, "JPEG")
+    frame = bytearray(stream.getvalue())
+    frame[frame.index(b"\xff\xc0") : frame.index(b"\xff\xc0") + 5] = b"\xff\xc1\x00\x0b\x0c"  # SOF1, 12 bits
+    path = compressed(tmp_path / "a.dcm", RAMP, "JPEGExtended12Bit", bytes(frame), BitsStored=12)
+
+    with pytest.raises(UserError, match=r"in 12 bits, which needs another codec: run `pip install pylibjpeg\[all\]`\."):
+        grey(path)
+
+
+def compressed(path: Path, pixels: np.ndarray, syntax: str, data: bytes, **tags: int) -> Path:
+    dataset = pydicom.dcmread(write_dicom(path, pixels, **tags))
+    dataset.PixelData = pydicom.encaps.encapsulate([data])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    dataset.save_as(path)
+    return path
+
+
+def test_recognised_by_content(tmp_path: Path) -> None:
+    Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "film.png")
+    whole = write_dicom(tmp_path / "no-suffix", RAMP).read_bytes()
+
+    assert is_dicom(whole[:132])
+    assert is_dicom(whole[132:][:132])
+    assert not is_dicom((tmp_path / "film.png").read_bytes()[:132])
+
+
+def test_without_preamble(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", RAMP)
+    expected = grey(path)
+
+    path.write_bytes(path.read_bytes()[132:])
+
+    np.testing.assert_array_equal(grey(path), expected)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_without_file_meta_information(tmp_path: Path, implicit: bool) -> None:
+    path = write_dicom(tmp_path / "a.dcm", RAMP, Modality="CR", InstanceCreationDate="20200101")
+    expected = grey(path)
+    dataset = pydicom.dcmread(path)
+    del dataset.file_meta
+    dataset.preamble = None
+    dataset.save_as(path, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+
+    np.testing.assert_array_equal(grey(path), expected)
+
+
+def table(entries: int, first: int, bits: int, data: bytes | list[int]) -> pydicom.Dataset:
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "US" if first >= 0 else "SS", [entries, first, bits])
+    item.add_new("LUTData", "OW" if isinstance(data, bytes) else "US", data)
+    return item
+
+
+IDENTITY = np.arange(4096)
+
+
+@pytest.mark.parametrize(
+    "voi",
+    [
+        pytest.param((4096, 0, 16, IDENTITY.astype("<u2").tobytes()), id="says 16 bits, holds 12"),
+        pytest.param((4096, 0, 16, (IDENTITY * 16).astype("<u2").tobytes()), id="16 bits"),
+        pytest.param((4096, 0, 8, (IDENTITY // 16).astype("<u2").tobytes()), id="8 bits, a word each"),
+        pytest.param((4096, 0, 8, (IDENTITY // 16).astype("u1").tobytes()), id="8 bits, a byte each"),
+        pytest.param((4096, 0, 16, (IDENTITY // 16).astype("u1").tobytes()), id="8 bits, said to be 16"),
+        pytest.param((4096, 0, 12, IDENTITY.tolist()), id="numbers"),
+    ],
+)
+@pytest.mark.parametrize("interpretation", ["MONOCHROME2", "MONOCHROME1"])
+def test_tables_of_every_depth_show_the_same_film(tmp_path: Path, voi: tuple, interpretation: str) -> None:
+    pixels = RAMP if interpretation == "MONOCHROME2" else 4095 - RAMP
+
+    film = grey(write_dicom(tmp_path / "a.dcm", pixels, interpretation, BitsStored=12, VOILUTSequence=[table(*voi)]))
+
+    assert np.abs(film.astype(int) - RAMP // 16).max() <= 1
+
+
+def test_a_table_begins_at_its_first_value(tmp_path: Path) -> None:
+    """Stored 0 to 4095 is -1000 to 3095 after the rescale, and the table is about 0 to 255."""
+    voi = table(256, 0, 8, np.arange(256).astype("<u2").tobytes())
+    tags = {"RescaleSlope": 1, "RescaleIntercept": -1000, "VOILUTSequence": [voi]}
+
+    film = grey(write_dicom(tmp_path / "a.dcm", RAMP, BitsStored=12, **tags))
+
+    np.testing.assert_array_equal(film, np.clip(RAMP.astype(int) - 1000, 0, 255))
+
+
+def test_a_table_may_begin_below_zero(tmp_path: Path) -> None:
+    """PS3.3 C.11.2.1.1 lets the first value be negative; files write it as an unsigned number as well."""
+    pixels = np.arange(-128, 128, dtype=np.int16).reshape(16, 16)
+    data = np.arange(256).astype("<u2").tobytes()
+
+    for first, name in ((-128, "a.dcm"), (65536 - 128, "b.dcm")):
+        film = grey(write_dicom(tmp_path / name, pixels, VOILUTSequence=[table(256, first, 8, data)]))
+        np.testing.assert_array_equal(film, np.arange(256).reshape(16, 16))
+
+
+def test_modality_table(tmp_path: Path) -> None:
+    modality = table(4096, 0, 16, IDENTITY[::-1].astype("<u2").tobytes())
+
+    film = grey(write_dicom(tmp_path / "a.dcm", RAMP, BitsStored=12, ModalityLUTSequence=[modality]))
+
+    assert np.abs(255 - film.astype(int) - RAMP // 16).max() <= 1
+
+
+def test_depth_without_a_window(tmp_path: Path) -> None:
+    """A film that leaves a part of its depth empty is not stretched; bits that are never used are not counted."""
+    half = RAMP // 2
+    np.testing.assert_array_equal(grey(write_dicom(tmp_path / "a.dcm", half, BitsStored=12)), half // 16)
+    film = read_film(write_dicom(tmp_path / "b.dcm", RAMP, BitsStored=16))
+    np.testing.assert_array_equal(film.grey, RAMP // 16)
+    assert film.notes == ("it was read as 12 bits deep, which hold its largest value",)
+
+
+def test_colour_of_12_bits(tmp_path: Path) -> None:
+    film = grey(write_dicom(tmp_path / "a.dcm", np.dstack([RAMP] * 3), "RGB", BitsStored=12))
+
+    assert np.abs(film.astype(int) - RAMP // 16).max() <= 1
+
+
+def test_negative_slope_inverts(tmp_path: Path) -> None:
+    film = grey(write_dicom(tmp_path / "a.dcm", RAMP, BitsStored=12, RescaleSlope=-1, RescaleIntercept=4095))
+
+    np.testing.assert_array_equal(film, 255 - RAMP // 16)
+
+
+def test_empty_tags_are_as_good_as_none(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", RAMP, BitsStored=12)
+    expected = grey(path)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new("PixelPaddingValue", "US", None)
+    dataset.add_new("VOILUTSequence", "SQ", [])
+    dataset.RescaleSlope, dataset.RescaleIntercept, dataset.NumberOfFrames = "", "0", None
+    dataset.WindowCenter, dataset.WindowWidth, dataset.VOILUTFunction, dataset.Modality = "", None, "", ""
+    dataset.save_as(path)
+
+    np.testing.assert_array_equal(grey(path), expected)
+
+
+@pytest.mark.parametrize(
+    ("tags", "sentence"),
+    [
+        ({"NumberOfFrames": 2}, "holds 2 frames"),
+        ({"WindowCenter": 5, "WindowWidth": 0}, "a window of width 0 is none"),
+        ({"WindowCenter": 90000, "WindowWidth": 100}, "window .centre 90000, width 100. that leaves one grey value"),
+        ({"RescaleSlope": 0, "RescaleIntercept": 5}, "has a RescaleSlope of 0"),
+        ({"Modality": "CT"}, "has the modality CT, which is no radiograph"),
+        ({"VOILUTSequence": [table(4, 0, 8, b"\7\7\7\7")]}, "lookup table that leaves one grey value"),
+        ({"VOILUTSequence": [table(400, 0, 8, b"\1\2\3\4")]}, "has 4 entries where 400 are announced"),
+        ({"Rows": 60000, "Columns": 60000}, "has 60000 x 60000 pixels, more than the 50 million"),
+        ({"Rows": 0}, "has 64 x 0 pixels"),
+        ({"PhotometricInterpretation": "HSV"}, "photometric interpretation HSV is not that of a film"),
+        ({"PhotometricInterpretation": ""}, "does not say whether large values are bright"),
+    ],
+)
+def test_what_is_no_film_is_said(tmp_path: Path, tags: dict, sentence: str) -> None:
+    path = write_dicom(tmp_path / "a.dcm", RAMP)
+    dataset = pydicom.dcmread(path)
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path)
+
+    with pytest.raises(UserError, match=rf"a\.dcm .*{sentence}"):
+        grey(path)
+
+
+def test_a_deflated_file_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", RAMP)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    expected = RAMP // 16
+    np.testing.assert_array_equal(grey(path), expected)
+    content = path.read_bytes()
+    begin = 144 + int.from_bytes(content[140:144], "little")
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    zeros = b"".join(deflate.compress(bytes(2**24)) for _ in range(33)) + deflate.flush()
+    path.write_bytes(content[:begin] + zeros)
+
+    with pytest.raises(UserError, match="inflates to more than 512 MB"):
+        grey(path)
+
+
+def test_errors_name_the_film(tmp_path: Path) -> None:
+    (tmp_path / "text.dcm").write_text("no film")
+    with pytest.raises(UserError, match=r"text\.dcm is neither DICOM nor PNG"):
+        grey(tmp_path / "text.dcm")
+    with pytest.raises(UserError, match=r"absent\.dcm is missing"):
+        grey(tmp_path / "absent.dcm")
+    whole = write_dicom(tmp_path / "cut.dcm", RAMP)
+    whole.write_bytes(whole.read_bytes()[:-500])
+    with pytest.raises(UserError, match=r"cut\.dcm is truncated or damaged: it cannot be decoded as a DICOM file"):
+        grey(whole)
+    report = pydicom.dcmread(write_dicom(tmp_path / "report.dcm", RAMP))
+    del report.PixelData
+    report.save_as(tmp_path / "report.dcm")
+    with pytest.raises(UserError, match=r"report\.dcm holds no picture"):
+        grey(tmp_path / "report.dcm")
