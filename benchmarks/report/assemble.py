@@ -20,7 +20,7 @@ from benchmarks.run.config import Config
 from benchmarks.run.directory import read_json
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_csv, write_json, write_parquet, write_text
-from benchmarks.run.text_tables import markdown_table, terminal_table, within
+from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
 from benchmarks.scoring.score import open_job, open_store
 from normgrad_attr import __version__
 
@@ -108,7 +108,7 @@ def cells(content: dict[str, Any], protocol: str) -> list[list[str]]:
         row = [method]
         for tolerance in TOLERANCES:
             entry = table.loc[(method, tolerance)]
-            row.append(f"{100 * entry.accuracy:.1f} [{100 * entry.ci_low:.1f}, {100 * entry.ci_high:.1f}]")
+            row.append(with_interval((entry.accuracy, entry.ci_low, entry.ci_high), 1, 100))
         row += [f"{entry.seconds_per_image:.3f}", str(maps[method]["constant"]), str(maps[method]["non_finite"])]
         result.append(row)
     result.append(["(chance)", *(f"{100 * content['chance'][str(t)]:.1f}" for t in TOLERANCES), "", "", ""])

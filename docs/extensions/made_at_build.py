@@ -19,6 +19,7 @@ from import_graph import folded, headlines, import_graph, inside
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
+from benchmarks.analysis.measure_table import MEASURES
 from benchmarks.report.page import page as report_page
 
 
@@ -41,6 +42,7 @@ def make(app: Sphinx) -> None:
         text = run_section(summary.parent, made)
         (made / f"results_{summary.parent.name}.md").write_text(text, encoding="utf-8")
     (made / "methods.md").write_text(method_table.table(), encoding="utf-8")
+    (made / "measures.md").write_text(further_measures(), encoding="utf-8")
     (made / "cost.md").write_text(cost.table(docs / "results" / "synthetic"), encoding="utf-8")
     (made / "speed.md").write_text(speed_section(docs / "results" / "speed", made), encoding="utf-8")
 
@@ -49,6 +51,19 @@ def module_table(lines: dict[str, str]) -> str:
     """Modules and what they are for, as Markdown."""
     rows = [f"| `{name}` | {line.replace('|', chr(92) + '|')} |" for name, line in lines.items()]
     return "\n".join(["| module | what it is |", "|---|---|", *rows, ""])
+
+
+def further_measures() -> str:
+    """The measures of ``measures.csv`` as Markdown, with the papers that they are from."""
+    rows = [
+        f"| `{name}` | {measure.words}{_cited(measure.source)} | {measure.better} |"
+        for name, measure in MEASURES.items()
+    ]
+    return "\n".join(["| measure | what it is | better |", "|---|---|---|", *rows, ""])
+
+
+def _cited(source: tuple[str, ...]) -> str:
+    return f" ([{source[0]}](#{source[1]}))" if source else ""
 
 
 def rooms(package: Path, made: Path) -> str:
