@@ -90,15 +90,35 @@ MEASURES = {
 """The measures of ``measures.csv``, in its order."""
 
 CHANGES = {
-    "accuracy": Measure("accuracy", "share of films on which the maximum is a hit", "higher", 1, "%"),
-    "accuracy_difference": Measure("difference", "difference of two accuracies on the same films", "", 1, "points"),
+    "accuracy": Measure(
+        "accuracy", "Pointing Game, protocol `fair`, within 15 px, as a share of the films", "higher", 1, "%"
+    ),
+    "accuracy_difference": Measure(
+        "difference",
+        "to the trained network's maps as they are, or between architectures (Difference of Means); paired on the same "
+        "films",
+        digits=1,
+        unit="points",
+    ),
     "accuracy_sd": Measure(
-        "standard deviation", "standard deviation of the accuracies over training seeds", "", 1, "points"
+        "standard deviation",
+        "standard deviation over seeds; without interval, as two or three seeds say too little of it",
+        digits=1,
+        unit="points",
     ),
     "rank_correlation": Measure(
-        "rank correlation", "Spearman's correlation of two maps of a film, signs kept; mean over films", "", 2
+        "rank correlation",
+        "Spearman's correlation of a map with the trained network's, at the map's own size, with its signs; mean over "
+        "films",
+        digits=2,
     ),
-    "moved_px": Measure("moved", "median distance between the maxima of two maps of a film", "", 0, "px"),
+    "moved_px": Measure(
+        "moved",
+        "median distance that the maximum moved, in pixels of the 600 frame; between runs, on films of which both "
+        "predict the same class",
+        digits=0,
+        unit="px",
+    ),
 }
 """The measures of ``consistency.csv``."""
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.consistency.check_tables import CHECKS
 from benchmarks.analysis.measure_table import MEASURES
+from benchmarks.consistency.check_tables import CHECKS
 
 
 def write_further_tables(folder: Path, methods: Sequence[str]) -> None:
