@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from benchmarks.analysis.tallies import drawn_films, explaining, resampled_means
+from benchmarks.analysis.tallies import drawn_films, percentile_interval, resampled_means
 from benchmarks.metrics.froc import RATES, sensitivities
 
 
@@ -142,7 +141,7 @@ def overlap_values(scores: pd.DataFrame, films: int) -> pd.DataFrame:
     Returns:
         Columns ``image``, ``method``, ``measure``, ``value``.
     """
-    fair = explaining(scores[scores["protocol"] == "fair"])
+    fair = scores[scores["protocol"] == "fair"]
     complete = fair.groupby("method")["image"].transform("size") == films
     return fair[complete].melt(["image", "method"], ["energy", "iou"], "measure", "value")
 
@@ -167,7 +166,7 @@ def mean_table(values: pd.DataFrame, seed: int) -> pd.DataFrame:
             sums = resampled_means(wide.fillna(0).to_numpy(float), seed)
             means = sums / resampled_means(there, seed)
         for i, method in enumerate(wide.columns):
-            low, high = _interval(means[:, i])
+            low, high = percentile_interval(means[:, i])
             films = int(there[:, i].sum())
             rows.append((method, measure, wide[method].mean(), low, high, films, MEASURES[str(measure)].better))
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
@@ -197,15 +196,6 @@ def froc_tables(
         own = own.assign(film=own["image"].map(number).astype(int))
         values = sensitivities(own, counts)[0]
         curve += [(method, rate, value) for rate, value in zip(RATES, values, strict=True)]
-        low, high = _interval(sensitivities(own, counts, drawn_films(len(counts), seed)).mean(axis=1))
+        low, high = percentile_interval(sensitivities(own, counts, drawn_films(len(counts), seed)).mean(axis=1))
         rows.append((method, "froc", values.mean(), low, high, len(counts), MEASURES["froc"].better))
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS)), pd.DataFrame(curve, columns=list(FROC_COLUMNS))
-
-
-def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """95 % percentile interval; resamples without a value do not count."""
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return np.nan, np.nan
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)

@@ -17,7 +17,6 @@ import pandas as pd
 from benchmarks.analysis.tallies import (
     RESAMPLES,
     bootstrap_interval,
-    explaining,
     hit_matrix,
     median_interval,
     resampled_means,
@@ -136,7 +135,7 @@ def _seed_rows(
 
 def _points(run: Run, names: Sequence[str], films: pd.Index) -> dict[str, npt.NDArray[np.float64]]:
     """Maxima and class by method, (films, 3): x, y, target."""
-    chosen = explaining(run.scores[run.scores["protocol"] == PROTOCOL])
+    chosen = run.scores[run.scores["protocol"] == PROTOCOL]
     return {
         name: chosen[chosen["method"] == name]
         .set_index("image")

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from benchmarks.analysis.tallies import RESAMPLES, hit_matrix, resampled_means
+from benchmarks.analysis.tallies import RESAMPLES, hit_matrix, percentile_interval, resampled_means
 from benchmarks.consistency.runs import Run, load_runs
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_TOLERANCE
@@ -122,9 +122,7 @@ def _interval(draws: list[pd.DataFrame]) -> tuple[float, float]:
     """95 % percentile interval of the correlation; NaN with fewer than three methods."""
     if any(frame.shape[1] < 3 or frame.isna().any(axis=None) for frame in draws):
         return float("nan"), float("nan")
-    values = spearman(*(torch.tensor(frame.to_numpy()) for frame in draws))
-    low, high = values.nanquantile(values.new_tensor([0.025, 0.975])).tolist()
-    return low, high
+    return percentile_interval(spearman(*(torch.tensor(frame.to_numpy()) for frame in draws)).numpy())
 
 
 def markdown(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> str:

@@ -20,7 +20,9 @@ def markdown_table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) ->
     """
     head, *body = rows
     ruler = ["---" if i in left else "---:" for i in range(len(head))]
-    return [f"| {' | '.join(row)} |" for row in (head, ruler, *body)]
+    # A name may hold what would end its cell.
+    lines = ([" ".join(text.split()).replace("|", "\\|") for text in row] for row in (head, ruler, *body))
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def terminal_table(title: str, rows: Sequence[Sequence[str]], *, footer: bool = False) -> Table:
