@@ -18,6 +18,8 @@ from torch import Tensor
 
 from normgrad_attr._combine import is_constant
 
+__all__ = ["heat", "overlay"]
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -85,8 +87,6 @@ def overlay(
     columns = {name: _maps(name, m, pictures) for name, m in named.items()}
     if titles is not None and len(titles) != len(pictures):
         raise ValueError(f"{len(titles)} titles were given for {len(pictures)} images; give one for each.")
-    if not 0 <= outliers < 1:
-        raise ValueError(f"outliers is a part of the values in [0, 1), not {outliers}.")
     rows, cols = len(pictures), 1 + len(columns)
     figure = Figure(figsize=(size * cols, size * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, cols, squeeze=False)
@@ -96,6 +96,58 @@ def overlay(
             _draw_image(axes[row][col], picture, "")
             _draw_map(axes[row][col], column[row], name if row == 0 else "", alpha, cmap, outliers)
     return figure
+
+
+def heat(
+    values: Tensor, *, alpha: float = 0.5, cmap: str | None = None, outliers: float = 0.0, fade: bool = False
+) -> Tensor:
+    r"""Colours of one map, to be laid over its image: what :func:`overlay` draws, for figures of one's own.
+
+    Args:
+        values: (H, W), any real dtype, on any device.
+        alpha: Opacity, in [0, 1].
+        cmap: Name of a matplotlib colour map. Default: ``"inferno"``, ``"RdBu_r"`` for maps with negative values.
+        outliers: Part of the values, in [0, 1), that is cut off at the top (and with negative values at the bottom) of
+            the scale. A map whose other values are all alike keeps its top.
+        fade: Let the opacity rise with the root of the value, from 0 at the minimum to ``alpha``, so that the image is
+            hidden only where the map is high. The scale then starts at the minimum for maps with negative values too,
+            and a constant map is not seen.
+
+    Returns:
+        (H, W, 4) uint8, on the CPU: red, green, blue and opacity, as ``imshow`` takes them. Values that are not finite
+        have no opacity; a constant map (:func:`~normgrad_attr.functional.is_constant`) has the colour of the minimum.
+
+    Raises:
+        ValueError: Another shape, or an ``outliers`` outside of [0, 1).
+
+    Examples:
+        >>> import torch
+        >>> from normgrad_attr.visualize import heat
+        >>> heat(torch.tensor([[0.0, 1.0]]), alpha=1.0, fade=True)
+        tensor([[[  0,   0,   3,   0],
+                 [252, 254, 164, 255]]], dtype=torch.uint8)
+    """
+    import matplotlib as mpl
+
+    if values.dim() != 2:
+        raise ValueError(f"A map to be coloured has shape (H, W), this one {tuple(values.shape)}.")
+    if not 0 <= outliers < 1:
+        raise ValueError(f"outliers is a part of the values in [0, 1), not {outliers}.")
+    plane = values.detach().cpu().double().numpy()
+    there = np.isfinite(plane)
+    finite = plane[there]
+    signed = not fade and bool((finite < 0).any())
+    unit = np.zeros_like(plane)
+    if finite.size and not is_constant(torch.from_numpy(finite)[None]):
+        size = abs(finite) if signed else finite
+        low, high = (0.0 if signed else finite.min()), np.quantile(size, 1 - outliers)
+        high = high if high > low else size.max()
+        low = -high if signed else low
+        unit[there] = np.clip((finite - low) / (high - low), 0, 1)
+    colours = mpl.colormaps[cmap or ("RdBu_r" if signed else "inferno")](unit, bytes=True)
+    opacity = 255 * alpha * (np.sqrt(unit) if fade else np.ones_like(unit))
+    colours[..., 3] = np.where(there, opacity.round(), 0)
+    return torch.from_numpy(colours)
 
 
 def _images(images: Any) -> Tensor:
@@ -176,16 +228,9 @@ def _draw_image(axes: Axes, picture: Tensor, title: str) -> None:
 def _draw_map(axes: Axes, values: Tensor, title: str, alpha: float, cmap: str | None, outliers: float) -> None:
     finite = values[values.isfinite()]
     notes = []
-    low, high, signed = 0.0, 1.0, False
-    if len(finite):
-        signed = bool((finite < 0).any())
-        high = float(finite.abs().double().quantile(1 - outliers) if signed else finite.double().quantile(1 - outliers))
-        low = -high if signed else float(finite.min())
-        if is_constant(finite[None]):
-            high = -low if signed else low
-            notes.append("constant")
+    if len(finite) and is_constant(finite[None]):
+        notes.append("constant")
     if len(finite) < values.numel():
         notes.append("not finite" if not len(finite) else "partly not finite")
-    options: dict[str, Any] = {"cmap": cmap or ("RdBu_r" if signed else "inferno"), "alpha": alpha}
-    axes.imshow(values.numpy(), vmin=low, vmax=high if high > low else low + 1, **options)
+    axes.imshow(heat(values, alpha=alpha, cmap=cmap, outliers=outliers).numpy())
     axes.set_title(f"{title} ({', '.join(notes)})".strip() if notes else title, fontsize="small")

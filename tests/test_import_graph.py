@@ -72,8 +72,11 @@ def test_no_two_modules_bear_one_name() -> None:
     assert len(names) == len(set(names))
 
 
+FACES = ("normgrad_attr", "normgrad_attr.functional", "normgrad_attr.visualize")
+
+
 def test_the_benchmark_uses_the_library_as_anyone_would() -> None:
-    faces = {name: importlib.import_module(name) for name in ("normgrad_attr", "normgrad_attr.functional")}
+    faces = {name: importlib.import_module(name) for name in FACES}
     for path in BENCHMARKS.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "normgrad_attr":

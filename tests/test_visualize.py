@@ -13,13 +13,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from normgrad_attr.visualize import overlay
+from normgrad_attr.visualize import heat, overlay
 
 
 def drawn(figure: Figure) -> list[list[np.ndarray[Any, Any]]]:
     """For each panel, the arrays shown in it; and check that it can be written."""
     figure.savefig(io.BytesIO())
-    return [[np.ma.filled(image.get_array().astype(float), np.nan) for image in axes.images] for axes in figure.axes]
+    return [[np.asarray(image.get_array()) for image in axes.images] for axes in figure.axes]
+
+
+def coloured(values: Tensor, low: float, high: float, cmap: str, alpha: float = 0.5) -> np.ndarray[Any, Any]:
+    """What matplotlib itself makes of the values, uint8 RGBA."""
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(low, high), cmap)
+    return np.asarray(scale.to_rgba(values.double().numpy(), alpha=alpha, bytes=True))
 
 
 @pytest.mark.parametrize("image", [(2, 3, 16, 12), (2, 1, 16, 12)])
@@ -33,8 +39,9 @@ def test_a_batch_has_one_row_per_sample_and_one_column_per_method(image: tuple[i
         assert panel[0].shape == (16, 12, 3)
         assert panel[0].min() == 0
         assert panel[0].max() == 1
-    np.testing.assert_allclose(panels[5][1], maps["b"][1].sum(0), rtol=1e-5)
-    assert panels[4][1].shape == (16, 12)
+    last = maps["b"][1].sum(0)
+    np.testing.assert_allclose(panels[5][1], coloured(last, last.min().item(), last.max().item(), "inferno"), atol=2)
+    assert panels[4][1].shape == (16, 12, 4)
 
 
 @pytest.mark.parametrize("image", [(3, 8, 8), (1, 8, 8), (8, 8), (1, 3, 8, 8)])
@@ -46,7 +53,7 @@ def test_single_images_and_maps_of_any_shape(
     images = torch.randint(0, 255, image, dtype=torch.uint8)
     panels = drawn(overlay(images, torch.rand(shape, requires_grad=True).to(dtype)))
     assert [len(p) for p in panels] == [1, 2]
-    assert panels[1][1].shape == (8, 8)
+    assert panels[1][1].shape == (8, 8, 4)
 
 
 def test_a_list_of_maps_has_one_column_each() -> None:
@@ -54,7 +61,7 @@ def test_a_list_of_maps_has_one_column_each() -> None:
     for given in (maps, tuple(maps), [m.numpy() for m in maps]):
         figure = overlay(images, given)
         assert [axes.get_title() for axes in figure.axes] == ["", "map 1", "map 2", "", "", ""]
-        np.testing.assert_allclose(drawn(figure)[4][1], maps[0][1, 0], rtol=1e-6)
+        np.testing.assert_array_equal(drawn(figure)[4][1], heat(maps[0][1, 0]))
 
 
 def test_arrays_and_pil_images_and_lists_of_images() -> None:
@@ -88,8 +95,7 @@ def test_rounding_noise_of_a_constant_map_is_not_drawn() -> None:
     values = torch.full((4, 4), 3.0)
     values[1] += 1e-6
     figure = overlay(torch.rand(3, 4, 4), values)
-    low, high = figure.axes[1].images[1].get_clim()
-    assert high - low == 1
+    assert (drawn(figure)[1][1] == heat(torch.zeros(4, 4)).numpy()).all()
     assert figure.axes[1].get_title() == "(constant)"
 
 
@@ -108,25 +114,31 @@ def test_constant_maps_and_maps_that_are_not_finite(values: Tensor, note: str) -
     panel = drawn(figure)[1]
     assert figure.axes[1].get_title() == f"map ({note})"
     holes = torch.nn.functional.interpolate((~values.isfinite()).float()[None, None], (4, 4))[0, 0].bool()
-    assert (np.isnan(panel[1]) == holes.numpy()).all()
+    assert ((panel[1][..., 3] == 0) == holes.numpy()).all()
 
 
 def test_signed_maps_are_symmetrical_about_zero() -> None:
     values = torch.tensor([[-3.0, 0.0], [1.0, 2.0]])
-    image = overlay(torch.rand(2, 2), values).axes[1].images[1]
-    assert image.get_clim() == (-3, 3)
-    assert image.get_cmap().name == "RdBu_r"
-    image = overlay(torch.rand(2, 2), values + 4, cmap="viridis").axes[1].images[1]
-    assert image.get_clim() == (1, 6)
-    assert image.get_cmap().name == "viridis"
+    np.testing.assert_allclose(heat(values), coloured(values, -3, 3, "RdBu_r"), atol=1)
+    np.testing.assert_allclose(heat(values + 4, cmap="viridis"), coloured(values + 4, 1, 6, "viridis"), atol=1)
 
 
 def test_outliers_are_cut_off() -> None:
     values = torch.arange(100.0).reshape(10, 10)
     values[9, 9] = 1e6
-    low, high = overlay(torch.rand(10, 10), values, outliers=0.02).axes[1].images[1].get_clim()
-    assert low == 0
-    assert 96 < high < 99
+    top = np.quantile(values, 0.98)
+    np.testing.assert_allclose(heat(values, outliers=0.02), coloured(values, 0, top, "inferno"), atol=1)
+    spike = torch.zeros(10, 10)
+    spike[3, 4] = 7.0  # all else is alike, so there is no other top
+    assert heat(spike, outliers=0.02, fade=True)[..., 3].nonzero().tolist() == [[3, 4]]
+
+
+def test_a_map_that_fades_hides_the_image_where_it_is_high() -> None:
+    values = torch.tensor([[-1.0, 0.0], [3.0, torch.nan]])
+    colours = heat(values, alpha=0.8, fade=True)
+    assert colours[..., 3].tolist() == [[0, round(255 * 0.8 * 0.5)], [round(255 * 0.8), 0]]
+    assert colours[1, 0, :3].tolist() == coloured(torch.ones(1), 0, 1, "inferno")[0, :3].tolist()
+    assert not heat(torch.full((3, 3), 7.0) + 1e-6 * torch.rand(3, 3), fade=True)[..., 3].any()
 
 
 def test_images_that_are_constant_or_not_finite() -> None:
@@ -158,6 +170,7 @@ def test_pyplot_and_its_settings_are_left_alone() -> None:
         (lambda: overlay([torch.rand(3, 4, 4), torch.rand(3, 4, 5)], torch.rand(2, 1, 4, 4)), "same shape"),
         (lambda: overlay(torch.rand(3, 4, 3).numpy(), torch.rand(4, 4)), "channels first or last"),
         (lambda: overlay(torch.rand(2, 3, 4, 4), [torch.rand(4, 4)] * 2), "map 1 of shape .* to 2 images"),
+        (lambda: heat(torch.rand(1, 4, 4)), r"has shape \(H, W\), this one \(1, 4, 4\)"),
     ],
 )
 def test_errors(call: Any, message: str) -> None:

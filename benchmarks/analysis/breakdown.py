@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from benchmarks.analysis.tallies import explaining, hit_matrix
+from benchmarks.analysis.tallies import hit_matrix
 from benchmarks.data.object_cxr import Record
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 
@@ -56,12 +56,12 @@ def film_facts(films: Iterable[tuple[Record, tuple[int, int]]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image", "side", "count", "shape", "kind"]).set_index("image")
 
 
-def film_groups(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def film_groups(facts: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     """Put every film into one group of each breakdown.
 
     Args:
         facts: As of :func:`film_facts`.
-        scores: Rows of ``scores.parquet``.
+        verdicts: Columns ``image``, ``label`` and ``target``, the class that the classifier predicts.
 
     Returns:
         Index ``image``, one ordered categorical column for each of :data:`BREAKDOWNS` that divides films: all but
@@ -74,10 +74,9 @@ def film_groups(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     shapes = ["rectangle", "ellipse", "polygon", "mixed"]
     films_of = facts.loc[facts["kind"] != SEVERAL, "kind"].value_counts()
     films_of = films_of.sort_index().sort_values(ascending=False, kind="stable")
-    kinds = [*films_of.index[:MOST_KINDS], OTHER, SEVERAL]
+    kinds = list(dict.fromkeys([*films_of.index[:MOST_KINDS], OTHER, SEVERAL]))  # which a kind may be called too
     rare = facts["kind"].notna() & ~facts["kind"].isin(kinds)
-    verdicts = ["right: object", "wrong: clean"]
-    films = explaining(scores).drop_duplicates("image").set_index("image").reindex(facts.index)
+    films = verdicts.set_index("image").reindex(facts.index)
     wrong = (films["target"] != films["label"]).astype(int)
     return pd.DataFrame(
         {
@@ -85,17 +84,20 @@ def film_groups(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
             "objects": pd.Categorical.from_codes(facts["count"].clip(upper=3) - 1, counts, ordered=True),
             "shape": pd.Categorical(facts["shape"], shapes, ordered=True),
             "kind": pd.Categorical(facts["kind"].mask(rare, OTHER), kinds, ordered=True),
-            "verdict": pd.Categorical.from_codes(wrong, verdicts, ordered=True),
+            "verdict": pd.Categorical.from_codes(wrong, ["right: object", "wrong: clean"], ordered=True),
         },
         index=facts.index,
     )
 
 
-def break_down(scores: pd.DataFrame, chance: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+def break_down(
+    scores: pd.DataFrame, true_scores: pd.DataFrame, chance: pd.DataFrame, groups: pd.DataFrame
+) -> pd.DataFrame:
     """Accuracy of every method in every group.
 
     Args:
         scores: Rows of ``scores.parquet``.
+        true_scores: Rows of ``scores_true.parquet``.
         chance: Columns ``image``, ``tolerance``, ``chance``.
         groups: As of :func:`film_groups`.
 
@@ -106,6 +108,8 @@ def break_down(scores: pd.DataFrame, chance: pd.DataFrame, groups: pd.DataFrame)
         the classifier is right on all films.
     """
     rows: list[tuple[object, ...]] = []
+    # Where the classifier is right, the true class is the predicted one.
+    for_label = pd.concat([scores[scores["target"] == scores["label"]], true_scores])
     levels = chance.pivot(index="image", columns="tolerance", values="chance")
     for protocol in PROTOCOLS:
         for tolerance in TOLERANCES:
@@ -116,11 +120,11 @@ def break_down(scores: pd.DataFrame, chance: pd.DataFrame, groups: pd.DataFrame)
                     films = names.index[names == group]
                     level = float(levels.loc[films, tolerance].mean())
                     rows += _group((breakdown, group, protocol, tolerance), hits.loc[films], level)
-            if len(explaining(scores)) < len(scores):
+            if len(true_scores):
                 level = float(levels.loc[hits.index, tolerance].mean())
-                for target in ("predicted", "true"):
-                    key = ("target", f"{target} class", protocol, tolerance)
-                    rows += _group(key, hit_matrix(scores, protocol, tolerance, target), level)
+                by_class = {"predicted": hits, "true": hit_matrix(for_label, protocol, tolerance)}
+                for name, matrix in by_class.items():
+                    rows += _group(("target", f"{name} class", protocol, tolerance), matrix, level)
     columns = ["breakdown", "group", "protocol", "tolerance", "method", "films", "accuracy", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=[*columns, "chance"])
 

@@ -1,25 +1,132 @@
-"""From measures of films to a table: means and FROC with bootstrap intervals, all methods on the same resamples."""
+"""The table of measures, and how measures of films become their means, all methods on the same resamples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from benchmarks.analysis.tallies import drawn_films, explaining, resampled_means
+from benchmarks.analysis.tallies import drawn_films, percentile_interval, resampled_means
 from benchmarks.metrics.froc import RATES, sensitivities
 
-BETTER = {
-    "energy": "higher",
-    "iou": "higher",
-    "froc": "higher",
-    "insertion": "higher",
-    "deletion": "lower",
-    "class_sensitivity": "lower",
+
+@dataclass(frozen=True)
+class Measure:
+    """What a measure is called, and how it is read.
+
+    Attributes:
+        title: For the head of a column.
+        words: What it is.
+        better: ``"higher"`` or ``"lower"``; empty where neither is.
+        digits: Behind the point.
+        unit: Behind the title; shares with the unit "%" or "points" are shown times 100.
+        source: Author and label in the bibliography of the documentation; empty for what has none.
+    """
+
+    title: str
+    words: str
+    better: str = ""
+    digits: int = 3
+    unit: str = ""
+    source: tuple[str, str] | tuple[()] = ()
+
+    @property
+    def factor(self) -> int:
+        """What a stored value is multiplied by to be shown."""
+        return 100 if self.unit in ("%", "points") else 1
+
+    @property
+    def label(self) -> str:
+        """Title and unit."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    @property
+    def sentence(self) -> str:
+        """The words as a sentence."""
+        return f"{self.words[0].upper()}{self.words[1:]}."
+
+
+MEASURES = {
+    "energy": Measure(
+        "energy",
+        "share of the map's positive values that lies in the annotation",
+        "higher",
+        source=("Wang et al.", "wang2020"),
+    ),
+    "iou": Measure(
+        "IoU",
+        "intersection over union of the annotation and the highest pixels of the map, as many as the annotation has",
+        "higher",
+    ),
+    "froc": Measure(
+        "FROC",
+        "mean share of objects found by the peaks of the map at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives a film",
+        "higher",
+        source=("Object-CXR", "objectcxr"),
+    ),
+    "insertion": Measure(
+        "insertion",
+        "area under the probability of the predicted class while the film appears, the map's highest pixels first",
+        "higher",
+        source=("Petsiuk et al.", "petsiuk2018"),
+    ),
+    "deletion": Measure(
+        "deletion",
+        "area under the probability of the predicted class while the film vanishes, the map's highest pixels first",
+        "lower",
+        source=("Petsiuk et al.", "petsiuk2018"),
+    ),
+    "class_sensitivity": Measure(
+        "class sensitivity",
+        "rank correlation of the maps for the most and for the least likely class; a map that depends on the class has "
+        "little",
+        "lower",
+        source=("Rebuffi et al.", "rebuffi2020"),
+    ),
 }
-"""All measures, in the order of the table, and which of their values are better."""
+"""The measures of ``measures.csv``, in its order."""
+
+CHANGES = {
+    "accuracy": Measure(
+        "accuracy", "Pointing Game, protocol `fair`, within 15 px, as a share of the films", "higher", 1, "%"
+    ),
+    "accuracy_difference": Measure(
+        "difference",
+        "to the trained network's maps as they are, or between architectures (Difference of Means); paired on the same "
+        "films",
+        digits=1,
+        unit="points",
+    ),
+    "accuracy_sd": Measure(
+        "standard deviation",
+        "standard deviation over seeds; without interval, as two or three seeds say too little of it",
+        digits=1,
+        unit="points",
+    ),
+    "rank_correlation": Measure(
+        "rank correlation",
+        "Spearman's correlation of a map with the trained network's, at the map's own size, with its signs; mean over "
+        "films",
+        digits=2,
+    ),
+    "moved_px": Measure(
+        "moved",
+        "median distance that the maximum moved, in pixels of the 600 frame; between runs, on films of which both "
+        "predict the same class",
+        digits=0,
+        unit="px",
+    ),
+}
+"""The measures of ``consistency.csv``."""
+
+
+def measure_of(name: str) -> Measure:
+    """A measure by its name; of one that is in neither table, as another version may have it, no more than the name."""
+    return MEASURES.get(name) or CHANGES.get(name) or Measure(name.replace("_", " "), "")
+
+
 TABLE_COLUMNS = ("method", "measure", "value", "ci_low", "ci_high", "films", "better")
 FROC_COLUMNS = ("method", "false_positives_per_image", "sensitivity")
 
@@ -34,7 +141,7 @@ def overlap_values(scores: pd.DataFrame, films: int) -> pd.DataFrame:
     Returns:
         Columns ``image``, ``method``, ``measure``, ``value``.
     """
-    fair = explaining(scores[scores["protocol"] == "fair"])
+    fair = scores[scores["protocol"] == "fair"]
     complete = fair.groupby("method")["image"].transform("size") == films
     return fair[complete].melt(["image", "method"], ["energy", "iou"], "measure", "value")
 
@@ -59,9 +166,9 @@ def mean_table(values: pd.DataFrame, seed: int) -> pd.DataFrame:
             sums = resampled_means(wide.fillna(0).to_numpy(float), seed)
             means = sums / resampled_means(there, seed)
         for i, method in enumerate(wide.columns):
-            low, high = _interval(means[:, i])
+            low, high = percentile_interval(means[:, i])
             films = int(there[:, i].sum())
-            rows.append((method, measure, wide[method].mean(), low, high, films, BETTER[str(measure)]))
+            rows.append((method, measure, wide[method].mean(), low, high, films, MEASURES[str(measure)].better))
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
 
 
@@ -89,15 +196,6 @@ def froc_tables(
         own = own.assign(film=own["image"].map(number).astype(int))
         values = sensitivities(own, counts)[0]
         curve += [(method, rate, value) for rate, value in zip(RATES, values, strict=True)]
-        low, high = _interval(sensitivities(own, counts, drawn_films(len(counts), seed)).mean(axis=1))
-        rows.append((method, "froc", values.mean(), low, high, len(counts), BETTER["froc"]))
+        low, high = percentile_interval(sensitivities(own, counts, drawn_films(len(counts), seed)).mean(axis=1))
+        rows.append((method, "froc", values.mean(), low, high, len(counts), MEASURES["froc"].better))
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS)), pd.DataFrame(curve, columns=list(FROC_COLUMNS))
-
-
-def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """95 % percentile interval; resamples without a value do not count."""
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return np.nan, np.nan
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)

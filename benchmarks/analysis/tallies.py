@@ -20,32 +20,18 @@ SUMMARY_COLUMNS = (
 )  # fmt: skip
 
 
-def explaining(scores: pd.DataFrame, target: str = "predicted") -> pd.DataFrame:
-    """The rows that explain one class: one for each film, method and protocol.
-
-    Args:
-        scores: rows of ``scores.parquet``.
-        target: ``"predicted"``, or ``"true"``: the film's label, which is the predicted class where the
-            classifier is right.
-    """
-    if "explains" not in scores:  # of a version that knew the predicted class only
-        return scores
-    return scores[scores["explains"] == "predicted" if target == "predicted" else scores["target"] == scores["label"]]
-
-
-def hit_matrix(scores: pd.DataFrame, protocol: str, tolerance: float, target: str = "predicted") -> pd.DataFrame:
+def hit_matrix(scores: pd.DataFrame, protocol: str, tolerance: float) -> pd.DataFrame:
     """Hits as a matrix of films x methods.
 
     Args:
         scores: rows of ``scores.parquet``.
         protocol: ``"paper"`` or ``"fair"``.
         tolerance: in pixels of the frame.
-        target: the class that the maps explain, as of :func:`explaining`.
 
     Returns:
         bool, one row a film, one column for each method that was scored on all of the films.
     """
-    chosen = explaining(scores[scores["protocol"] == protocol], target)
+    chosen = scores[scores["protocol"] == protocol]
     distances = chosen.pivot(index="image", columns="method", values="distance")
     played = chosen.pivot(index="image", columns="method", values="status").notna().all()
     distances = distances.loc[:, played[played].index]
@@ -95,6 +81,15 @@ def bootstrap_interval(
     return low, high
 
 
+def percentile_interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Ends of the interval of a number on resamples ``(resamples,)``; those on which it has no value do not count."""
+    draws = draws[~np.isnan(draws)]
+    if not len(draws):
+        return np.nan, np.nan
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def median_interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
     """Median and its 95 % percentile bootstrap interval over films.
 
@@ -112,13 +107,12 @@ def median_interval(values: np.ndarray, seed: int) -> tuple[float, float, float]
     at_once = max(1, 1_000_000 // films)
     sizes = [min(at_once, RESAMPLES - start) for start in range(0, RESAMPLES, at_once)]
     medians = [np.median(values[generator.integers(films, size=(size, films))], axis=1) for size in sizes]
-    low, high = np.quantile(np.concatenate(medians), [0.025, 0.975])
-    return float(np.median(values)), float(low), float(high)
+    return float(np.median(values)), *percentile_interval(np.concatenate(medians))
 
 
 def seconds_per_image(scores: pd.DataFrame) -> pd.Series:
     """Median over batches of the seconds an image, by method; the first batch, a warm-up, only counts when alone."""
-    batches = explaining(scores).drop_duplicates(["method", "batch"])
+    batches = scores.drop_duplicates(["method", "batch"])
     medians = batches.groupby("method")["seconds"].median()
     medians.update(batches[batches["batch"] > 0].groupby("method")["seconds"].median())
     return medians
@@ -154,7 +148,7 @@ def summarise(scores: pd.DataFrame, seed: int, order: list[str] | None = None) -
 
 def status_counts(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """How many maps were constant and not finite, by method, with the columns ``constant`` and ``non_finite``."""
-    chosen = explaining(scores[scores["protocol"] == protocol])
+    chosen = scores[scores["protocol"] == protocol]
     counts = pd.crosstab(chosen["method"], chosen["status"])
     return counts.reindex(columns=["constant", "non_finite"], fill_value=0)
 

@@ -17,18 +17,17 @@ import pandas as pd
 from benchmarks.analysis.tallies import (
     RESAMPLES,
     bootstrap_interval,
-    explaining,
     hit_matrix,
     median_interval,
     resampled_means,
 )
 from benchmarks.consistency.check_tables import Row
-from benchmarks.consistency.runs import Finished
+from benchmarks.consistency.runs import Run
 from benchmarks.consistency.variants import PROTOCOL, TOLERANCE
 from benchmarks.run.errors import UserError
 
 
-def between_runs(runs: Sequence[Finished], methods: Sequence[str], seed: int) -> list[Row]:
+def between_runs(runs: Sequence[Run], methods: Sequence[str], seed: int) -> list[Row]:
     """Compare runs by seed and by architecture.
 
     Intervals resample the films, the same ones for all runs, and the seeds of an architecture where there are
@@ -36,25 +35,26 @@ def between_runs(runs: Sequence[Finished], methods: Sequence[str], seed: int) ->
     class there; with several such pairs, of a film's mean.
 
     Args:
-        runs: As of :func:`load_finished`; fewer than two give no rows.
+        runs: Two or more that pass :func:`benchmarks.consistency.runs.check_repetitions`.
         methods: Which are compared, as far as all runs have scored them.
         seed: Of the resampling.
 
     Returns:
         Rows of the checks ``seed`` and ``architecture``.
+
+    Raises:
+        UserError: The runs have scored no method in common.
     """
-    if len(runs) < 2:
-        return []
     hits = [hit_matrix(run.scores, PROTOCOL, TOLERANCE) for run in runs]
     names = [name for name in methods if all(name in matrix for matrix in hits)]
     if not names:
         raise UserError("the runs have scored no method in common: score the same --methods in all of them.")
     films = hits[0].index
-    values = {run.label: matrix.loc[films, names].to_numpy(float) for run, matrix in zip(runs, hits, strict=True)}
-    points = {run.label: _points(run, names, films) for run in runs}
+    values = {run.recipe: matrix.loc[films, names].to_numpy(float) for run, matrix in zip(runs, hits, strict=True)}
+    points = {run.recipe: _points(run, names, films) for run in runs}
     by_arch: dict[str, list[str]] = {}
     for run in runs:
-        by_arch.setdefault(run.arch, []).append(run.label)
+        by_arch.setdefault(run.arch, []).append(run.recipe)
     draws = {
         arch: _draws([values[label] for label in labels], seed, number)
         for number, (arch, labels) in enumerate(by_arch.items(), start=1)
@@ -133,9 +133,9 @@ def _seed_rows(
     return rows
 
 
-def _points(run: Finished, names: Sequence[str], films: pd.Index) -> dict[str, npt.NDArray[np.float64]]:
+def _points(run: Run, names: Sequence[str], films: pd.Index) -> dict[str, npt.NDArray[np.float64]]:
     """Maxima and class by method, (films, 3): x, y, target."""
-    chosen = explaining(run.scores[run.scores["protocol"] == PROTOCOL])
+    chosen = run.scores[run.scores["protocol"] == PROTOCOL]
     return {
         name: chosen[chosen["method"] == name]
         .set_index("image")

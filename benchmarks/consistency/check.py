@@ -19,7 +19,7 @@ from lightning.fabric import Fabric
 from benchmarks.analysis.tallies import bootstrap_interval, median_interval
 from benchmarks.consistency.between_runs import between_runs
 from benchmarks.consistency.check_tables import Row, write_consistency
-from benchmarks.consistency.runs import load_finished
+from benchmarks.consistency.runs import check_repetitions, load_runs
 from benchmarks.consistency.variants import SMOOTHED, TOLERANCE, TRAINED, Played, play_variants
 from benchmarks.methods import Method, select_methods
 from benchmarks.metrics.pointing_game import is_hit
@@ -57,7 +57,8 @@ def consistency(
     config = saved_config(checkpoint).replace(out=checkpoint, **settings)
     check(config)
     chosen = choose_methods(config, methods)
-    runs = load_finished([checkpoint, *others]) if others else []
+    runs = load_runs([checkpoint, *others]) if others else []
+    check_repetitions(runs)
     if config.devices.threads is not None:
         torch.set_num_threads(config.devices.threads)
     with plain_device_errors(config):
@@ -69,7 +70,9 @@ def consistency(
     scoring = dataclasses.replace(job.scoring, score_batch_size=max(2, job.batch_size))
     job = dataclasses.replace(job, positives=evenly_spaced(job.positives, films), scoring=scoring)
     played, failures = play_variants(job, chosen, config.cache_dir / "consistency", show=not config.quiet)
-    rows = [*own_rows(played, config.seed), *between_runs(runs, [method.name for method in chosen], config.seed)]
+    rows = own_rows(played, config.seed)
+    if runs:
+        rows += between_runs(runs, [method.name for method in chosen], config.seed)
     write_consistency(checkpoint, rows, failures)
 
 

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from benchmarks.analysis.measure_table import measure_of
 from benchmarks.run.files import write_csv, write_figure, write_text
-from benchmarks.run.text_tables import markdown_table, terminal_table
+from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval
 
 Row = tuple[str, str, str, str, float, float, float, int]
 """One line of ``consistency.csv``, in the order of :data:`COLUMNS`."""
@@ -39,13 +40,6 @@ CHECKS = {
         "Differences of the mean accuracies (Difference of Means), paired on the same films; the interval resamples "
         "films, and seeds where there are several.",
     ),
-}
-MEASURES = {
-    "accuracy": "accuracy, %",
-    "accuracy_difference": "difference, points",
-    "accuracy_sd": "standard deviation, points",
-    "rank_correlation": "Spearman",
-    "moved_px": "moved, px",
 }
 
 
@@ -95,7 +89,7 @@ def cells(table: pd.DataFrame, check: str, *, intervals: bool = True) -> list[li
 
 def _table(rows: pd.DataFrame, keys: Sequence[tuple[str, str]], *, intervals: bool) -> list[list[str]]:
     by_key = rows.set_index(["method", "variant", "measure"])
-    result = [["method", *(f"{variant}: {MEASURES[measure]}" for variant, measure in keys)]]
+    result = [["method", *(f"{variant}: {measure_of(measure).label}" for variant, measure in keys)]]
     for method in dict.fromkeys(rows["method"]):
         places = [(method, variant, measure) for variant, measure in keys]
         texts = [
@@ -108,10 +102,10 @@ def _table(rows: pd.DataFrame, keys: Sequence[tuple[str, str]], *, intervals: bo
 def _text(row: pd.Series, measure: str, *, intervals: bool) -> str:
     if np.isnan(row["value"]):
         return "undefined"
-    scale = 100 if measure.startswith("accuracy") else 1
-    form = {"accuracy_difference": "+.1f", "rank_correlation": ".2f", "moved_px": ".0f"}.get(measure, ".1f")
-    value, low, high = (format(scale * row[name], form) for name in ("value", "ci_low", "ci_high"))
-    return f"{value} [{low}, {high}]" if intervals and not np.isnan(row["ci_low"]) else value
+    of, names = measure_of(measure), ("value", "ci_low", "ci_high") if intervals else ("value",)
+    return with_interval(
+        tuple(row[name] for name in names), of.digits, of.factor, sign=measure == "accuracy_difference"
+    )
 
 
 def markdown(table: pd.DataFrame, failures: Mapping[str, str]) -> str:

@@ -10,12 +10,13 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from benchmarks.analysis.tallies import RESAMPLES, hit_matrix, resampled_means
+from benchmarks.analysis.tallies import RESAMPLES, hit_matrix, percentile_interval, resampled_means
 from benchmarks.consistency.runs import Run, load_runs
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_TOLERANCE
+from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_csv, write_text
-from benchmarks.run.text_tables import markdown_table, terminal_table, within
+from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
 from normgrad_attr.functional import spearman
 
 KEYS = ["protocol", "tolerance", "method"]
@@ -33,6 +34,8 @@ def compare(folders: list[Path], out: Path | None = None) -> None:
         UserError: fewer than two runs, a run without a report, or runs with no common method.
     """
     runs = load_runs(folders)
+    if not set.intersection(*(set(run.table["method"]) for run in runs)):
+        raise UserError(f"{' and '.join(map(str, folders))} have no method in common: score the same --methods.")
     table, agreement = side_by_side(runs), correlations(runs)
     _print(runs, table, agreement)
     if out is not None:
@@ -76,8 +79,7 @@ def correlations(runs: list[Run]) -> pd.DataFrame:
     Returns:
         One row for each pair, protocol, tolerance and choice of methods with the columns ``run_a``,
         ``run_b``, ``protocol``, ``tolerance``, ``methods`` (``"all"`` or ``"no baselines"``), ``n``, ``rho``,
-        ``ci_low``, ``ci_high``; NaN where there are fewer than three methods, all are equal, or the
-        scores of a run are not there.
+        ``ci_low``, ``ci_high``; NaN where there are fewer than three methods or all are equal.
     """
     rows = []
     resampled = {run.label: _Resampled(run, seed) for seed, run in enumerate(runs)}
@@ -103,15 +105,12 @@ class _Resampled:
     """Accuracies of a run on resampled films, made once for each protocol and tolerance."""
 
     def __init__(self, run: Run, seed: int) -> None:
-        path = run.folder / "scores.parquet"
-        self._scores = pd.read_parquet(path) if path.is_file() else None
+        self._scores = run.scores
         self._seed = seed
         self._known: dict[tuple[str, int], pd.DataFrame] = {}
 
     def accuracies(self, protocol: str, tolerance: int) -> pd.DataFrame:
-        """Resamples x methods; empty without scores."""
-        if self._scores is None:
-            return pd.DataFrame()
+        """Resamples x methods."""
         if (protocol, tolerance) not in self._known:
             hits = hit_matrix(self._scores, protocol, tolerance)
             means = resampled_means(hits.to_numpy(), self._seed, RESAMPLES)
@@ -120,12 +119,10 @@ class _Resampled:
 
 
 def _interval(draws: list[pd.DataFrame]) -> tuple[float, float]:
-    """95 % percentile interval of the correlation; NaN without scores or with fewer than three methods."""
-    if any(frame.shape[1] < 3 or frame.empty or frame.isna().any(axis=None) for frame in draws):
+    """95 % percentile interval of the correlation; NaN with fewer than three methods."""
+    if any(frame.shape[1] < 3 or frame.isna().any(axis=None) for frame in draws):
         return float("nan"), float("nan")
-    values = spearman(*(torch.tensor(frame.to_numpy()) for frame in draws))
-    low, high = values.nanquantile(values.new_tensor([0.025, 0.975])).tolist()
-    return low, high
+    return percentile_interval(spearman(*(torch.tensor(frame.to_numpy()) for frame in draws)).numpy())
 
 
 def markdown(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> str:
@@ -163,12 +160,8 @@ def _facts(runs: list[Run]) -> list[list[str]]:
 def _accuracies(runs: list[Run], group: pd.DataFrame) -> list[list[str]]:
     rows = [["method", *(run.label for run in runs)]]
     for _, entry in group.iterrows():
-        texts = [
-            f"{100 * entry[run.label]:.1f} [{100 * entry[f'{run.label} ci_low']:.1f}, "
-            f"{100 * entry[f'{run.label} ci_high']:.1f}]"
-            for run in runs
-        ]
-        rows.append([str(entry["method"]), *texts])
+        cells = [[entry[f"{run.label}{end}"] for end in ("", " ci_low", " ci_high")] for run in runs]
+        rows.append([str(entry["method"]), *(with_interval(cell, 1, 100) for cell in cells)])
     return rows
 
 

@@ -1,9 +1,10 @@
-"""Finished runs, read from their directories: their reports for side by side, their scores for film by film."""
+"""Finished runs, read from their directories, and whether they may be compared."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,72 +20,41 @@ _REPEATS = FREE_SETTINGS | {"seed", "preset", "score_batch_size"}
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
-
-    Attributes:
-        label: short and unique among the compared runs.
-        folder: the run directory.
-        table: ``summary.csv``.
-        facts: ``summary.json``.
-        settings: ``config.json``.
-    """
-
-    label: str
-    folder: Path
-    table: pd.DataFrame
-    facts: dict[str, Any]
-    settings: dict[str, Any]
-
-
-def load_runs(folders: list[Path]) -> list[Run]:
-    """Read what the reports of runs wrote.
-
-    Raises:
-        UserError: see :func:`compare`.
-    """
-    if len({folder.resolve() for folder in folders}) < 2:
-        raise UserError("compare needs at least two different run directories.")
-    for folder in folders:
-        if not (folder / "summary.csv").is_file() or not (folder / "summary.json").is_file():
-            raise UserError(f"{folder} holds no report: run `python -m benchmarks report --out {folder}` first.")
-    runs = [
-        Run(
-            label,
-            folder,
-            pd.read_csv(folder / "summary.csv"),
-            read_json(folder / "summary.json"),
-            read_json(folder / "config.json"),
-        )
-        for label, folder in zip(_labels(folders), folders, strict=True)
-    ]
-    if not set.intersection(*(set(run.table["method"]) for run in runs)):
-        raise UserError(f"{' and '.join(map(str, folders))} have no method in common: score the same --methods.")
-    return runs
-
-
-def _labels(folders: list[Path]) -> list[str]:
-    """The shortest ends of the paths that tell the runs apart."""
-    paths = [folder.resolve() for folder in folders]
-    for depth in range(1, max(len(path.parts) for path in paths) + 1):
-        labels = ["/".join(path.parts[-depth:]) for path in paths]
-        if len(set(labels)) == len(labels):
-            return labels
-    raise UserError("compare was given the same run directory twice.")
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A scored run.
+    """A finished run; its files are read when they are asked for.
 
     Attributes:
         folder: The run directory.
-        settings: ``config.json``; the seed is that of the training.
-        scores: ``scores.parquet``.
+        label: Short and unique among the runs that were loaded together.
+
+    Raises:
+        UserError: When a file is asked for that the run does not have.
     """
 
     folder: Path
-    settings: dict[str, Any]
-    scores: pd.DataFrame
+    label: str
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """``config.json``; the seed is that of the training."""
+        settings: dict[str, Any] = read_json(self._file("config.json", "run"))
+        trained = Path(settings.get("checkpoint") or self.folder) / "config.json"
+        return {**settings, "seed": read_json(trained).get("seed")} if trained.is_file() else settings
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """``scores.parquet``."""
+        return pd.read_parquet(self._file("scores.parquet", "run"))
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """``summary.csv``."""
+        return pd.read_csv(self._file("summary.csv", "report"))
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """``summary.json``."""
+        facts: dict[str, Any] = read_json(self._file("summary.json", "report"))
+        return facts
 
     @property
     def arch(self) -> str:
@@ -92,36 +62,45 @@ class Finished:
         return str(self.settings["arch"])
 
     @property
-    def label(self) -> str:
+    def recipe(self) -> str:
         """Architecture and seed."""
         return f"{self.arch} seed {self.settings['seed']}"
 
+    def _file(self, name: str, command: str) -> Path:
+        if not (self.folder / name).is_file():
+            raise UserError(f"{self.folder} holds no {name}: run `python -m benchmarks {command} --out {self.folder}`.")
+        return self.folder / name
 
-def load_finished(folders: Sequence[Path]) -> list[Finished]:
-    """Read runs that are to be compared.
+
+def load_runs(folders: Sequence[Path]) -> list[Run]:
+    """The runs of some directories, labelled by the shortest ends of the paths that tell them apart.
 
     Raises:
-        UserError: A run has no scores, was made on other data, is there twice, or differs from another of
-            its architecture in more than the seed.
+        UserError: There are fewer than two, or one is there twice.
     """
-    runs: list[Finished] = []
-    for folder in folders:
-        if not (folder / "config.json").is_file() or not (folder / "scores.parquet").is_file():
-            raise UserError(f"{folder} holds no scores: run `python -m benchmarks run --out {folder}` first.")
-        run = Finished(folder, _settings(folder), pd.read_parquet(folder / "scores.parquet"))
-        for other in runs:
+    paths = [folder.resolve() for folder in folders]
+    if len(set(paths)) < max(2, len(paths)):
+        raise UserError("Runs are compared with others: give at least two different run directories, each once.")
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        labels = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(labels)) == len(labels):
+            break
+    return [Run(folder, label) for folder, label in zip(folders, labels, strict=True)]
+
+
+def check_repetitions(runs: Sequence[Run]) -> None:
+    """See to it that runs may be compared film by film.
+
+    Raises:
+        UserError: A run was made on other data, or differs from another of its architecture in more than the seed, or
+            not even in that.
+    """
+    for i, run in enumerate(runs):
+        for other in runs[:i]:
             _check_pair(other, run)
-        runs.append(run)
-    return runs
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    settings: dict[str, Any] = read_json(folder / "config.json")
-    trained = Path(settings.get("checkpoint") or folder) / "config.json"
-    return {**settings, "seed": read_json(trained)["seed"]} if trained.is_file() else settings
-
-
-def _check_pair(a: Finished, b: Finished) -> None:
+def _check_pair(a: Run, b: Run) -> None:
     if a.settings.get("annotations") != b.settings.get("annotations"):
         raise UserError(
             f"{b.folder} was made with other films or annotations than {a.folder}: --others takes runs on the same "

@@ -16,12 +16,12 @@ from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
 from benchmarks.report.overlays import draw_overlays
 from benchmarks.report.page import write_html
+from benchmarks.report.results import read_results
 from benchmarks.run.config import Config
 from benchmarks.run.directory import read_json
-from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_csv, write_json, write_parquet, write_text
-from benchmarks.run.text_tables import markdown_table, terminal_table, within
-from benchmarks.scoring.score import open_job, open_store
+from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
+from benchmarks.scoring.score import open_job
 from normgrad_attr import __version__
 
 
@@ -35,41 +35,29 @@ def report(config: Config) -> None:
         UserError: there are no complete scores under this configuration.
     """
     job = open_job(config)
-    store = open_store(config, job)
-    scores, chance, failures = store.scores(), store.chance(), store.failures()
-    scores = scores[scores["method"].isin(METHODS)]  # others were removed from the benchmark since
-    table = summarise(scores, config.seed, list(METHODS)) if len(scores) else scores
-    images = len(job.positives)
-    if table.empty and failures:
-        reasons = "; ".join(f"{method}: {reason}" for method, reason in failures.items())
-        raise UserError(f"no method of {config.out} could run, choose others with --methods. {reasons}")
-    if table.empty or int(table["images"].iloc[0]) < images:
-        raise UserError(
-            f"{config.out} holds no complete scores of this configuration: run `python -m benchmarks score` "
-            "with the same options first"
-        )
+    results = read_results(config, job)
+    scores = results.scores
     write_parquet(config.out / "scores.parquet", scores)
-    store.close()
-    for method in select_methods(config.scoring.methods):
-        if method.name not in set(table["method"]):
-            failures.setdefault(method.name, "not scored on all films")
+    write_parquet(config.out / "scores_true.parquet", results.true_scores)
+    table = summarise(scores, config.seed, list(METHODS))
+    images = len(job.positives)
     content = {
         "classifier": _classifier(config),
         "images": images,
         "films_without_annotation_excluded": len(job.films.records) - images,
         "frame": FRAME,
         "truth": config.scoring.truth,
-        "chance": {str(tolerance): level for tolerance, level in mean_chance(chance).items()},
-        "methods_that_could_not_run": failures,
+        "chance": {str(tolerance): level for tolerance, level in mean_chance(results.chance).items()},
+        "methods_that_could_not_run": results.failures,
         "maps": {protocol: status_counts(scores, protocol).to_dict(orient="index") for protocol in PROTOCOLS},
         "rows": table.to_dict(orient="records"),
     }
     write_csv(config.out / "summary.csv", table)
     write_text(config.out / "summary.md", markdown(content, config))
     print_table(content)
-    drawn = [method for method in select_methods(config.scoring.methods) if method.name in set(table["method"])]
-    draw_overlays(job, drawn, scores, config.out / "overlays.png")
-    write_html(config, job, content, scores, chance)
+    drawn = [method for method in select_methods(config.scoring.methods) if method.name in results.complete]
+    draw_overlays(job, drawn, results, config.out / "overlays.png")
+    write_html(config, job, content, results)
     write_json(config.out / "summary.json", {**content, "drawn_from": _digest(config)})  # last: all else is there
     print("report.html shows all of this, and film by film.")
 
@@ -108,7 +96,7 @@ def cells(content: dict[str, Any], protocol: str) -> list[list[str]]:
         row = [method]
         for tolerance in TOLERANCES:
             entry = table.loc[(method, tolerance)]
-            row.append(f"{100 * entry.accuracy:.1f} [{100 * entry.ci_low:.1f}, {100 * entry.ci_high:.1f}]")
+            row.append(with_interval((entry.accuracy, entry.ci_low, entry.ci_high), 1, 100))
         row += [f"{entry.seconds_per_image:.3f}", str(maps[method]["constant"]), str(maps[method]["non_finite"])]
         result.append(row)
     result.append(["(chance)", *(f"{100 * content['chance'][str(t)]:.1f}" for t in TOLERANCES), "", "", ""])

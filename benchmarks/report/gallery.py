@@ -19,15 +19,17 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from benchmarks.analysis.tallies import explaining
-from benchmarks.classifier.network import normalise
+from benchmarks.analysis.tallies import seconds_per_image
 from benchmarks.films.decode import decode
-from benchmarks.methods import Context, Method
+from benchmarks.methods import Method
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import PROTOCOLS
+from benchmarks.report.results import Results
 from benchmarks.run.files import whole_file
-from benchmarks.scoring.batch import explain_within_memory
-from benchmarks.scoring.job import Job
+from benchmarks.scoring.batch import scored_cost, scored_maps
+from benchmarks.scoring.job import Job, digest
+from normgrad_attr.functional import is_constant
+from normgrad_attr.visualize import heat
 
 FILMS = 24
 """Most films in a gallery."""
@@ -37,6 +39,10 @@ MAP_SIDE = 64
 """Side of a stored map: the eye needs no more under a film of a few hundred pixels."""
 FILM_SIDE = 480
 """Longer side of a film in the page."""
+OUTLIERS = 0.005
+"""Part of a map's values that is cut off at the top for the eye."""
+FORMAT = 2
+"""Raise it when maps of the same results would be kept in another form."""
 SECONDS = 20.0
 """Time that the maps of one method may take; a slow method is drawn on the worst films only."""
 
@@ -82,82 +88,77 @@ def choose_methods(families: dict[str, str], most: int = METHODS_WITH_MAPS) -> s
 
 
 def gallery_maps(
-    job: Job,
-    methods: Sequence[Method],
-    positions: Sequence[int],
-    seconds: dict[str, float],
-    folder: Path,
-    *,
-    show: bool = False,
+    job: Job, methods: Sequence[Method], positions: Sequence[int], results: Results, folder: Path, *, show: bool = False
 ) -> dict[str, npt.NDArray[np.uint8]]:
-    """Compute small maps of the predicted class, keeping each method's as soon as they are there.
-
-    Methods that draw random numbers draw others than in scoring, so their maximum may lie elsewhere.
+    """Compute small pictures of the maps that were scored, keeping each method's as soon as they are there.
 
     Args:
         job: Network and films.
         methods: Whose maps.
         positions: Films, the most important first.
-        seconds: Time a film by method, as measured in scoring; a method gets :data:`SECONDS` in all.
+        results: Scores and verdicts. A method gets :data:`SECONDS` in all, by the time that scoring took.
         folder: Where maps are kept; those of the same films and network are not computed again.
         show: Draw a progress bar.
 
     Returns:
-        By method, uint8 (films, 64, 64) for the first of the films, as many as the time allows.
+        By method, as of :func:`shrink`, for the first of the films, as many as the time allows.
     """
-    digest = hashlib.sha256(f"1 {job.digest()} {list(positions)}".encode()).hexdigest()[:24]
-    folder = folder / digest
+    seconds = seconds_per_image(results.scores)
     context = job.context()
     result = {}
     for method in track(methods, "Drawing maps", console=Console(stderr=True), transient=True, disable=not show):
-        path = folder / f"{method.name}.npy"
-        if not path.exists():
-            affordable = int(SECONDS / max(seconds.get(method.name, 0.0), 1e-9))
-            maps = _compute(job, method, context, list(positions)[:affordable])
+        first = affordable(job, method, positions, float(seconds.get(method.name, 0.0)))
+        what = repr((FORMAT, digest(job.method_facts(method.name)), list(first)))
+        path = folder / f"{method.name}.{hashlib.sha256(what.encode()).hexdigest()[:24]}.npy"
+        maps = _kept(path, len(first))
+        if maps is None:
+            maps = np.zeros((0, MAP_SIDE, MAP_SIDE), dtype=np.uint8)
+            if first:
+                maps = shrink(scored_maps(job, method, first, results.verdicts, context))
             with whole_file(path) as stream:
                 np.save(stream, maps)
-        result[method.name] = np.load(path)
+        result[method.name] = maps
     return result
 
 
-def _compute(job: Job, method: Method, context: Context, positions: list[int]) -> npt.NDArray[np.uint8]:
-    if not positions:
-        return np.zeros((0, MAP_SIDE, MAP_SIDE), dtype=np.uint8)
-    explain = method.prepare(context)
-    parts = []
-    with torch.random.fork_rng(devices=[job.device] if job.device.type == "cuda" else []):
-        torch.manual_seed(job.seed)
-        for start in range(0, len(positions), job.batch_size):
-            films = torch.stack([job.films[i][0] for i in positions[start : start + job.batch_size]])
-            images = normalise(films.to(job.device))
-            with torch.no_grad():
-                targets = job.network(images).argmax(dim=1)
-            parts.append(shrink(explain_within_memory(explain, images, targets)))
-    return np.concatenate(parts)
+def affordable(job: Job, method: Method, positions: Sequence[int], seconds: float) -> Sequence[int]:
+    """The first of some films, as many as a method can explain in :data:`SECONDS` when one takes ``seconds``."""
+    count = len(positions)
+    while count and scored_cost(job, method, positions[:count]) * seconds > SECONDS:
+        count -= 1
+    return positions[:count]
+
+
+def _kept(path: Path, films: int) -> npt.NDArray[np.uint8] | None:
+    """Maps that were computed before; None where there are none, or no whole ones."""
+    if not path.is_file():
+        return None
+    try:
+        maps: npt.NDArray[np.uint8] = np.load(path)
+        if maps.dtype == np.uint8 and maps.shape == (films, MAP_SIDE, MAP_SIDE):
+            return maps
+    except (ValueError, OSError, EOFError):
+        pass
+    print(f"{path} is damaged; its maps are computed again.")
+    return None
 
 
 def shrink(maps: Tensor) -> npt.NDArray[np.uint8]:
-    """Maps for the eye: 64 x 64, from the minimum (0) to the 99.5th percentile, or a sparse map's maximum (255).
+    """Maps for the eye, 64 x 64: how strongly each place is painted, see :func:`normgrad_attr.visualize.heat`.
 
     Args:
         maps: Float (N, 1, h, w).
 
     Returns:
-        uint8 (N, 64, 64); zeros for a map that is constant.
+        uint8 (N, 64, 64), the opacity; its square, as shares of 255, is the value that gives the colour.
     """
     maps = torch.nan_to_num(maps.detach().cpu().double(), nan=0.0, posinf=0.0, neginf=0.0)
     if min(maps.shape[-2:]) >= MAP_SIDE:
-        maps = F.adaptive_avg_pool2d(maps, MAP_SIDE)
+        small = F.adaptive_avg_pool2d(maps, MAP_SIDE)
     else:
-        maps = F.interpolate(maps, size=(MAP_SIDE, MAP_SIDE), mode="bilinear", align_corners=False)
-    flat = maps.flatten(1)
-    low, high = flat.amin(dim=1), flat.quantile(0.995, dim=1)
-    high = torch.where(high > low, high, flat.amax(dim=1))  # a map of a few spikes
-    spread = high - low
-    flat_map = spread <= 1e-9 * flat.abs().amax(dim=1)
-    unit = (flat - low[:, None]) / torch.where(flat_map, torch.ones_like(spread), spread)[:, None]
-    unit[flat_map] = 0
-    return (unit.clamp(0, 1) * 255).round().to(torch.uint8).view(-1, MAP_SIDE, MAP_SIDE).numpy()
+        small = F.interpolate(maps, size=(MAP_SIDE, MAP_SIDE), mode="bilinear", align_corners=False)
+    small[is_constant(maps)] = 0
+    return np.stack([heat(plane, alpha=1.0, outliers=OUTLIERS, fade=True)[..., 3].numpy() for plane in small[:, 0]])
 
 
 def gallery_entries(
@@ -172,7 +173,7 @@ def gallery_entries(
         [x, y, distance], x and y as shares, or None for a map that is not finite.
     """
     names = {job.films.records[position].name for position in positions}
-    rows = explaining(scores[scores["image"].isin(names)])
+    rows = scores[scores["image"].isin(names)]
     points = {key: group.set_index("method") for key, group in rows.groupby(["image", "protocol"])}
     entries = []
     for i, position in enumerate(positions):

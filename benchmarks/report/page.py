@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.analysis.breakdown import BREAKDOWNS, break_down, film_facts, film_groups
-from benchmarks.analysis.significance import significance_table, tied_groups
-from benchmarks.analysis.tallies import explaining, hit_matrix
+from benchmarks.analysis.significance import ranking, significance_table, tied_groups
+from benchmarks.analysis.tallies import hit_matrix
 from benchmarks.methods import METHODS, Method
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 from benchmarks.report.charts import PROTOCOL, TOLERANCE, draw_breakdowns, draw_cost, draw_froc, draw_ranking
 from benchmarks.report.gallery import MAP_SIDE, choose_films, choose_methods, gallery_entries, gallery_maps
+from benchmarks.report.results import Results
 from benchmarks.report.step_tables import consistency_data, froc_data, markdown, measures_data, read_table
 from benchmarks.run.config import Config
 from benchmarks.run.directory import read_json
@@ -29,7 +30,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("state.js", "brief.js", "table.js", "heat.js", "charts.js", "froc.js", "gallery.js")
 
 
-def write_html(config: Config, job: Job, content: dict[str, Any], scores: pd.DataFrame, chance: pd.DataFrame) -> None:
+def write_html(config: Config, job: Job, content: dict[str, Any], results: Results) -> None:
     """Write ``report.html`` and what belongs to it into the run directory.
 
     Besides the page: ``significance.csv``, ``breakdown.csv``, ``tables.md``, and ``ranking``, ``cost``, ``froc`` and
@@ -40,12 +41,13 @@ def write_html(config: Config, job: Job, content: dict[str, Any], scores: pd.Dat
         config: Of the run.
         job: Network and films.
         content: What ``summary.json`` holds.
-        scores: Rows of ``scores.parquet``.
-        chance: Columns ``image``, ``tolerance``, ``chance``.
+        results: The scores.
     """
-    rows = pd.DataFrame(content["rows"])
+    rows, scores = pd.DataFrame(content["rows"]), results.scores
     tests = significance_table(scores, config.seed)
-    breakdown = break_down(scores, chance, film_groups(film_facts(job.annotated()), scores))
+    breakdown = break_down(
+        scores, results.true_scores, results.chance, film_groups(film_facts(job.annotated()), results.verdicts)
+    )
     write_csv(config.out / "significance.csv", tests)
     write_csv(config.out / "breakdown.csv", breakdown)
     measures, froc, consistency = (
@@ -82,7 +84,7 @@ def write_html(config: Config, job: Job, content: dict[str, Any], scores: pd.Dat
         "measures": measures_data(measures),
         "froc": froc_data(froc),
         "consistency": consistency_data(consistency),
-        "gallery": _gallery(config, job, methods, scores),
+        "gallery": _gallery(config, job, methods, results),
         "remarks": _remarks(config, content),
     }
     write_text(config.out / "report.html", page(data))
@@ -98,18 +100,16 @@ def page(data: dict[str, Any]) -> str:
     return result.replace("/*DATA*/", plain)
 
 
-def _gallery(config: Config, job: Job, methods: list[Method], scores: pd.DataFrame) -> dict[str, Any]:
-    hits = hit_matrix(scores, PROTOCOL, TOLERANCE)[[method.name for method in methods]]
+def _gallery(config: Config, job: Job, methods: list[Method], results: Results) -> dict[str, Any]:
+    hits = hit_matrix(results.scores, PROTOCOL, TOLERANCE)[[method.name for method in methods]]
     judges = [method.name for method in methods if method.family != "baseline"]
     names = choose_films(hits[judges] if judges else hits)
     position = {job.films.records[i].name: i for i in job.positives}
     positions = [position[name] for name in names]
-    seconds = explaining(scores).groupby("method")["seconds"].median().to_dict()
-    # The map of chance would be another one, which does not fit the point that was scored.
-    ranking = hits.mean().drop("random", errors="ignore").sort_values(ascending=False, kind="stable")
-    chosen = choose_methods({name: METHODS[name].family for name in ranking.index})
+    order = ranking(hits)
+    chosen = choose_methods({name: METHODS[name].family for name in order})
     drawn = [method for method in methods if method.name in chosen]
-    maps = gallery_maps(job, drawn, positions, seconds, config.cache_dir / "gallery", show=not config.quiet)
+    maps = gallery_maps(job, drawn, positions, results, config.cache_dir / "gallery", show=not config.quiet)
     total = len(job.positives)
     which = f"All {total} annotated films."
     if len(names) < total:
@@ -117,13 +117,13 @@ def _gallery(config: Config, job: Job, methods: list[Method], scores: pd.DataFra
             f"{len(names)} of {total} annotated films: a third that the fewest methods hit, a third on which they are "
             "most divided, a third evenly spaced over the rest."
         )
-    if len(drawn) < len(ranking):
+    if len(drawn) < len(order):
         which += (
             f" Maps of {len(drawn)} of {len(methods)} methods: the best of each family, then the second, and so on."
         )
     ramp = (matplotlib.colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
     return {
-        "films": gallery_entries(job, positions, maps, scores),
+        "films": gallery_entries(job, positions, maps, results.scores),
         "side": MAP_SIDE,
         "ramp": base64.b64encode(ramp.tobytes()).decode(),
         "which": which,

@@ -13,35 +13,13 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.analysis.breakdown import BREAKDOWNS
-from benchmarks.analysis.measure_table import FROC_COLUMNS, TABLE_COLUMNS
+from benchmarks.analysis.measure_table import FROC_COLUMNS, MEASURES, TABLE_COLUMNS, measure_of
 from benchmarks.consistency.check_tables import CHECKS
 from benchmarks.consistency.check_tables import COLUMNS as CONSISTENCY_COLUMNS
-from benchmarks.consistency.check_tables import MEASURES as CONSISTENCY_MEASURES
 from benchmarks.run.errors import UserError
-from benchmarks.run.text_tables import markdown_table, within
+from benchmarks.run.text_tables import markdown_table, with_interval, within
 
 COLUMNS = {"measures.csv": TABLE_COLUMNS, "froc.csv": FROC_COLUMNS, "consistency.csv": CONSISTENCY_COLUMNS}
-
-MEASURES = {
-    "energy": ("Energy", "Share of the map's energy that lies in annotations (energy-based Pointing Game)."),
-    "iou": ("IoU", "Overlap of the thresholded map with the annotation: intersection over union."),
-    "froc": (
-        "FROC",
-        "The map's peaks as marks of a detector: mean share of objects found at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false "
-        "marks a film, as the Object-CXR challenge scores detectors.",
-    ),
-    "insertion": ("Insertion", "Area under the class's probability while pixels are put in, the most salient first."),
-    "deletion": ("Deletion", "Area under the class's probability while pixels are taken out, the most salient first."),
-    "class_sensitivity": (
-        "Class sensitivity",
-        "Rank correlation between the maps for the most and for the least likely class. A map that depends on the "
-        "class has little.",
-    ),
-}
-"""Title of a measure, and what it says."""
-
-DIGITS = {"rank_correlation": 2, "moved_px": 0}
-"""Digits of the measures of consistency that are no accuracies."""
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame | None:
@@ -71,14 +49,20 @@ def measures_data(table: pd.DataFrame | None) -> list[dict[str, Any]]:
     """Measures in the order of :data:`MEASURES`, with ``[value, ci_low, ci_high, films]`` by method."""
     if table is None:
         return []
-    order = [name for name in MEASURES if name in set(table["measure"])]
-    order += [name for name in table["measure"].unique() if name not in MEASURES]
+    order = _known_first(table["measure"], MEASURES)
     result = []
     for name in order:
         rows = table[table["measure"] == name]
-        title, note = MEASURES.get(name, (name.replace("_", " "), ""))
-        values = {str(row.method): _cell(row) for row in rows.itertuples()}
-        result.append({"name": name, "title": title, "note": note, "better": rows["better"].iloc[0], "values": values})
+        measure = measure_of(name)
+        result.append(
+            {
+                "name": name,
+                "title": f"{measure.title[0].upper()}{measure.title[1:]}",
+                "note": measure.sentence,
+                "better": rows["better"].iloc[0],
+                "values": {str(row.method): _cell(row) for row in rows.itertuples()},
+            }
+        )
     return result
 
 
@@ -116,28 +100,32 @@ def consistency_data(table: pd.DataFrame | None) -> list[dict[str, Any]]:
     """One table for each check and measure: ``variants``, and for each method one cell a variant or None."""
     if table is None:
         return []
-    order = [name for name in CHECKS if name in set(table["check"])]
-    order += [name for name in table["check"].unique() if name not in CHECKS]
     result = []
-    for check in order:
+    for check in _known_first(table["check"], CHECKS):
         title, note = CHECKS.get(check, (str(check), ""))
         for measure, rows in table[table["check"] == check].groupby("measure", sort=False):
             variants = [str(variant) for variant in rows["variant"].unique()]
             cells = {(str(row.method), str(row.variant)): _cell(row) for row in rows.itertuples()}
             methods = [str(method) for method in rows["method"].unique()]
-            percent = str(measure).startswith("accuracy")
+            of = measure_of(str(measure))
             result.append(
                 {
                     "title": title,
                     "note": note,
-                    "measure": CONSISTENCY_MEASURES.get(str(measure), str(measure).replace("_", " ")),
-                    "factor": 100 if percent else 1,
-                    "digits": 1 if percent else DIGITS.get(str(measure), 3),
+                    "measure": of.label,
+                    "factor": of.factor,
+                    "digits": of.digits,
                     "variants": variants,
                     "values": {method: [cells.get((method, variant)) for variant in variants] for method in methods},
                 }
             )
     return result
+
+
+def _known_first(names: pd.Series, known: Iterable[str]) -> list[str]:
+    """The different names, those that are known in their order, the others behind them."""
+    there = list(names.unique())
+    return [*(name for name in known if name in there), *(name for name in there if name not in set(known))]
 
 
 def _cell(row: Any) -> list[float | None]:
@@ -183,11 +171,10 @@ def _differences(tests: pd.DataFrame) -> list[str]:
 
 
 def _measures(table: pd.DataFrame) -> list[str]:
-    names = [name for name in MEASURES if name in set(table["measure"])]
-    names += [name for name in table["measure"].unique() if name not in MEASURES]
+    names = _known_first(table["measure"], MEASURES)
     better = table.drop_duplicates("measure").set_index("measure")["better"]
     lines = ["# Other measures", "", "Mean over films with its 95 % interval.", ""]
-    lines += [f"- `{name}`: {MEASURES[name][1]}" for name in names if name in MEASURES]
+    lines += [f"- `{name}`: {measure_of(name).words}" for name in names if name in MEASURES]
     rows = [["method", *(f"{name} ({better[name]} is better)" for name in names)]]
     cells = {(row.method, row.measure): row for row in table.itertuples()}
     for method in table["method"].unique():
@@ -197,7 +184,7 @@ def _measures(table: pd.DataFrame) -> list[str]:
             if row is None or pd.isna(row.value):
                 texts.append("")
             else:
-                texts.append(f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]")
+                texts.append(with_interval((row.value, row.ci_low, row.ci_high), measure_of(name).digits))
         rows.append([method, *texts])
     return [*lines, "", *markdown_table(rows), ""]
 

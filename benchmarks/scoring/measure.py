@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.analysis.measure_table import BETTER, froc_tables, mean_table, overlap_values
+from benchmarks.analysis.measure_table import MEASURES, froc_tables, mean_table, overlap_values
 from benchmarks.methods import METHODS, Explain, Method
 from benchmarks.metrics.faithfulness import BLUR, STEPS
 from benchmarks.run.config import Config
@@ -102,7 +102,7 @@ def _write_tables(config: Config, job: Job, store: MeasureStore) -> None:
     means = [mean_table(values, config.seed) for values in (overlaps, films[films["method"].isin(complete)])]
     table = pd.concat([part for part in (*means, detection) if len(part)] or [detection], ignore_index=True)
     order = pd.DataFrame(
-        {"measure": table["measure"].map(_place(BETTER)), "method": table["method"].map(_place(METHODS))}
+        {"measure": table["measure"].map(_place(MEASURES)), "method": table["method"].map(_place(METHODS))}
     )
     table = table.loc[order.sort_values(["measure", "method"], kind="stable").index]
     write_parquet(config.out / "measures.parquet", films)

@@ -93,6 +93,16 @@ class UnitStore:
         with _plain_errors(self.path), self._connection:
             yield
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One moment: whatever is read inside fits together, though another process may be writing."""
+        with _plain_errors(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.rollback()
+
     def write_failure(self, method: str, reason: str) -> None:
         """Note why a method could not run."""
         with self.writing():

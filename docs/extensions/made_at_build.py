@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from import_graph import folded, headlines, import_graph, inside
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
+from benchmarks.analysis.measure_table import CHANGES, MEASURES, Measure
 from benchmarks.report.page import page as report_page
+from benchmarks.run.text_tables import markdown_table
 from benchmarks.zoo.zoo_tables import markdown as zoo_tables
 
 
@@ -42,6 +45,8 @@ def make(app: Sphinx) -> None:
         text = run_section(summary.parent, made)
         (made / f"results_{summary.parent.name}.md").write_text(text, encoding="utf-8")
     (made / "methods.md").write_text(method_table.table(), encoding="utf-8")
+    (made / "measures.md").write_text(measure_rows(MEASURES), encoding="utf-8")
+    (made / "changes.md").write_text(measure_rows(CHANGES), encoding="utf-8")
     (made / "cost.md").write_text(cost.table(docs / "results" / "synthetic"), encoding="utf-8")
     (made / "works_with.md").write_text(zoo_section(docs / "results" / "zoo"), encoding="utf-8")
     (made / "speed.md").write_text(speed_section(docs / "results" / "speed", made), encoding="utf-8")
@@ -51,6 +56,18 @@ def module_table(lines: dict[str, str]) -> str:
     """Modules and what they are for, as Markdown."""
     rows = [f"| `{name}` | {line.replace('|', chr(92) + '|')} |" for name, line in lines.items()]
     return "\n".join(["| module | what it is |", "|---|---|", *rows, ""])
+
+
+def measure_rows(measures: Mapping[str, Measure]) -> str:
+    """Measures as Markdown, with the papers that they are from; which values are better, where that is not the same."""
+    head = ["measure", "what it is", "better"]
+    rows = [[f"`{name}`", of.words + _cited(of.source), of.better] for name, of in measures.items()]
+    columns = 3 if all(better for *_, better in rows) else 2
+    return "\n".join([*markdown_table([row[:columns] for row in (head, *rows)], left=range(3)), ""])
+
+
+def _cited(source: tuple[str, ...]) -> str:
+    return f" ([{source[0]}](#{source[1]}))" if source else ""
 
 
 def rooms(package: Path, made: Path) -> str:

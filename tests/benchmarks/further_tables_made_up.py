@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.analysis.measure_table import MEASURES
 from benchmarks.consistency.check_tables import CHECKS
-from benchmarks.report.step_tables import MEASURES
 
 
 def write_further_tables(folder: Path, methods: Sequence[str]) -> None:
@@ -17,12 +17,11 @@ def write_further_tables(folder: Path, methods: Sequence[str]) -> None:
 
     ``grad_cam`` has 0.5 everywhere, from 0.4 to 0.6; each method after the first is worse than the one before.
     """
-    lower = {"deletion", "class_sensitivity"}
     values = {method: 0.9 - 0.8 * i / len(methods) for i, method in enumerate(methods)}
     values["grad_cam"] = 0.5
     pd.DataFrame(
         [
-            (method, measure, value, value - 0.1, value + 0.1, 5, "lower" if measure in lower else "higher")
+            (method, measure, value, value - 0.1, value + 0.1, 5, MEASURES[measure].better)
             for measure in MEASURES
             for method, value in values.items()
         ],

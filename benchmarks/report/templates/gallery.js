@@ -32,9 +32,9 @@ function overlay(sheet, row, side) { // one map of the sheet as a coloured canva
   context.drawImage(sheet, 0, row * side, side, side, 0, 0, side, side);
   const picture = context.getImageData(0, 0, side, side), pixels = picture.data;
   for (let i = 0; i < pixels.length; i += 4) {
-    const value = pixels[i];
+    const opacity = pixels[i], value = Math.round(opacity * opacity / 255); // as normgrad_attr.visualize.heat fades
     pixels[i] = ramp[3 * value]; pixels[i + 1] = ramp[3 * value + 1]; pixels[i + 2] = ramp[3 * value + 2];
-    pixels[i + 3] = 255 * Math.sqrt(value / 255);
+    pixels[i + 3] = opacity;
   }
   context.putImageData(picture, 0, 0);
   return canvas;
@@ -79,7 +79,7 @@ function drawCaption(film) {
   if (at) result = hits(film, shown.method) ? `hit${at[2] > 0 ? `, ${at[2]} px off` : ", inside an annotation"}` : `miss, ${at[2]} px from the nearest annotation`;
   const objects = film.shapes.length === 1 ? "1 annotated object" : `${film.shapes.length} annotated objects`;
   const count = galleryMethods(), good = count.filter((name) => hits(film, name)).length;
-  const why = withMaps.has(shown.method) ? "the method is too slow for all films of this page" : shown.method === "random" ? "it was drawn by chance" : "this page holds maps of the best of each family";
+  const why = withMaps.has(shown.method) ? "the method is too slow for all films of this page" : "this page holds maps of the best of each family";
   const missing = film.drawn.includes(shown.method) ? "" : ` No map is drawn: ${why}.`;
   byId("caption").replaceChildren(element("strong", { textContent: `${shown.film + 1} of ${films.length}: ${label}: ${result}.` }), ` ${objects}; ${verdict}; ${good} of ${count.length} methods hit.${missing}`);
   byId("canvas").setAttribute("aria-label", `${label}: ${result}`);

@@ -8,7 +8,6 @@ from scipy.stats import binom
 from benchmarks.analysis.tallies import (
     SUMMARY_COLUMNS,
     bootstrap_interval,
-    explaining,
     hit_matrix,
     mean_chance,
     resampled_means,
@@ -53,34 +52,6 @@ def test_a_method_that_was_not_scored_on_every_film_is_left_out():
     # A map that is not finite has no distance, but it was scored: a miss.
     scores = pd.DataFrame(both("a", [0.0, 1.0]) + both("b", [np.nan, np.nan], status="non_finite"))
     assert hit_matrix(scores, "fair", 25).sum().to_dict() == {"a": 2, "b": 0}
-
-
-def with_true_class(scores):
-    """Film 001 is called clean; its map for the true class hits."""
-    scores = scores.assign(label=1, target=1, explains="predicted")
-    scores.loc[scores["image"] == "001", "target"] = 0
-    true = scores[scores["image"] == "001"].assign(target=1, explains="true", distance=0.0, seconds=50.0, status="ok")
-    return pd.concat([scores, true], ignore_index=True)
-
-
-def test_the_headline_is_the_predicted_class():
-    alone = pd.DataFrame(both("a", [0.0, 99.0, 99.0], status="constant"))
-    scores = with_true_class(alone)
-    assert hit_matrix(scores, "fair", 0)["a"].tolist() == [True, False, False]
-    assert hit_matrix(scores, "fair", 0, "true")["a"].tolist() == [True, True, False]
-    assert status_counts(scores, "fair").loc["a", "constant"] == 3
-    pd.testing.assert_frame_equal(summarise(scores, seed=0), summarise(alone, seed=0))
-
-
-def test_every_film_is_explained_once_for_either_class():
-    scores = with_true_class(pd.DataFrame(both("a", [0.0, 99.0, 99.0]) + both("b", [1.0, 2.0, 3.0])))
-    for target in ("predicted", "true"):
-        chosen = explaining(scores, target)
-        assert len(chosen) == 2 * 2 * 3
-        assert not chosen.duplicated(["image", "method", "protocol"]).any()
-    assert (explaining(scores, "true")["target"] == 1).all()
-    old = scores.drop(columns="explains")  # of a version that knew the predicted class only
-    assert explaining(old) is old
 
 
 def test_summary_by_hand():

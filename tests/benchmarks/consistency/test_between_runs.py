@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.analysis.tallies import median_interval
 from benchmarks.consistency.between_runs import between_runs
-from benchmarks.consistency.runs import load_finished
+from benchmarks.consistency.runs import check_repetitions, load_runs
 from benchmarks.run.errors import UserError
 
 FILMS = 8
@@ -49,7 +49,7 @@ def table(rows: list) -> pd.DataFrame:
 
 
 def test_numbers_by_hand(folders: list[Path]) -> None:
-    rows = table(between_runs(load_finished(folders), ["m", "n", "only_a"], 0))
+    rows = table(between_runs(load_runs(folders), ["m", "n", "only_a"], 0))
 
     assert set(rows.index.get_level_values("method")) == {"m", "n"}  # what all have scored
     value = rows["value"]
@@ -67,13 +67,13 @@ def test_numbers_by_hand(folders: list[Path]) -> None:
 def test_the_seed_is_that_of_the_training(folders: list[Path], tmp_path: Path) -> None:
     again = write_run(tmp_path / "again", {"m": "11110000"}, seed=7, checkpoint=str(folders[1]))
 
-    assert load_finished([folders[0], again])[1].label == "resnet34 seed 1"
+    assert load_runs([folders[0], again])[1].recipe == "resnet34 seed 1"
     with pytest.raises(UserError, match="the same architecture and seed"):
-        load_finished([folders[1], again])
+        check_repetitions(load_runs([folders[1], again]))
 
 
 def test_movement_counts_films_of_the_same_class(folders: list[Path]) -> None:
-    rows = table(between_runs(load_finished(folders), ["m"], 0))
+    rows = table(between_runs(load_runs(folders), ["m"], 0))
 
     seed = rows.loc[("seed", "resnet34", "m", "moved_px")]
     assert (seed["value"], seed["films"]) == (30, 4)
@@ -88,14 +88,14 @@ def test_intervals_hold_what_pairing_leaves(tmp_path: Path) -> None:
         write_run(tmp_path / "a", {"m": "11110001"}),
         write_run(tmp_path / "b", {"m": "11110000"}, arch="resnet50"),
     ]
-    rows = table(between_runs(load_finished(folders), ["m"], 0))
+    rows = table(between_runs(load_runs(folders), ["m"], 0))
 
     row = rows.loc[("architecture", "resnet50 - resnet34", "m", "accuracy_difference")]
     draws = np.random.default_rng(1).binomial(FILMS, 1 / FILMS, 100_000) / FILMS
     assert row["value"] == -1 / 8
     assert (row["ci_high"], row["ci_low"]) == (0, -np.quantile(draws, 0.975))
     same = table(
-        between_runs(load_finished([folders[0], write_run(tmp_path / "c", {"m": "11110001"}, arch="vgg11")]), ["m"], 0)
+        between_runs(load_runs([folders[0], write_run(tmp_path / "c", {"m": "11110001"}, arch="vgg11")]), ["m"], 0)
     )
     equal = same.loc[("architecture", "vgg11 - resnet34", "m", "accuracy_difference")]
     assert equal[["value", "ci_low", "ci_high"]].tolist() == [0, 0, 0]
@@ -107,7 +107,7 @@ def test_the_spread_of_seeds_widens_the_interval(tmp_path: Path) -> None:
         write_run(tmp_path / "a", {"m": "11111111"}),
         write_run(tmp_path / "b", {"m": "00000000"}, seed=1),
     ]
-    rows = table(between_runs(load_finished(folders), ["m"], 0))
+    rows = table(between_runs(load_runs(folders), ["m"], 0))
 
     assert rows.loc[("seed", "resnet34", "m", "accuracy"), ["value", "ci_low", "ci_high"]].tolist() == [0.5, 0, 1]
 
@@ -132,14 +132,13 @@ def test_median_interval_by_brute_force() -> None:
 def test_runs_that_cannot_be_compared(tmp_path: Path, settings: dict, message: str) -> None:
     folders = [write_run(tmp_path / "a", {"m": "1" * FILMS}), write_run(tmp_path / "b", {"m": "1" * FILMS}, **settings)]
     with pytest.raises(UserError, match=message):
-        load_finished(folders)
+        check_repetitions(load_runs(folders))
 
 
 def test_runs_without_scores_or_common_methods(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / "a", {"m": "1" * FILMS}), write_run(tmp_path / "b", {"n": "1" * FILMS}, seed=1)]
     with pytest.raises(UserError, match="no method in common"):
-        between_runs(load_finished(folders), ["m", "n"], 0)
+        between_runs(load_runs(folders), ["m", "n"], 0)
     (folders[1] / "scores.parquet").unlink()
-    with pytest.raises(UserError, match="b holds no scores: run `python -m benchmarks run"):
-        load_finished(folders)
-    assert between_runs([], ["m"], 0) == []
+    with pytest.raises(UserError, match=r"b holds no scores\.parquet: run `python -m benchmarks run"):
+        between_runs(load_runs(folders), ["m"], 0)

@@ -117,7 +117,7 @@ def test_errors_are_sentences(run: Config, tmp_path: Path, capsys: pytest.Captur
     assert cli.main(["consistency", "--checkpoint", str(run.out), "--films", "1"]) == 2
     assert "--films is 1: it must be at least 2." in capsys.readouterr().err
     assert cli.main(["consistency", "--checkpoint", str(run.out), "--others", str(tmp_path)]) == 2
-    assert "holds no scores" in capsys.readouterr().err
+    assert "holds no config.json" in capsys.readouterr().err
 
 
 def test_undefined_values_and_failures_are_words() -> None:
@@ -128,7 +128,7 @@ def test_undefined_values_and_failures_are_words() -> None:
     table = pd.DataFrame(rows, columns=list(COLUMNS))
 
     assert cells(table, "randomised") == [
-        [["method", "trained: accuracy, %", "all weights: Spearman"], ["m", "50.0 [25.0, 75.0]", "undefined"]]
+        [["method", "trained: accuracy, %", "all weights: rank correlation"], ["m", "50.0 [25.0, 75.0]", "undefined"]]
     ]
     assert cells(table, "seed") == []
     assert "- n: because" in markdown(table, {"n": "because"})

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from benchmarks import __main__ as cli
 from benchmarks.analysis.tallies import summarise
-from benchmarks.consistency.compare import correlations, rho, side_by_side
+from benchmarks.consistency.compare import compare, correlations, rho, side_by_side
 from benchmarks.consistency.runs import load_runs
 from benchmarks.run.errors import UserError
 
@@ -98,11 +98,19 @@ def test_command_prints_and_writes(folders: list[Path], tmp_path: Path, capsys: 
 
 def test_errors_name_the_run(folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["compare", str(folders[0]), str(tmp_path / "none")]) == 2
-    assert "none holds no report: run `python -m benchmarks report" in capsys.readouterr().err
+    assert "none holds no summary.csv: run `python -m benchmarks report" in capsys.readouterr().err
     with pytest.raises(UserError, match="at least two different"):
         load_runs([folders[0], folders[0]])
     with pytest.raises(UserError, match="no method in common"):
-        load_runs([folders[0], write_run(tmp_path / "other", {"random": 0.5})])
+        compare([folders[0], write_run(tmp_path / "other", {"random": 0.5})])
+
+
+def test_brackets_in_a_name_are_no_markup(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    odd = folders[0].rename(folders[0].with_name("run [v2] [bold]"))
+
+    compare([odd, folders[1]])
+
+    assert "[v2] [bold]" in " ".join(capsys.readouterr().out.split())
 
 
 def test_runs_of_the_same_name_are_told_apart(folders: list[Path], tmp_path: Path) -> None:

@@ -283,7 +283,7 @@ def test_consistency_has_its_units(page: Any, run: Config) -> None:
     assert texts(page, "#consistency thead th") == ["Method", "smoothed"]
     values = table[(table["check"] == "smoothing") & (table["measure"] == "accuracy_difference")]["value"]
     assert sorted(map(float, texts(page, "#consistency tbody td"))) == pytest.approx(sorted(100 * values), abs=0.051)
-    panel.select_by_visible_text("Weights drawn anew: Spearman")
+    panel.select_by_visible_text("Weights drawn anew: rank correlation")
     assert texts(page, "#consistency thead th")[1:] == [
         "head only",
         "cascade 02 layer4",

@@ -1,0 +1,62 @@
+"""What the steps before left in the run directory, read at one moment, as another process may be adding to it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+
+import pandas as pd
+
+from benchmarks.methods import METHODS, select_methods
+from benchmarks.run.config import Config
+from benchmarks.run.errors import UserError
+from benchmarks.scoring.job import Job
+from benchmarks.scoring.score import open_store
+
+
+@dataclass(frozen=True)
+class Results:
+    """Scores of the configuration of a run.
+
+    Attributes:
+        scores: Rows of ``scores.parquet``.
+        true_scores: Rows of ``scores_true.parquet``.
+        verdicts: One row a film, see :data:`benchmarks.scoring.store.VERDICT_COLUMNS`.
+        chance: Columns ``image``, ``tolerance``, ``chance``.
+        failures: Why methods that were asked for are not in the tables, by name.
+        complete: Names of the methods that were scored on all films.
+    """
+
+    scores: pd.DataFrame
+    true_scores: pd.DataFrame
+    verdicts: pd.DataFrame
+    chance: pd.DataFrame
+    failures: dict[str, str]
+    complete: list[str]
+
+
+def read_results(config: Config, job: Job) -> Results:
+    """Read the scores.
+
+    Raises:
+        UserError: There are no complete scores of this configuration, or no method could run.
+    """
+    with closing(open_store(config, job)) as store, store.reading():
+        failures = store.failures()
+        # Others were removed from the benchmark since.
+        scores, true_scores = (table[table["method"].isin(METHODS)] for table in (store.scores(), store.true_scores()))
+        verdicts, chance = store.verdicts(), store.chance()
+    films = scores[scores["protocol"] == "fair"].groupby("method")["image"].nunique()
+    complete = [name for name in METHODS if films.get(name, 0) == len(job.positives)]
+    if not complete and failures:
+        reasons = "; ".join(f"{method}: {reason}" for method, reason in failures.items())
+        raise UserError(f"no method of {config.out} could run, choose others with --methods. {reasons}")
+    if not complete:
+        raise UserError(
+            f"{config.out} holds no complete scores of this configuration: run `python -m benchmarks score` "
+            "with the same options first"
+        )
+    for method in select_methods(config.scoring.methods):
+        if method.name not in complete:
+            failures.setdefault(method.name, "not scored on all films")
+    return Results(scores, true_scores, verdicts, chance, failures, complete)
