@@ -8,7 +8,7 @@ the kinds of :mod:`benchmarks.methods.noise`.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer
@@ -18,9 +18,11 @@ from benchmarks.methods.method import ALL, FAST, PAPER, Explain, Method
 from benchmarks.run.errors import UserError
 from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad
 
+Combination = Literal["product", "sum"]
+
 EXTRACTS = ("scaling", "conv1x1", "conv3x3", "bias", "depthwise_conv3x3")
 AGGREGATES = ("norm", "positive_norm", "sum", "max")
-COMBINATIONS = {
+COMBINATIONS: dict[str, tuple[Combination, str]] = {
     "uniform": ("product", "uniform"),  # the root of the plain product: its maximum is in the same place
     "linear": ("product", "linear"),
     "probe": ("product", "probe"),
@@ -63,7 +65,7 @@ def last_convolution(block: nn.Module, name: str) -> str:
 
 
 def combined(
-    context: Context, extract: str, aggregate: str = "norm", combine: str = "product", weighting: str = "ones"
+    context: Context, extract: str, aggregate: str = "norm", combine: Combination = "product", weighting: str = "ones"
 ) -> CombinedNormGrad:
     """NormGrad of the paper's layers; ``"ones"`` for weights is the plain product of min-max maps, as in the paper."""
     layers = list(context.layers.combined)
@@ -75,7 +77,7 @@ def combined(
     )
 
 
-def _combined(extract: str, aggregate: str, combine: str, weighting: str, context: Context) -> Explain:
+def _combined(extract: str, aggregate: str, combine: Combination, weighting: str, context: Context) -> Explain:
     method = combined(context, extract, aggregate, combine, weighting)
     return lambda images, targets: method.attribute(images, targets)
 
