@@ -125,7 +125,8 @@ def naive_hooks(layers: Sequence[nn.Module], kept: dict[nn.Module, list[Any]]) -
             if torch.is_grad_enabled() and not t.requires_grad:  # a constant, or cut from the graph
                 t.requires_grad_()
         kept[layer] = [(t.detach().clone(), get_gradient_edge(t) if t.requires_grad else None) for t in tensors]
-        passed_on = tuple(t.clone() if t._is_view() else t for t in tensors)
+        with torch.enable_grad():
+            passed_on = tuple(t.clone() if t._is_view() else t for t in tensors)
         return passed_on if isinstance(output, tuple) else passed_on[0]
 
     with contextlib.ExitStack() as stack:
