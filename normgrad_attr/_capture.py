@@ -17,8 +17,9 @@ from torch.utils.checkpoint import CheckpointError
 
 from normgrad_attr._captum import run_forward, select_targets
 from normgrad_attr._guards import EVERY_MODULE_RUNS, check_call
-from normgrad_attr._recorder import Captured, ConstantError, NotKeptError, Recorder, Tape, differentiable
+from normgrad_attr._recorder import Captured, Recorder
 from normgrad_attr._state import Arguments, ModelState, remembered_chance
+from normgrad_attr._tape import ConstantError, NotKeptError, Tape, differentiable
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,13 @@ def capture(
     state = ModelState(forward_func)
     arguments = Arguments(additional_forward_args, keep_graph=keep_graph)
     given = inputs if isinstance(inputs, tuple) else (inputs,)
+    tapes: list[Tape] = []
     outputs: list[Tensor] = []
 
     def run(*, copies: bool, constants: bool) -> Pass:
-        tape = Tape(
-            on=keep_graph or copies,
-            copies=copies,
-            constants=constants,
-            passing=state.memory if keep_graph else set(),
-        )
+        passing = state.memory if keep_graph else set()
+        tape = Tape(on=keep_graph or copies, copies=copies, constants=constants, passing=passing)
+        tapes.append(tape)
         recorder = Recorder(
             forward_func,
             layers,
@@ -104,18 +103,14 @@ def capture(
             keep_graph=keep_graph,
             parallel=parallel,
         )
-        try:
-            with torch.enable_grad():
-                with recorder.hooked():
-                    output = _forward(forward_func, _begun(inputs, keep_graph), arguments.copies())
-                outputs.append(output if keep_graph else output.detach())
-                recorder.check_calls()
-                chosen = target if choose_target is None else choose_target(output.detach())
-                score = _select(output, chosen).sum()
-            captured = recorder.gradients(score, grad_kwargs)
-        finally:
-            if not keep_graph:
-                recorder.release()
+        with torch.enable_grad():
+            with recorder.hooked():
+                output = _forward(forward_func, _begun(inputs, keep_graph), arguments.copies())
+            outputs.append(output if keep_graph else output.detach())
+            recorder.check_calls()
+            chosen = target if choose_target is None else choose_target(output.detach())
+            score = _select(output, chosen).sum()
+        captured = recorder.gradients(score, grad_kwargs)
         order = device_ids if device_ids is not None else getattr(forward_func, "device_ids", None)
         return Pass([_sorted_by_device(captured[layer], order) for layer in layers], outputs[-1], score.grad_fn)
 
@@ -132,8 +127,8 @@ def capture(
                 _check_same(outputs)
             arguments.write_back()
         finally:
-            if not keep_graph:
-                state.cut()
+            for tape in () if keep_graph else tapes:
+                tape.take_graphs_off()
     return result
 
 

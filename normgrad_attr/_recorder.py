@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from normgrad_attr._layers import name_of
+from normgrad_attr._tape import ConstantError, NotKeptError, Tape, differentiable
 
 #: Torch numbers hooks with a counter that two threads could read at once.
 _REGISTERING = threading.Lock()
@@ -36,97 +35,6 @@ class Captured:
     gradients: tuple[Tensor, ...]
     edges: tuple[GradientEdge | None, ...]
     inputs: Tensor | None = None
-
-
-class NotKeptError(RuntimeError):
-    """A backward needs a tensor that was not kept, or that has been overwritten since."""
-
-
-class ConstantError(NotKeptError):
-    """A layer's tensor was computed of constants, so it is not in the graph."""
-
-
-class Tape(TorchFunctionMode):
-    """What autograd saves for the backward: nothing until it is switched on, then the tensors, or copies of them.
-
-    The graph itself is recorded all along, so that every path through it is followed.
-
-    Args:
-        on: Keep from the beginning.
-        copies: Keep copies, which nothing that the model overwrites can spoil.
-        constants: Record what is computed of constants too, such as the embedding of words in a frozen model.
-        passing: Memory that is to be put back behind the pass, of which copies are kept in any case.
-    """
-
-    def __init__(self, *, on: bool, copies: bool, constants: bool, passing: set[int]) -> None:
-        super().__init__()
-        self.on, self.copies, self.constants, self.passing = on, copies, constants, passing
-
-    @contextlib.contextmanager
-    def recording(self) -> Iterator[None]:
-        """Let autograd save what it needs here."""
-        watching = contextlib.nullcontext() if self.on and not self.constants else self
-        with watching, torch.autograd.graph.saved_tensors_hooks(self.pack, self.unpack):
-            yield
-
-    def pack(self, t: Tensor) -> tuple[Tensor, int] | None:
-        if not self.on:
-            return None
-        copy = self.copies or (self.passing and t.untyped_storage().data_ptr() in self.passing)
-        t = t.clone() if copy else t.detach()  # without its graph, which would make a circle
-        return t, t._version
-
-    @staticmethod
-    def unpack(kept: tuple[Tensor, int] | None) -> Tensor:
-        if kept is None or kept[0]._version != kept[1]:
-            raise NotKeptError("A tensor that this backward needs was not kept, or has been modified in place since.")
-        return kept[0]
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if not torch.is_grad_enabled():
-            return func(*args, **kwargs)
-        if not self.on and (func in _OVERWRITE or (func in _MAY_OVERWRITE and kwargs.get("inplace"))):
-            return _Overwritten.apply(func, kwargs, *args)
-        result = func(*args, **kwargs)
-        if self.constants and differentiable(result) and not result.requires_grad and not result._is_view():
-            tensors = [a for a in args if isinstance(a, Tensor)]
-            if tensors and not any(a is result for a in tensors):
-                _Begun.apply(torch.zeros((), requires_grad=True), result)
-        return result
-
-
-#: In-place operations of whose former values autograd makes copies. If one is missing, this costs time only.
-_OVERWRITE = frozenset({Tensor.mul_, Tensor.__imul__, Tensor.div_, Tensor.__itruediv__})
-_MAY_OVERWRITE = frozenset({F.silu, F.mish, F.hardswish, F.hardsigmoid})
-
-
-class _Begun(torch.autograd.Function):
-    """Makes a tensor, without a copy, one at which the graph begins."""
-
-    @staticmethod
-    def forward(ctx: Any, anchor: Tensor, t: Tensor) -> Tensor:
-        ctx.mark_dirty(t)
-        return t
-
-    @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> Any:
-        return None, None
-
-
-class _Overwritten(torch.autograd.Function):
-    """An in-place operation in the graph, for which nothing is kept."""
-
-    @staticmethod
-    def forward(ctx: Any, func: Any, kwargs: dict[str, Any], *args: Any) -> Tensor:
-        overwritten: Tensor = args[0]
-        ctx.mark_dirty(overwritten)
-        func(*args, **kwargs)
-        return overwritten
-
-    @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> Any:
-        raise NotKeptError("What an in-place operation overwrote was not kept.")
 
 
 @dataclass(frozen=True)
@@ -172,8 +80,6 @@ class Recorder:
         self.kept: dict[nn.Module, dict[torch.device, _Kept]] = {layer: {} for layer in layers}
         self.reused: dict[nn.Module, None] = {}
         self.elsewhere: dict[nn.Module, None] = {}
-        #: Constants at which the graph begins.
-        self.begun: list[Tensor] = []
         #: Views that were handed on as they are, and tensors in whose place another was.
         self.views: list[tuple[nn.Module, Tensor, int]] = []
         self.replaced: list[tuple[nn.Module, Tensor, int]] = []
@@ -242,11 +148,6 @@ class Recorder:
                 filled = tuple(torch.zeros_like(x) if g is None else g for g, x in zip(grads, kept.values, strict=True))
                 result[layer][device] = Captured(kept.values, filled, kept.edges, kept.inputs)
         return result
-
-    def release(self) -> None:
-        """Take the graph off the constants at which it began."""
-        for t in self.begun:
-            t.detach_()
 
     def _hook(self, layer: nn.Module) -> RemovableHandle:
         if self.layer_input:
@@ -322,8 +223,7 @@ class Recorder:
             if not self.tape.constants:
                 raise ConstantError
             if not (t._is_view() or isinstance(t, nn.Parameter)):
-                self.begun.append(t)
-                _Begun.apply(torch.zeros((), requires_grad=True), t)
+                self.tape.begin_at(t)
                 return _edge(t), t
             leaf = _copy(t).requires_grad_()
             self.replaced.append((layer, t, t._version))
@@ -332,7 +232,8 @@ class Recorder:
             # An in-place operation on a view is recorded for the whole, and passes the view's edge by.
             if self.tape.copies:
                 self.replaced.append((layer, t, t._version))
-                return _edge(t), t.clone()
+                with torch.enable_grad():
+                    return _edge(t), t.clone()
             self.views.append((layer, t, t._version))
         return _edge(t), t
 
@@ -349,11 +250,6 @@ class Recorder:
 
     def _names(self, layers: Sequence[nn.Module] | dict[nn.Module, None]) -> str:
         return ", ".join(name_of(self.forward_func, layer) for layer in layers)
-
-
-def differentiable(value: Any) -> bool:
-    """Whether a gradient by it can be taken."""
-    return isinstance(value, Tensor) and value.dtype.is_floating_point
 
 
 @torch.no_grad()

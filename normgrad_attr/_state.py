@@ -36,9 +36,8 @@ class ModelState:
         self.forward_func = forward_func
         self.thread = threading.get_ident()
         self.buffers: dict[nn.Module, list[tuple[str, Tensor, Tensor, Any]]] = {}
-        self.holders: list[dict[str, Any]] = []
         self.contents: list[tuple[Any, Any]] = []
-        self.tensors: dict[int, tuple[Tensor, int, Any]] = {}
+        self.tensors: list[tuple[Tensor, int]] = []
         #: Where the buffers lie.
         self.memory: set[int] = set()
 
@@ -82,11 +81,10 @@ class ModelState:
             self.buffers[m] = [(name, b, b.detach().clone(), versions(b)) for name, b in buffers]
             self.memory |= {b.untyped_storage().data_ptr() for _, b in buffers}
             if not type(m).__module__.startswith("torch.nn."):  # those hold nothing else that changes
-                self.holders.append(vars(m))
                 self.contents.append((vars(m), dict(vars(m))))
                 for part in _walk(_attributes(vars(m))):
                     if isinstance(part, Tensor):
-                        self.tensors[id(part)] = (part, _version(part), part.grad_fn)
+                        self.tensors.append((part, _version(part)))
                     else:
                         self.contents.append((part, dict(part) if isinstance(part, dict) else list(part)))
 
@@ -95,7 +93,7 @@ class ModelState:
         self.put_buffers_back()
         for container, before in self.contents:
             _fill(container, before)
-        changed = next((t for t, version, _ in self.tensors.values() if _version(t) != version), None)
+        changed = next((t for t, version in self.tensors if _version(t) != version), None)
         if changed is not None:
             raise RuntimeError(
                 f"This layer needs a second forward pass, but the first has overwritten a tensor of shape "
@@ -118,26 +116,11 @@ class ModelState:
                 if module._buffers.get(name) is not buffer:
                     module._buffers[name] = buffer
 
-    def cut(self) -> None:
-        """Take the graph off what the modules have kept of the pass."""
-
-        def without_graph(t: Any) -> Any:
-            _, _, before = self.tensors.get(id(t), (None, None, None))
-            return t if before is not None and before is t.grad_fn else _without_graph(t)
-
-        for holder in self.holders:
-            attributes = _attributes(holder)
-            if attributes:
-                holder.update(_mapped(attributes, without_graph))
-                for part in _walk(attributes):
-                    if not isinstance(part, Tensor):
-                        _fill(part, _mapped(part, without_graph))
-
 
 class Arguments:
     """Further arguments of the forward: each pass gets copies, and what the last one changed is written back.
 
-    So they are changed once, as by one forward, however often the model is run, and carry no graph afterwards.
+    So they are changed once, as by one forward, however often the model is run.
     """
 
     def __init__(self, given: Any, *, keep_graph: bool) -> None:
@@ -173,14 +156,9 @@ class Arguments:
         """Give the user's own tensors and containers what the last forward made of their copies."""
         originals = {id(new): value for value, new in self.pairs.values()}
 
-        def back(part: Any) -> Any:
-            if id(part) in originals:
-                return originals[id(part)]
-            return part if self.keep_graph else _without_graph(part)
-
         for part in _walk(self.copied):
             if not isinstance(part, Tensor):
-                _fill(part, _mapped(part, back))
+                _fill(part, _mapped(part, lambda p: originals.get(id(p), p)))
         for value, new in self.pairs.values():
             if not isinstance(value, Tensor):
                 _fill(_container(value, 1), _container(new, 1))
@@ -270,13 +248,6 @@ def _fill(container: Any, new: Any) -> None:
         parts = list(new)
         container.clear()
         container.update(parts) if isinstance(container, set) else container.extend(parts)
-
-
-def _without_graph(value: Any) -> Any:
-    """A tensor without its graph: itself, if it is not a view; everything else as it is."""
-    if not isinstance(value, Tensor) or value.grad_fn is None:
-        return value
-    return value.detach() if value._is_view() else value.detach_()
 
 
 def _version(t: Tensor) -> int:

@@ -9,6 +9,7 @@ from collections import namedtuple
 
 import pytest
 import torch
+import torch._dynamo  # which checkpoint would import in the middle of a pass, whose frames would live on
 from models import KINDS, Net, build, images, plain, refused, saved_for_backward, untouched
 from torch import nn
 from torch.utils.checkpoint import checkpoint

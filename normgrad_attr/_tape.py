@@ -1,0 +1,138 @@
+"""What autograd records of a forward, what of it is kept for the backward, and what must be gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+class NotKeptError(RuntimeError):
+    """A backward needs a tensor that was not kept, or that has been overwritten since."""
+
+
+class ConstantError(NotKeptError):
+    """A layer's tensor was computed of constants, so it is not in the graph."""
+
+
+class Tape(TorchFunctionMode):
+    """What autograd saves for the backward: nothing until it is switched on, then the tensors, or copies of them.
+
+    The graph itself is recorded all along, so that every path through it is followed.
+
+    Args:
+        on: Keep from the beginning.
+        copies: Keep copies, which nothing that the model overwrites can spoil.
+        constants: Record what is computed of constants too, such as the embedding of words in a frozen model.
+        passing: Memory that is to be put back behind the pass, of which copies are kept in any case.
+    """
+
+    def __init__(self, *, on: bool, copies: bool, constants: bool, passing: set[int]) -> None:
+        super().__init__()
+        self.on, self.copies, self.constants, self.passing = on, copies, constants, passing
+        self.made: list[weakref.ref[Tensor]] = []
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Let autograd save what it needs here."""
+        with self, torch.autograd.graph.saved_tensors_hooks(self.pack, self.unpack):
+            yield
+
+    def pack(self, t: Tensor) -> tuple[Tensor, int] | None:
+        if not self.on:
+            return None
+        copy = self.copies or (self.passing and t.untyped_storage().data_ptr() in self.passing)
+        t = t.clone() if copy else t.detach()  # without its graph, which would make a circle
+        return t, t._version
+
+    @staticmethod
+    def unpack(kept: tuple[Tensor, int] | None) -> Tensor:
+        if kept is None or kept[0]._version != kept[1]:
+            raise NotKeptError("A tensor that this backward needs was not kept, or has been modified in place since.")
+        return kept[0]
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        if not self.on and (func in _OVERWRITE or (func in _MAY_OVERWRITE and kwargs.get("inplace"))):
+            result = _Overwritten.apply(func, kwargs, *args)
+        else:
+            result = func(*args, **kwargs)
+        if self.constants and differentiable(result) and not (result.requires_grad or result._is_view()):
+            tensors = [a for a in args if isinstance(a, Tensor)]
+            if tensors and not any(a is result for a in tensors):
+                self.begin_at(result)
+        for t in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(t, Tensor):
+                self.made.append(weakref.ref(t))
+        return result
+
+    def begin_at(self, t: Tensor) -> None:
+        """Let the graph begin at a tensor itself."""
+        _Begun.apply(torch.zeros((), requires_grad=True), t)
+        self.made.append(weakref.ref(t))
+
+    def take_graphs_off(self) -> None:
+        """Detach what is left of the pass in the hands of the model, its hooks or anyone else."""
+        for ref in self.made:
+            t = ref()
+            if t is not None and t.grad_fn is not None:
+                if not t._is_view():
+                    t.detach_()
+                else:  # which cannot be detached itself
+                    _replace(t, t.detach())
+
+
+def _replace(old: Tensor, new: Tensor) -> None:
+    """Put one tensor in another's place in all lists, dicts and attributes that hold it."""
+    for holder in gc.get_referrers(old):
+        held: Any = holder if isinstance(holder, (list, dict)) else getattr(holder, "__dict__", {})
+        for key, value in list(enumerate(held) if isinstance(held, list) else held.items()):
+            if value is old:
+                held[key] = new
+
+
+#: In-place operations of whose former values autograd makes copies. If one is missing, this costs time only.
+_OVERWRITE = frozenset({Tensor.mul_, Tensor.__imul__, Tensor.div_, Tensor.__itruediv__})
+_MAY_OVERWRITE = frozenset({F.silu, F.mish, F.hardswish, F.hardsigmoid})
+
+
+class _Begun(torch.autograd.Function):
+    """Makes a tensor, without a copy, one at which the graph begins."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, t: Tensor) -> Tensor:
+        ctx.mark_dirty(t)
+        return t
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        return None, None
+
+
+class _Overwritten(torch.autograd.Function):
+    """An in-place operation in the graph, for which nothing is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, func: Any, kwargs: dict[str, Any], *args: Any) -> Tensor:
+        overwritten: Tensor = args[0]
+        ctx.mark_dirty(overwritten)
+        func(*args, **kwargs)
+        return overwritten
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        raise NotKeptError("What an in-place operation overwrote was not kept.")
+
+
+def differentiable(value: Any) -> bool:
+    """Whether a gradient by it can be taken."""
+    return isinstance(value, Tensor) and value.dtype.is_floating_point
