@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Kind = Literal["batch", "channel", "space"]
+#: Number of a spatial dimension of the input, and how many that input has.
+Direction = tuple[int, int]
 
 
 @dataclass(eq=False)
@@ -36,7 +38,7 @@ class Axis:
     Args:
         size: Number of places along it.
         kind: What it is, None as long as nothing has told.
-        direction: Number of the input's spatial dimension that it runs along, None if it does not or nothing tells.
+        direction: The input's spatial dimension that it runs along, None if it does not or nothing tells.
         origin: The axis that it came from by a convolution, pooling or the like, and so runs along.
         parts: Dimensions that it is a concatenation of, such as a class token and the patches.
         unmoved: The axis before its places were moved around, as by ``roll``, and by how many.
@@ -47,7 +49,7 @@ class Axis:
         self,
         size: int,
         kind: Kind | None = None,
-        direction: int | None = None,
+        direction: Direction | None = None,
         *,
         origin: Axis | None = None,
         parts: tuple[Dim, ...] = (),
@@ -70,7 +72,7 @@ class Axis:
         else:
             self.of_input[0].kinds[self.of_input[1]] = kind
 
-    def along(self) -> int | None:
+    def along(self) -> Direction | None:
         """The input's spatial dimension that it runs along."""
         if self.unmoved or self.kind in ("batch", "channel"):
             return None
@@ -79,7 +81,7 @@ class Axis:
         if self.of_input is None:
             return self.direction
         directions, (_, number) = self.of_input[0].directions(), self.of_input
-        return directions.index(number) if number in directions else None
+        return (directions.index(number), len(directions)) if number in directions else None
 
 
 class Factor(NamedTuple):
@@ -94,7 +96,7 @@ Dim = tuple[Factor, ...]
 Dims = tuple[Dim, ...]
 
 
-def new(size: int, kind: Kind | None = None, direction: int | None = None) -> Dim:
+def new(size: int, kind: Kind | None = None, direction: Direction | None = None) -> Dim:
     """A dimension along an axis that nothing else runs along."""
     return whole(Axis(size, kind, direction))
 
@@ -130,15 +132,24 @@ def bind(dims: Iterable[Dim], kind: Kind) -> None:
         factor.axis.kind = factor.axis.kind or kind
 
 
-def resized(dim: Dim, size: int, direction: int | None = None) -> Dim:
+def resized(dim: Dim, size: int) -> Dim:
     """The dimension after a convolution, pooling or resizing along it: coarser or finer, but along the same axis."""
     if size == size_of(dim):
         return dim
     axis = only_axis(dim)
     kind: Kind = "channel" if kind_of(dim) == "channel" else "space"
     if axis is None or axis.parts:
-        return new(size, kind, None if dim else direction)
+        return new(size, kind)
     return whole(Axis(size, kind, origin=axis.origin or axis, unmoved=axis.unmoved))
+
+
+def as_grid(dims: Dims) -> Dims:
+    """The spatial dimensions of a convolution: those of the input, in this order, if nothing else is known of them."""
+    along = [{f.axis.along() for f in dim} for dim in dims]
+    known = all(None not in a for a in along) and sum(map(len, along)) == len(set().union(*along))
+    if known or any(kind_of(dim) == "channel" or any(f.axis.parts or f.axis.unmoved for f in dim) for dim in dims):
+        return dims
+    return tuple(new(size_of(dim), "space", (i, len(dims))) for i, dim in enumerate(dims))
 
 
 def regrouped(dims: Dims, shape: Sequence[int]) -> Dims | None:

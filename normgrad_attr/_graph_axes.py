@@ -22,6 +22,7 @@ from normgrad_attr._axes import (
     Dims,
     Factor,
     Input,
+    as_grid,
     bind,
     joined_parts,
     kind_of,
@@ -156,9 +157,9 @@ def _first(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | No
 def _norm_over_first(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     result = _first(node, operands, shapes)
     dims = result[0]
-    if dims is not None and len(dims) > 1 and not any(kind_of(d) == "channel" for d in dims[2:]):
+    if dims is not None and len(dims) > 1 and _may_be_channels(dims, 1):
         bind(dims[1:2], "channel")
-        bind(dims[2:], "space")
+        result[0] = (*dims[:2], *_places(dims))
     return result
 
 
@@ -202,35 +203,27 @@ def _convolution(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dim
     (shape,) = shapes
     source = operands[0]
     if source is None or len(source) != len(shape):
-        directions = range(-2, len(shape) - 2)
-        return [
-            tuple(
-                new(s, _image_kind(i), d if d >= 0 else None)
-                for i, (s, d) in enumerate(zip(shape, directions, strict=True))
-            )
-        ]
-    if not any(kind_of(d) == "channel" for d in source[2:]):
-        bind(source[2:], "space")
+        source = (new(shape[0], "batch"), (), *(new(s, "space") for s in shape[2:]))
+    places = _places(source)
     channels = _mixed(source, 1, shape[1])
-    return [
-        (source[0], channels, *(resized(d, s, i) for i, (d, s) in enumerate(zip(source[2:], shape[2:], strict=True))))
-    ]
-
-
-def _image_kind(i: int) -> Any:
-    return ("batch", "channel")[i] if i < 2 else "space"
+    return [(source[0], channels, *map(resized, places, shape[2:]))]
 
 
 def _pooling(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
-    source = _data(operands)[0]
-    shape = shapes[0]
+    source, shape = _data(operands)[0], shapes[0]
     if len(source) != len(shape):
         raise _UnreadableError
+    places = _places(source)
+    if _may_be_channels(source, 1):
+        bind(source[1:2], "channel")
+    return [(*source[:2], *map(resized, places, shape[2:])), *(_fresh(s, operands) for s in shapes[1:])]
+
+
+def _places(source: Dims) -> Dims:
+    """The dimensions behind the second as spatial ones, unless the channels are among them."""
     if not any(kind_of(d) == "channel" for d in source[2:]):
         bind(source[2:], "space")
-        bind(source[1:2], "channel")
-    pooled = (resized(d, s, i) for i, (d, s) in enumerate(zip(source[2:], shape[2:], strict=True)))
-    return [(*source[:2], *pooled), *(_fresh(s, operands) for s in shapes[1:])]
+    return as_grid(source[2:])
 
 
 def _padding(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -275,7 +268,7 @@ def _attention(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims 
 
 def _embedding(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     (shape,) = shapes
-    places = (new(s, "space", i) for i, s in enumerate(shape[1:-1]))
+    places = (new(s, "space", (i, len(shape) - 2)) for i, s in enumerate(shape[1:-1]))
     return [(*(new(s, "batch") for s in shape[:1]), *places, new(shape[-1], "channel"))]
 
 

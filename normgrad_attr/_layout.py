@@ -96,7 +96,8 @@ class Layout:
     def batch_dim(self) -> int:
         """The dimension of the batch: the first, unless another is proved to be it."""
         found = [d for d, dim in enumerate(self.dims) if dim and kind_of(dim) == "batch"]
-        return found[0] if len(found) == 1 and kind_of(self.dims[0]) in ("space", "channel") else 0
+        elsewhere = len(found) == 1 and kind_of(self.dims[0]) in ("space", "channel")
+        return found[0] if elsewhere and size_of(self.dims[0]) > 1 else 0
 
     def input_channel_dim(self, shape: tuple[int, ...]) -> int:
         """Dimension of the channels in the input of this shape: 1 unless the network takes it otherwise."""
@@ -110,7 +111,8 @@ class Layout:
     def grid(self, directions: int) -> tuple[int, ...] | None:
         """Size of the grid on which its places lie on the input; None if that, or the channels, is not known."""
         at = self.channel_dim()
-        if at is None or self.batch_dim() != 0 or kind_of(self.dims[0]) not in ("batch", None):
+        first = self.dims[0] if self.dims else ()
+        if at is None or self.batch_dim() != 0 or (size_of(first) > 1 and kind_of(first) not in ("batch", None)):
             return None
         places = [dim for d, dim in enumerate(self.dims) if d not in (0, at)]
         try:
@@ -144,13 +146,11 @@ class Layout:
         if any(f.axis.unmoved for f in factors):
             raise ValueError("its places have been moved around")
         known = [d for d in (f.axis.along() for f in factors) if d is not None]
-        if len(known) < len(factors) or not places:
-            if places and len(places) == directions and all(only_axis(dim) or size_of(dim) == 1 for dim in places):
-                return layer_map
+        if len(known) < len(factors) or not places or any(of != directions for _, of in known):
             raise ValueError(f"it is not known how its {_times(places)} places lie there")
         order = sorted(range(len(factors)), key=lambda i: (known[i], -factors[i].stride))
-        along = [[factors[i] for i in order if known[i] == d] for d in range(directions)]
-        if not all(map(_one_grid, along)) or max(known, default=0) >= directions:
+        along = [[factors[i] for i in order if known[i][0] == d] for d in range(directions)]
+        if not all(map(_one_grid, along)):
             raise ValueError(f"it is not known how its {_times(places)} places lie there")
         split = layer_map.reshape(*layer_map.shape[:2], *(f.size for f in factors))
         sides = (size_of(tuple(pieces)) for pieces in along)
