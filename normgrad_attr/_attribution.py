@@ -177,8 +177,8 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
         Raises:
             RuntimeError: A layer that did not run, ran twice or does not influence the target; inference mode.
             TypeError: A layer or model output that is not made of floating-point tensors.
-            ValueError: Empty batch; scripted model; tokens without ``channel_dim``.
-            AssertionError, IndexError: A target that does not fit the output, as in Captum.
+            ValueError: Empty batch; scripted model; a layout that cannot be told without ``channel_dim``; a target that
+                does not fit the output (an AssertionError as well, as in Captum).
         """
         cell = (self.extract, self.aggregate)
         by_layer, _, output = self._maps(

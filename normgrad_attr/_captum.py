@@ -17,6 +17,7 @@ __all__ = [
     "GradientAttribution",
     "LayerAttribution",
     "Target",
+    "TargetError",
     "log_usage",
     "run_forward",
     "select_targets",
@@ -26,6 +27,10 @@ __all__ = [
 ForwardFunc = Callable[..., Any]
 #: Which output to explain, as in Captum.
 Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
+
+
+class TargetError(ValueError, AssertionError):
+    """A target that does not fit the model's output; an AssertionError too, as Captum's tests ask for."""
 
 
 def run_forward(forward_func: ForwardFunc, inputs: Any, target: Target, additional_forward_args: Any) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.utils.checkpoint import CheckpointError
 
-from normgrad_attr._captum import run_forward, select_targets
+from normgrad_attr._captum import TargetError, run_forward, select_targets
 from normgrad_attr._guards import EVERY_MODULE_RUNS, check_call
 from normgrad_attr._recorder import Captured, Recorder
 from normgrad_attr._state import Arguments, ModelState, remembered_chance
@@ -75,8 +75,8 @@ def capture(
         RuntimeError: A layer did not run, ran twice, or has no influence on the target; inference mode; a model that
             would have to be run again and does not give the same output.
         TypeError: An input, a layer's output, or the model's, is not made of (floating-point) tensors.
-        ValueError: Empty batch, scripted model, or a target that leaves several numbers for each sample.
-        AssertionError, IndexError: The target does not fit the output (as in Captum).
+        ValueError: Empty batch, scripted model, a target that does not fit the output or leaves several numbers for
+            each sample, or devices without ``device_ids``.
     """
     grad_kwargs = dict(grad_kwargs or {})
     forward_func = _unwrapped(forward_func)
@@ -183,19 +183,19 @@ def _forward(forward_func: Callable[..., Any], inputs: Any, additional_forward_a
 
 
 def _select(output: Tensor, target: Any) -> Tensor:
-    """The target's score of each sample, with Captum's rules and error types but a sentence that helps."""
+    """The target's score of each sample, by Captum's rules but with a sentence that helps."""
     if isinstance(target, Tensor):
         target = target.to(output.device)
     try:
         score: Tensor = select_targets(output, target)
     except (AssertionError, IndexError, RuntimeError, TypeError) as error:
-        raise type(error)(
+        raise TargetError(
             f"Target {target!r} does not fit the model's output of shape {tuple(output.shape)} ({error}); give a class "
             "index, a list or tensor with one index for each sample, or a tuple of indices."
         ) from error
     numbers = score[0].numel() if score.dim() > 0 and len(score) > 0 else 1
     if numbers != 1:
-        raise AssertionError(
+        raise TargetError(
             f"Target not provided when necessary: with target={target!r} the model's output of shape "
             f"{tuple(output.shape)} gives {numbers} numbers for each sample; choose one, for example target=0 or "
             "target=(class, row, column), or let forward_func reduce them to one."
@@ -207,13 +207,13 @@ def _sorted_by_device(by_device: dict[torch.device, Captured], order: list[int] 
     if len(by_device) == 1:
         return list(by_device.values())
     if order is None:
-        raise AssertionError(
+        raise ValueError(
             f"The layer ran on {len(by_device)} devices, but their order in the batch is unknown; pass device_ids as "
             "to DataParallel."
         )
     unknown = [str(device) for device in by_device if device.index not in order]
     if unknown:
-        raise AssertionError(
+        raise ValueError(
             f"The layer ran on {', '.join(unknown)}, which is not among device_ids={order}; pass those of DataParallel."
         )
     return [by_device[device] for device in sorted(by_device, key=lambda d: order.index(d.index))]

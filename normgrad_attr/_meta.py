@@ -231,7 +231,7 @@ def _cross_entropy(output: Tensor, target: Any) -> Tensor:
             "cross-entropy needs; give a class index, or a tuple (class, *position)."
         )
     if not -len(logits) <= index[0] < len(logits):
-        raise IndexError(f"Target {target!r} does not fit the model's output of shape {tuple(output.shape)}.")
+        raise ValueError(f"Target {target!r} does not fit the model's output of shape {tuple(output.shape)}.")
     loss: Tensor = -logits.log_softmax(0)[index[0]]
     return loss
 

@@ -99,7 +99,7 @@ class Recorder:
         """Raise unless every layer ran, once only, and left a tensor whose gradient can be told."""
         silent = [layer for layer in self.kept if not self.kept[layer]]
         if any(layer in self.elsewhere for layer in silent):
-            raise AssertionError(
+            raise ValueError(
                 f"Layer {self._names(silent)} ran in another thread than attribute(), as in a DataParallel model that "
                 "forward_func hides; pass device_ids as to DataParallel."
             )

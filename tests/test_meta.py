@@ -404,7 +404,7 @@ def test_other_errors() -> None:
         MetaSaliency(Saliency(model)).attribute(x[:0], target=0)
     with pytest.raises(RuntimeError, match="inference_mode"), torch.inference_mode():
         MetaSaliency(Saliency(model)).attribute(x, target=0)
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match="does not fit"):
         MetaSaliency(Saliency(model)).attribute(x, target=7)
     with pytest.raises(ValueError, match=r"One sample gives an output of shape \(3,\).* the batch first"):
         MetaSaliency(Saliency(lambda x: model(x)[0]), model=model).attribute(x, target=0)

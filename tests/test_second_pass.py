@@ -65,7 +65,7 @@ def test_a_pass_that_is_made_again_draws_the_same_numbers_and_finds_the_same_buf
 def test_a_wrong_target_costs_one_forward(target: object) -> None:
     net, x, passes = Net().eval(), images(), []
     net.conv1.register_forward_hook(lambda *_: passes.append(1))
-    with pytest.raises((AssertionError, IndexError), match="arget"):
+    with pytest.raises(ValueError, match="arget"):
         NormGrad(net, "conv1").attribute(x, target)
     assert len(passes) == 1
 
