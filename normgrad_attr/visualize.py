@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normgrad_attr._combine import is_constant
+from normgrad_attr._extract import check_tensors
 
 __all__ = ["heat", "overlay"]
 
@@ -121,6 +122,7 @@ def heat(
 
     Raises:
         ValueError: Another shape, or an ``outliers`` outside of [0, 1).
+        TypeError: Something else than a tensor.
 
     Examples:
         >>> import torch
@@ -131,6 +133,7 @@ def heat(
     """
     import matplotlib as mpl
 
+    check_tensors(values)
     if values.dim() != 2:
         raise ValueError(f"A map to be coloured has shape (H, W), this one {tuple(values.shape)}.")
     if not 0 <= outliers < 1:

@@ -191,6 +191,7 @@ def test_errors(call: Any, message: str) -> None:
         (lambda: overlay(torch.rand(3, 4, 4), {"a": "b"}), "Maps a are tensors"),
         (lambda: overlay(torch.rand(3, 4, 4), torch.rand(4, 4).cfloat()), r"not torch\.complex64 Tensor"),
         (lambda: overlay(np.array([["a"]]), torch.rand(4, 4)), "not <U1 ndarray"),
+        (lambda: heat(np.ones((4, 4))), "are tensors, not ndarray"),
     ],
 )
 def test_other_types(call: Any, message: str) -> None:
