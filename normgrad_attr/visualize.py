@@ -107,7 +107,7 @@ def heat(
     r"""Colours of one map, to be laid over its image: what :func:`overlay` draws, for figures of one's own.
 
     Args:
-        values: (H, W), any real dtype, on any device.
+        values: (height, width), any real dtype, on any device.
         alpha: Opacity, in [0, 1].
         cmap: Name of a matplotlib colour map. Default: ``"inferno"``, ``"RdBu_r"`` for maps with negative values.
         outliers: Part of the values, in [0, 1), that is cut off at the top (and with negative values at the bottom) of
@@ -117,8 +117,9 @@ def heat(
             and a constant map is not seen.
 
     Returns:
-        (H, W, 4) uint8, on the CPU: red, green, blue and opacity, as ``imshow`` takes them. Values that are not finite
-        have no opacity; a constant map (:func:`~normgrad_attr.functional.is_constant`) has the colour of the minimum.
+        (height, width, 4) uint8, on the CPU: red, green, blue and opacity, as ``imshow`` takes them. Values that are
+        not finite have no opacity; a constant map (:func:`~normgrad_attr.functional.is_constant`) has the colour of
+        the minimum.
 
     Raises:
         ValueError: Another shape, or an ``outliers`` outside of [0, 1).
