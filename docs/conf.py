@@ -50,6 +50,8 @@ nitpick_ignore = [
         for n in (
             "Attribution",
             "Figure",
+            "Map",
+            "Picture",
             "Stretched",
             "UserError",
             "benchmarks.metrics.frame.Stretched",

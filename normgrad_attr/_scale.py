@@ -14,7 +14,11 @@ from torch import Tensor
 
 from normgrad_attr._extract import Summands
 
-_EXPONENT = {torch.float32: (torch.int32, 0x7F800000), torch.float64: (torch.int64, 0x7FF << 52)}
+# By dtype: an integer of the same width, the bits of it that are the exponent, and the largest unit.
+_EXPONENT = {
+    torch.float32: (torch.int32, 0x7F800000, 2.0**96),
+    torch.float64: (torch.int64, 0x7FF << 52, 2.0**768),
+}
 
 
 def of_any_scale(s: Summands, aggregate: Callable[[Summands, Tensor], Tensor]) -> Tensor:
@@ -44,6 +48,6 @@ def _power_of_two(t: Tensor) -> Tensor:
     # Infinity and NaN have no exponent, and zero has none that can be divided by.
     if t.dtype not in _EXPONENT:
         raise TypeError(f"Summands are float32 or float64, not {t.dtype}; convert gradient and activation.")
-    integer, exponent = _EXPONENT[t.dtype]
+    integer, exponent, most = _EXPONENT[t.dtype]
     power = (largest.nan_to_num(1.0, 1.0).view(integer) & exponent).view(t.dtype)
-    return power.clamp(2.0**-96, 2.0**96)
+    return power.clamp(1 / most, most)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normgrad_attr._combine import is_constant
+from normgrad_attr._extract import check_tensors
 
 __all__ = ["heat", "overlay"]
 
@@ -53,8 +54,9 @@ def overlay(
         images: (N, C, H, W), (C, H, W) or (H, W) with C of 1 or 3, any real dtype, on any device; NumPy arrays also
             with their channels last; PIL images; or a list of images of one size. Each is scaled from its minimum to
             its maximum, so normalised ones will do.
-        maps: (N, 1, h, w), (1, h, w) or (h, w), as the attributions return; maps of several channels are summed over
-            them. Or several of them, one column each: a list, as several layers give it, or by name.
+        maps: (N, 1, h, w), (1, h, w) or (h, w), as the attributions return; arrays also with their channels last.
+            Several channels are summed. Or several of these, one column each: a list, as several layers give it, or by
+            name.
         titles: One for each row.
         alpha: Opacity of the maps.
         cmap: Name of a matplotlib colour map. Default: ``"inferno"``, ``"RdBu_r"`` for maps with negative values.
@@ -85,8 +87,9 @@ def overlay(
     if not named:
         raise ValueError("There are no maps to lay over the images; give at least one.")
     columns = {name: _maps(name, m, pictures) for name, m in named.items()}
-    if titles is not None and len(titles) != len(pictures):
-        raise ValueError(f"{len(titles)} titles were given for {len(pictures)} images; give one for each.")
+    if isinstance(titles, str) or (titles is not None and len(titles) != len(pictures)):
+        given = "one string" if isinstance(titles, str) else len(titles)
+        raise ValueError(f"titles has {given} for {len(pictures)} images; give a list with one for each.")
     rows, cols = len(pictures), 1 + len(columns)
     figure = Figure(figsize=(size * cols, size * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, cols, squeeze=False)
@@ -104,7 +107,7 @@ def heat(
     r"""Colours of one map, to be laid over its image: what :func:`overlay` draws, for figures of one's own.
 
     Args:
-        values: (H, W), any real dtype, on any device.
+        values: (height, width), any real dtype, on any device.
         alpha: Opacity, in [0, 1].
         cmap: Name of a matplotlib colour map. Default: ``"inferno"``, ``"RdBu_r"`` for maps with negative values.
         outliers: Part of the values, in [0, 1), that is cut off at the top (and with negative values at the bottom) of
@@ -114,11 +117,13 @@ def heat(
             and a constant map is not seen.
 
     Returns:
-        (H, W, 4) uint8, on the CPU: red, green, blue and opacity, as ``imshow`` takes them. Values that are not finite
-        have no opacity; a constant map (:func:`~normgrad_attr.functional.is_constant`) has the colour of the minimum.
+        (height, width, 4) uint8, on the CPU: red, green, blue and opacity, as ``imshow`` takes them. Values that are
+        not finite have no opacity; a constant map (:func:`~normgrad_attr.functional.is_constant`) has the colour of
+        the minimum.
 
     Raises:
         ValueError: Another shape, or an ``outliers`` outside of [0, 1).
+        TypeError: Something else than a tensor.
 
     Examples:
         >>> import torch
@@ -129,6 +134,7 @@ def heat(
     """
     import matplotlib as mpl
 
+    check_tensors(values)
     if values.dim() != 2:
         raise ValueError(f"A map to be coloured has shape (H, W), this one {tuple(values.shape)}.")
     if not 0 <= outliers < 1:
@@ -179,18 +185,18 @@ def _images_as_given(image: Any) -> Tensor:
     pil = sys.modules.get("PIL.Image")  # without it there are no such images
     if pil is not None and isinstance(image, pil.Image):
         image = np.asarray(image if image.mode in _PIL_MODES else image.convert("RGB"))
-    if isinstance(image, np.ndarray) and image.ndim in (3, 4) and image.shape[-1] in (1, 3):
-        if image.shape[-3] in (1, 3):
-            raise ValueError(
-                f"An array of shape {image.shape} may have its channels first or last; pass a tensor (N, C, H, W)."
-            )
-        image = np.moveaxis(image, -1, -3)
     return _batch(image, "Images are tensors, NumPy arrays or PIL images")
 
 
 def _batch(values: Any, types: str) -> Tensor:
     """As float (N, C, H, W), if there are that many dimensions."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        if values.ndim in (3, 4) and values.shape[-1] in (1, 3):
+            if values.shape[-3] in (1, 3):
+                raise ValueError(
+                    f"An array of shape {values.shape} may have its channels first or last; pass a tensor (N, C, H, W)."
+                )
+            values = np.moveaxis(values, -1, -3)
         values = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))
     if not isinstance(values, Tensor) or values.is_complex():
         kind = f"{values.dtype} {type(values).__name__}" if hasattr(values, "dtype") else type(values).__name__

@@ -62,6 +62,10 @@ def test_a_list_of_maps_has_one_column_each() -> None:
         figure = overlay(images, given)
         assert [axes.get_title() for axes in figure.axes] == ["", "map 1", "map 2", "", "", ""]
         np.testing.assert_array_equal(drawn(figure)[4][1], heat(maps[0][1, 0]))
+    # Captum draws arrays with their channels last, so that is how some have their maps.
+    last = np.moveaxis(maps[0].numpy(), 1, -1)
+    np.testing.assert_array_equal(drawn(overlay(images, last))[3][1], heat(maps[0][1, 0]))
+    np.testing.assert_array_equal(drawn(overlay(images[1], last[1]))[1][1], heat(maps[0][1, 0]))
 
 
 def test_arrays_and_pil_images_and_lists_of_images() -> None:
@@ -163,7 +167,8 @@ def test_pyplot_and_its_settings_are_left_alone() -> None:
         (lambda: overlay(torch.rand(0, 3, 4, 4), torch.rand(0, 1, 4, 4)), "Images have shape"),
         (lambda: overlay(torch.rand(2, 3, 4, 4), torch.rand(1, 1, 4, 4)), "do not belong to 2 images"),
         (lambda: overlay(torch.rand(3, 4, 4), {"a": torch.rand(1, 1, 17, 3, 2)}), r"Maps a of shape .*tokens_to_map"),
-        (lambda: overlay(torch.rand(3, 4, 4), torch.rand(4, 4), titles=["a", "b"]), "2 titles"),
+        (lambda: overlay(torch.rand(3, 4, 4), torch.rand(4, 4), titles=["a", "b"]), "titles has 2 for 1 images"),
+        (lambda: overlay(torch.rand(3, 4, 4), torch.rand(4, 4), titles="a"), "titles has one string for 1 images"),
         (lambda: overlay(torch.rand(3, 4, 4), torch.rand(4, 4), outliers=1.0), "outliers"),
         (lambda: overlay(torch.rand(3, 4, 4), []), "no maps"),
         (lambda: overlay([], torch.rand(4, 4)), "at least one"),
@@ -186,6 +191,7 @@ def test_errors(call: Any, message: str) -> None:
         (lambda: overlay(torch.rand(3, 4, 4), {"a": "b"}), "Maps a are tensors"),
         (lambda: overlay(torch.rand(3, 4, 4), torch.rand(4, 4).cfloat()), r"not torch\.complex64 Tensor"),
         (lambda: overlay(np.array([["a"]]), torch.rand(4, 4)), "not <U1 ndarray"),
+        (lambda: heat(np.ones((4, 4))), "are tensors, not ndarray"),
     ],
 )
 def test_other_types(call: Any, message: str) -> None:
