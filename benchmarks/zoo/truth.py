@@ -1,8 +1,8 @@
 """What a map should be: from a recording of the whole forward, and channels that are proved. No line of the library.
 
 Where the channels are is proved by running the network at two sizes of its input: locations grow with the input, the
-channels do not. The same tells the grid of tokens: ``others + rows * columns`` at two sizes has one solution. Which token
-lies where is found by changing the input there.
+channels do not. The same tells the grid of tokens: ``others + rows * columns`` at two sizes has one solution. Which of
+them lies where is found by changing the input there.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 
@@ -146,6 +147,8 @@ def token_order(
 ) -> Tensor | None:
     """Which token stands for which cell of the grid: the one that changes most when that part of the input does.
 
+    Where patches overlap, several change; each token is given to one cell, so that the changes together are largest.
+
     Args:
         network: In evaluation mode.
         inputs: A batch, of which the first sample is changed cell by cell.
@@ -155,7 +158,7 @@ def token_order(
         axes: Spatial dimensions of the inputs.
 
     Returns:
-        Indices of tokens for the cells in raster order; None if two cells change the same token most.
+        Indices of tokens for the cells in raster order; None if a cell's token changes little beside others.
     """
     variants = []
     for cell in product(*(range(number) for number in grid)):
@@ -174,8 +177,10 @@ def token_order(
             network(every[start : start + 16])
         handle.remove()
     tokens = torch.cat(given).movedim(dim, 2)
-    order = (tokens[1:] - tokens[:1]).norm(dim=2).argmax(1)
-    return order if len(order.unique()) == len(order) else None
+    change = torch.linalg.vector_norm(tokens[1:] - tokens[:1], dim=2)
+    order = torch.from_numpy(linear_sum_assignment(change.numpy(), maximize=True)[1])
+    own = change.gather(1, order[:, None])[:, 0]
+    return order if bool((own > change.amax(1) / 2).all()) else None
 
 
 def combined(maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
