@@ -57,11 +57,10 @@ class Architecture:
         """A batch, the same at every call."""
         return INPUTS[self.kind](size or self.size, torch.Generator().manual_seed(0))
 
-    def sides(self, inputs: Tensor) -> tuple[int, ...]:
-        """Spatial size of a batch, time being a dimension of it: what a map at the input's resolution has."""
-        if self.kind == "frames":
-            return (inputs.shape[1], *inputs.shape[3:])
-        return tuple(inputs.shape[1:] if self.kind in _WITHOUT_CHANNELS else inputs.shape[2:])
+    def axes(self, inputs: Tensor) -> tuple[int, ...]:
+        """Spatial dimensions of a batch, time being one of them: those that a map at the input's resolution has."""
+        first = 1 if self.kind in _WITHOUT_CHANNELS else 2
+        return (1, 3, 4) if self.kind == "frames" else tuple(range(first, inputs.dim()))
 
 
 def _noise(channels: int, dimensions: int) -> Callable[[int, torch.Generator], Tensor]:

@@ -14,7 +14,17 @@ import normgrad_attr
 from benchmarks.zoo import verdicts
 from benchmarks.zoo.architecture import Architecture
 from benchmarks.zoo.peers import PEERS, judge
-from benchmarks.zoo.truth import Recorded, channel_dim, combined, is_constant, norm_map, on_input, record, shapes
+from benchmarks.zoo.truth import (
+    Recorded,
+    channel_dim,
+    combined,
+    is_constant,
+    norm_map,
+    record,
+    shapes,
+    token_grid,
+    token_order,
+)
 from normgrad_attr import CombinedNormGrad, NormGrad, suggest_layers
 
 
@@ -28,7 +38,6 @@ def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
     yield {"stage": "building the network"}
     network = build(architecture, architecture.size)
     inputs, elsewhere = architecture.inputs(), architecture.inputs(architecture.other_size)
-    sides, other_sides = architecture.sides(inputs), architecture.sides(elsewhere)
     with torch.no_grad():
         scores = network(inputs)
     if scores.dim() != 2 or len(scores) != len(inputs) or not bool(scores.isfinite().all()):
@@ -48,7 +57,7 @@ def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
     truth = record(network, inputs, layers, target)
     there = shapes(build(architecture, architecture.other_size), elsewhere, layers)
     dims = {name: channel_dim(truth[name].activation.shape, there[name], len(inputs)) for name in layers}
-    want = combined_truth(truth, dims, there, sides, other_sides)
+    want = combined_truth(network, inputs, elsewhere, architecture.axes(inputs), truth, dims, there)
     yield {
         "channels": [dims[name] for name in layers],
         "shapes": [list(truth[name].activation.shape) for name in layers],
@@ -124,23 +133,40 @@ def build(architecture: Architecture, size: int) -> nn.Module:
 
 
 def combined_truth(
+    network: nn.Module,
+    inputs: Tensor,
+    elsewhere: Tensor,
+    axes: Sequence[int],
     truth: dict[str, Recorded],
     dims: dict[str, int | None],
-    elsewhere: dict[str, torch.Size],
-    sides: Sequence[int],
-    other_sides: Sequence[int],
+    there: dict[str, torch.Size],
 ) -> Tensor | str:
-    """The combined map of all layers, or why it is not known."""
+    """The combined map of all layers, or why it is not known.
+
+    Args:
+        network: In evaluation mode.
+        inputs: The batch.
+        elsewhere: One of another size.
+        axes: Spatial dimensions of both.
+        truth: Activations and gradients of the layers.
+        dims: Where their channels are.
+        there: Their shapes for ``elsewhere``.
+    """
+    sides, other_sides = ([batch.shape[axis] for axis in axes] for batch in (inputs, elsewhere))
     laid = []
     for name, recorded in truth.items():
-        dim = dims[name]
+        dim, shape = dims[name], tuple(recorded.activation.shape)
         if dim is None:
-            return f"nothing tells where the channels of {name} are in {tuple(recorded.activation.shape)}"
-        locations = [side for d, side in enumerate(elsewhere[name]) if d not in (0, dim)]
-        one = on_input(norm_map(recorded, dim), [len(recorded.activation), 1, *locations], sides, other_sides)
-        if one is None:
-            return f"nothing tells how {name} of shape {tuple(recorded.activation.shape)} lies on the input"
-        laid.append(one)
+            return f"nothing tells where the channels of {name} are in {shape}"
+        values = norm_map(recorded, dim)
+        if values.dim() != 2 + len(sides):
+            tokens = 3 - dim
+            found = token_grid(shape[tokens], there[name][tokens], sides, other_sides) if len(shape) == 3 else None
+            order = None if found is None else token_order(network, inputs, name, dim, found, axes)
+            if found is None or order is None:
+                return f"nothing tells how {name} of shape {shape} lies on the input"
+            values = values[:, :, order].reshape(len(inputs), 1, *found)
+        laid.append(values)
     return combined(laid, sides)
 
 

@@ -1,19 +1,23 @@
 """What a map should be: from a recording of the whole forward, and channels that are proved. No line of the library.
 
 Where the channels are is proved by running the network at two sizes of its input: locations grow with the input, the
-channels do not. The same tells how tokens lie on the image: ``prefix + rows * columns`` at two sizes has one solution.
+channels do not. The same tells the grid of tokens: ``others + rows * columns`` at two sizes has one solution. Which of
+them lies where is found by changing the input there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 
@@ -113,10 +117,10 @@ def grad_cam(recorded: Recorded, dim: int) -> Tensor:
 
 def token_grid(
     tokens: int, tokens_elsewhere: int, sides: Sequence[int], sides_elsewhere: Sequence[int]
-) -> tuple[int, tuple[int, ...]] | None:
-    """Prefix tokens and grid of patches, from the numbers of tokens over two inputs.
+) -> tuple[int, ...] | None:
+    """The grid of patches, from the numbers of tokens over two inputs: one size of patch, one number of other tokens.
 
-    The tokens at both sizes must be those of one patch size and one number of tokens besides.
+    Patches are square, but may have a length of their own in the first of three dimensions, which may be time.
 
     Args:
         tokens: Number of tokens over the input.
@@ -128,32 +132,60 @@ def token_grid(
         None if no patch size explains both.
     """
     found = set()
-    for patch in range(1, min(sides) + 1):
-        here, there = ([side // patch for side in s] for s in (sides, sides_elsewhere))
-        prefix = tokens - torch.Size(here).numel()
-        if prefix >= 0 and prefix == tokens_elsewhere - torch.Size(there).numel():
-            found.add((prefix, tuple(here)))
+    smallest = [range(1, side + 1) for side in sides]
+    for time, patch in product(smallest[0] if len(sides) == 3 else (0,), smallest[-1]):
+        patches = [time or patch, *[patch] * (len(sides) - 1)]
+        here, there = ([side // one for side, one in zip(s, patches, strict=True)] for s in (sides, sides_elsewhere))
+        others = tokens - math.prod(here)
+        if others >= 0 and others == tokens_elsewhere - math.prod(there):
+            found.add(tuple(here))
     return found.pop() if len(found) == 1 else None
 
 
-def on_input(token_map: Tensor, elsewhere: Sequence[int], sides: Sequence[int], other: Sequence[int]) -> Tensor | None:
-    """A map with as many spatial dimensions as the input: tokens are laid out, others are as they are.
+def token_order(
+    network: nn.Module, inputs: Tensor, name: str, dim: int, grid: Sequence[int], axes: Sequence[int]
+) -> Tensor | None:
+    """Which token stands for which cell of the grid: the one that changes most when that part of the input does.
+
+    Where patches overlap, several change; each token is given to one cell, so that the changes together are largest. Raster
+    order behind all other tokens is taken for true if it comes near that, and another order if it stands out.
 
     Args:
-        token_map: (N, 1, ...).
-        elsewhere: Its shape for an input of another size.
-        sides: Spatial size of the input.
-        other: That of the other input.
+        network: In evaluation mode.
+        inputs: A batch, of which the first sample is changed cell by cell.
+        name: A layer that gives tokens.
+        dim: Where its channels are.
+        grid: Cells along each of ``axes``.
+        axes: Spatial dimensions of the inputs.
+
+    Returns:
+        Indices of tokens for the cells in raster order; None if nothing tells.
     """
-    if token_map.dim() == 2 + len(sides):
-        return token_map
-    if token_map.dim() != 3:
-        return None
-    laid = token_grid(token_map.shape[2], elsewhere[2], sides, other)
-    if laid is None:
-        return None
-    prefix, grid = laid
-    return token_map[:, :, prefix:].reshape(len(token_map), 1, *grid)
+    variants = []
+    for cell in product(*(range(number) for number in grid)):
+        changed = inputs[0].clone()
+        box = [slice(None)] * inputs.dim()
+        for axis, place, number in zip(axes, cell, grid, strict=True):
+            side = inputs.shape[axis]
+            box[axis] = slice(place * side // number, (place + 1) * side // number)
+        changed[tuple(box[1:])] *= -1
+        variants.append(changed)
+    given: list[Tensor] = []
+    with torch.no_grad():
+        handle = network.get_submodule(name).register_forward_hook(lambda *call: given.append(tensor_of(call[2])))
+        every = torch.stack([inputs[0], *variants])
+        for start in range(0, len(every), 16):
+            network(every[start : start + 16])
+        handle.remove()
+    tokens = torch.cat(given).movedim(dim, 2)
+    change = torch.linalg.vector_norm(tokens[1:] - tokens[:1], dim=2)
+    raster = torch.arange(len(change)) + change.shape[1] - len(change)
+    best = torch.from_numpy(linear_sum_assignment(change.numpy(), maximize=True)[1])
+    of_raster, of_best = (change.gather(1, order[:, None])[:, 0] for order in (raster, best))
+    if of_raster.sum() > 0.95 * of_best.sum():
+        return raster
+    stands_out = of_best > 2 * change.median(1).values
+    return best if stands_out.float().mean() > 0.9 else None
 
 
 def combined(maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
@@ -171,8 +203,8 @@ def combined(maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
             values = one[sample : sample + 1]
             if not is_constant(values):
                 scaled.append(_unit(F.interpolate(values, size=tuple(size), mode=mode, align_corners=False)))
-        product = torch.stack(scaled).prod(0) if scaled else torch.zeros(1, 1, *size, dtype=maps[0].dtype)
-        result.append(_unit(product ** (1 / len(maps))))
+        mean = torch.stack(scaled).prod(0) ** (1 / len(maps)) if scaled else torch.zeros(1, 1, *size)
+        result.append(_unit(mean.double()))
     return torch.cat(result)
 
 

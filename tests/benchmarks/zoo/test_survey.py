@@ -114,7 +114,7 @@ def test_every_entry_of_the_table_can_be_named_and_fed() -> None:
     assert 25 <= len(survey.select(survey.SMALL)) <= 40
     for one in survey.ARCHITECTURES.values():
         inputs = one.inputs()
-        assert len(one.sides(inputs)) in (1, 2, 3), one.key
+        assert len(one.axes(inputs)) in (1, 2, 3), one.key
         assert inputs.equal(one.inputs()), one.key
 
 

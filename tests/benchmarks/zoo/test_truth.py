@@ -12,10 +12,10 @@ from benchmarks.zoo.truth import (
     combined,
     grad_cam,
     norm_map,
-    on_input,
     record,
     shapes,
     token_grid,
+    token_order,
 )
 
 
@@ -80,18 +80,30 @@ def test_maps_are_norms_and_weighted_sums_over_the_channels() -> None:
     assert grad_cam(recorded, 2)[0, 0].tolist() == [0.5 * 3 + 3.5 * 1, 0.5 * 4]
 
 
-def test_two_sizes_tell_how_tokens_lie() -> None:
-    assert token_grid(17, 37, (64, 64), (96, 96)) == (1, (4, 4))
-    assert token_grid(8, 27, (32, 32, 32), (48, 48, 48)) == (0, (2, 2, 2))
+def test_two_sizes_tell_the_grid_of_tokens() -> None:
+    assert token_grid(17, 37, (64, 64), (96, 96)) == (4, 4)
+    assert token_grid(8 + 2, 27 + 2, (32, 32, 32), (48, 48, 48)) == (2, 2, 2)
     assert token_grid(17, 18, (64, 64), (96, 96)) is None
 
 
-def test_tokens_are_laid_out_without_those_in_front() -> None:
-    tokens = torch.arange(5.0).view(1, 1, 5)
-    assert on_input(tokens, (1, 1, 17), (8, 8), (16, 16))[0, 0].tolist() == [[1, 2], [3, 4]]
-    plane = torch.rand(1, 1, 3, 3)
-    assert on_input(plane, (1, 1, 6, 6), (8, 8), (16, 16)) is plane
-    assert on_input(plane, (1, 1, 6, 6), (8, 8, 8), (16, 16, 16)) is None
+class Shuffled(nn.Module):
+    """Patches of 4 x 4 pixels as tokens, backwards, behind a token of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.tokens = nn.Conv2d(1, 3, 4, 4), nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2).flip(1)
+        mean = tokens.mean(1, keepdim=True)
+        return self.tokens(torch.cat([mean, tokens + 0.1 * mean], 1))[:, 0]
+
+
+def test_a_changed_patch_tells_its_token() -> None:
+    order = token_order(Shuffled(), torch.randn(2, 1, 8, 12), "tokens", 2, (2, 3), (2, 3))
+    assert order is not None
+    assert order.tolist() == [6, 5, 4, 3, 2, 1]
+    assert token_order(Shuffled(), torch.zeros(2, 1, 8, 12), "tokens", 2, (2, 3), (2, 3)) is None  # nothing changes
 
 
 def test_a_combination_is_a_geometric_mean_and_leaves_constant_maps_out() -> None:
