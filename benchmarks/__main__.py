@@ -6,11 +6,15 @@ import argparse
 import io
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from benchmarks.run.config import PRESETS, Config, make_config
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import make_folder
+from benchmarks.run.lock import only_one
+from benchmarks.run.process import well_behaved
 
 COMMANDS = {
     "run": "data, train, score, measure and report, one after the other; goes on where a stopped run stood",
@@ -196,8 +200,14 @@ def configure(command: str, settings: dict[str, Any]) -> Config:
 
     from benchmarks.data.open_run import open_existing
 
-    out = settings.pop("out", None) or settings.get("checkpoint") or PRESETS[preset or "synthetic"]["out"]
-    return open_existing(out, settings)
+    return open_existing(settings.pop("out"), settings)
+
+
+def run_directory(command: str, settings: dict[str, Any]) -> Path:
+    """The run directory that a command writes to."""
+    preset = PRESETS[settings.get("preset") or "synthetic"]
+    given = settings.get("out") or (None if command in ("run", "data", "train") else settings.get("checkpoint"))
+    return Path(given or preset["out"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -207,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; ``None`` takes ``sys.argv``.
 
     Returns:
-        The exit code: 0, 2 after an error of the user or the machine, 130 after Ctrl-C.
+        The exit code: 0, 2 after an error of the user or the machine, 130 after Ctrl-C or SIGTERM.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of films may hold what the console has no letter for
@@ -215,15 +225,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = vars(build_parser().parse_args(arguments))
     command, debug = settings.pop("command"), settings.pop("debug", False)
     try:
-        if command in TOOLS:
-            TOOLS[command](**settings)
-            return 0
-        config = configure(command, settings)
-        if config.devices.threads is not None:
-            import torch
-
-            torch.set_num_threads(config.devices.threads)
-        STEPS[command](config)
+        with well_behaved():
+            if command in TOOLS:
+                TOOLS[command](**settings)
+            else:
+                _run_step(command, settings)
     except (UserError, OSError, KeyboardInterrupt) as error:
         if debug:
             raise
@@ -233,6 +239,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _run_step(command: str, settings: dict[str, Any]) -> None:
+    """Run one of :data:`STEPS`, the only one that writes to its run directory."""
+    out = settings["out"] = run_directory(command, settings)
+    new = configure(command, settings) if command in ("run", "data", "train") else None
+    if new or "checkpoint" in settings:
+        make_folder(out)
+    with _held(out, "report" if command == "report" else "results", command):
+        config = new or configure(command, settings)
+        if config.devices.threads is not None:
+            import torch
+
+            torch.set_num_threads(config.devices.threads)
+        STEPS[command](config)
+
+
+def _held(out: Path, what: str, command: str) -> AbstractContextManager[None]:
+    """The lock on a run directory; of several processes of one command, the first holds it for all."""
+    from benchmarks.run.directory import process_rank
+
+    return only_one(out, what, command) if process_rank() == 0 and out.is_dir() else nullcontext()
 
 
 # Each step imports what it needs itself: `--help` and errors of the command line answer at once, without torch.
@@ -277,10 +305,12 @@ def _run(config: Config) -> None:
 
     for step in (_train, _score, _measure):
         step(config)
-    if not is_current(config):
-        _report(config)
-    elif process_rank() == 0:
-        print(f"{config.out}: report.html and the tables show these results already; nothing to do.")
+    if process_rank() == 0:
+        with _held(config.out, "report", "run"):
+            if is_current(config):
+                print(f"{config.out}: report.html and the tables show these results already; nothing to do.")
+            else:
+                _report(config)
 
 
 def _compare(folders: list[Path], out: Path | None) -> None:
@@ -292,7 +322,8 @@ def _compare(folders: list[Path], out: Path | None) -> None:
 def _consistency(**settings: Any) -> None:
     from benchmarks.consistency.check import consistency
 
-    consistency(**settings)
+    with _held(settings["checkpoint"], "consistency", "consistency"):
+        consistency(**settings)
 
 
 def _speed(**settings: Any) -> None:

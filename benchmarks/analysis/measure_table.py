@@ -45,7 +45,7 @@ class Measure:
     @property
     def sentence(self) -> str:
         """The words as a sentence."""
-        return f"{self.words[0].upper()}{self.words[1:]}."
+        return f"{self.words[0].upper()}{self.words[1:]}." if self.words else ""
 
 
 MEASURES = {

@@ -12,16 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from benchmarks.classifier.module import Classifier
-from benchmarks.run.files import whole_file
-
-
-def save(content: dict[str, Any], path: Path) -> None:
-    """Write with torch.save, whole or not at all."""
-    with whole_file(path) as stream:
-        try:
-            torch.save(content, stream)
-        except RuntimeError as error:  # torch's word for a full disk
-            raise OSError(f"is the disk full? {error}") from error
+from benchmarks.classifier.repair import BEST, LAST, kept, read, save
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -59,5 +50,8 @@ class KeepBestAndLast(Checkpoint):
         assert isinstance(pl_module, Classifier)
         *before, newest = [entry["dev_auc"] for entry in pl_module.history]
         if all(newest > auc for auc in before):
-            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
-        trainer.save_checkpoint(self.folder / "last.ckpt")
+            pl_module.best = {}  # it is not put into itself
+            trainer.save_checkpoint(self.folder / BEST)
+        if not pl_module.best:
+            pl_module.best = kept(read(self.folder / BEST) or {})
+        trainer.save_checkpoint(self.folder / LAST)

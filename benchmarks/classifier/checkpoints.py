@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from benchmarks.classifier.network import build_network
-from benchmarks.run.directory import saved_config
+from benchmarks.classifier.repair import best_checkpoint
+from benchmarks.run.directory import read_measured, saved_config
 from benchmarks.run.errors import UserError
 
 
@@ -26,19 +26,15 @@ def load_classifier(run_dir: Path) -> nn.Module:
         UserError: The directory has no trained classifier, or one that cannot be read or does not fit its architecture.
     """
     config = saved_config(run_dir)
-    path = run_dir / "checkpoints" / "best.ckpt"
-    if not path.exists() or not (run_dir / "classifier.json").exists():
+    if not (run_dir / "classifier.json").exists():
         raise UserError(f"{run_dir} has no trained classifier: run `python -m benchmarks train --out {run_dir}` first.")
+    state = best_checkpoint(run_dir, read_measured(run_dir).weights)["state_dict"]
     network = build_network(config.arch, "none")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
-        raise UserError(f"{path} is damaged: delete {run_dir} and train anew.") from None
     try:
         network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
     except RuntimeError:
         raise UserError(
-            f"{path} holds the weights of another network than today's {config.arch}, which was changed since: train "
-            "anew into another --out."
+            f"{run_dir} holds the weights of another network than today's {config.arch}, which was changed since: "
+            "train anew into another --out."
         ) from None
     return network.to(memory_format=torch.channels_last).eval()

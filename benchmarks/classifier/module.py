@@ -43,6 +43,8 @@ class Classifier(LightningModule):
     Attributes:
         history: One entry an epoch: ``epoch`` (from 1), ``train_loss``, ``dev_auc``, ``dev_accuracy``, ``unsure`` (see
             :func:`~benchmarks.classifier.calibration.unsure_range`, of the dev split), ``seconds``.
+        record: What ``config.json`` says, which a checkpoint can restore.
+        best: What a checkpoint keeps of the best one, see :mod:`benchmarks.classifier.repair`.
         result: ``auc``, ``accuracy``, ``n`` and ``positives`` of the split tested last.
     """
 
@@ -51,6 +53,8 @@ class Classifier(LightningModule):
         self.config = config
         self.network = network.to(memory_format=torch.channels_last)
         self.history: list[dict[str, Any]] = []
+        self.record: dict[str, Any] = {}
+        self.best: dict[str, Any] = {}
         self.result: dict[str, float] = {}
         self._unsure = (0.0, 1.0)
         self._losses: list[Tensor] = []
@@ -114,12 +118,15 @@ class Classifier(LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the history into the checkpoint."""
-        checkpoint["history"] = self.history
+        """Put the history into the checkpoint, and what stands in for files that may be damaged."""
+        checkpoint.update(history=self.history, record=self.record)
+        if self.best:
+            checkpoint["best"] = self.best
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the history from the checkpoint."""
         self.history = list(checkpoint["history"])
+        self.best = checkpoint.get("best", {})
 
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule, stepped every batch."""

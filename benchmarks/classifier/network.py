@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -151,3 +153,12 @@ def normalise(films: Tensor) -> Tensor:
     mean = torch.tensor(MEAN, device=grey.device).view(1, 3, 1, 1)
     std = torch.tensor(STD, device=grey.device).view(1, 3, 1, 1)
     return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def weights_digest(state: Mapping[str, Tensor]) -> str:
+    """Digest of all parameters and buffers of a network, or of a checkpoint's, by their names in the network."""
+    digest = hashlib.sha256()
+    for name, value in state.items():
+        digest.update(name.removeprefix("network.").encode())
+        digest.update(value.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()

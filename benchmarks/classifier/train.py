@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,14 +17,16 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from benchmarks.classifier.checkpoint_files import KeepBestAndLast, SafeCheckpointIO
 from benchmarks.classifier.module import Classifier
-from benchmarks.classifier.network import build_network, check_network
+from benchmarks.classifier.network import build_network, check_network, weights_digest
+from benchmarks.classifier.repair import best_checkpoint, checkpoint_to_resume, mend_last, read
 from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
 from benchmarks.run.config import Config
 from benchmarks.run.devices import plain_device_errors
-from benchmarks.run.directory import process_rank, write_environment
+from benchmarks.run.directory import process_rank, read_measured, run_record, write_environment
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
+from benchmarks.run.json_files import DamagedError
 from benchmarks.run.progress import TrainingBar
 
 
@@ -97,25 +100,27 @@ def train(config: Config, callbacks: list[Callback] | None = None) -> None:
     Raises:
         UserError: Data or weights that cannot be used.
     """
-    if (config.out / "classifier.json").exists():
+    if _is_trained(config):
         print(f"{config.out} has a trained classifier already.")
         return
     if process_rank() == 0:
         write_environment(config)
     started = time.perf_counter()
-    folder = config.out / "checkpoints"
-    last = folder / "last.ckpt"
+    resume = checkpoint_to_resume(config.out)
+    if resume is not None:
+        _refuse_other_threads(config, resume)
     seed_everything(config.seed, verbose=False)
-    network = build_network(config.arch, "none" if last.exists() else config.weights)
+    network = build_network(config.arch, "none" if resume else config.weights)
     check_network(network, config.arch, config.image_size)
     model, films = Classifier(config, network), Films(config)
+    model.record = run_record(config.out) or config.to_dict()
     with _calm_lightning(), _as_it_was():
-        trainer = make_trainer(config, [KeepBestAndLast(folder), *(callbacks or [])])
+        trainer = make_trainer(config, [KeepBestAndLast(config.out / "checkpoints"), *(callbacks or [])])
         try:
-            trainer.fit(model, films, ckpt_path=last if last.exists() else None)
+            trainer.fit(model, films, ckpt_path=resume)
         except SystemExit as stop:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from stop
-        best = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+        best = best_checkpoint(config.out, None)
         model.load_state_dict(best["state_dict"])
         trainer.test(model, films, verbose=False)
     if trainer.is_global_zero:
@@ -123,10 +128,38 @@ def train(config: Config, callbacks: list[Callback] | None = None) -> None:
         print(f"test AUC {model.result['auc']:.4f}, accuracy {model.result['accuracy']:.3f}")
 
 
+def _is_trained(config: Config) -> bool:
+    """Whether the training is finished and measured; checkpoints that were damaged since are made again."""
+    if not (config.out / "classifier.json").exists():
+        return False
+    try:
+        measured = read_measured(config.out)
+    except DamagedError:
+        print(f"{config.out / 'classifier.json'} is damaged; it is made again from the checkpoint.")
+        return False
+    if process_rank() == 0:
+        best_checkpoint(config.out, measured.weights)
+        mend_last(config.out)
+    return True
+
+
+def _refuse_other_threads(config: Config, resume: Path) -> None:
+    """A training ends with the same numbers only if it sums in the same order."""
+    record = (read(resume) or {}).get("record") or {}
+    then, now = record.get("threads"), config.devices.threads
+    if record and then != now:
+        words = {value: "torch's choice of threads" if value is None else f"--threads {value}" for value in (then, now)}
+        raise UserError(
+            f"{config.out} was trained with {words[then]} so far, not with {words[now]}: start it as before, or choose "
+            "another --out."
+        )
+
+
 def _summary(config: Config, model: Classifier, best_epoch: int, started: float) -> dict[str, Any]:
     return {
         **model.result,
         "split": "test",
+        "weights": weights_digest(model.network.state_dict()),
         "dev_auc": model.history[best_epoch - 1]["dev_auc"],
         "dev_accuracy": model.history[best_epoch - 1]["dev_accuracy"],
         "unsure": model.history[best_epoch - 1].get("unsure"),

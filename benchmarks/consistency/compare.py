@@ -147,11 +147,11 @@ AGREEMENT_NOTE = (
 def _facts(runs: list[Run]) -> list[list[str]]:
     rows = [["", *(run.label for run in runs)]]
     rows.append(["classifier", *(f"{run.settings['arch']} at {run.settings['image_size']} px" for run in runs)])
-    rows.append(["AUC", *(f"{run.facts['classifier']['auc']:.3f}" for run in runs)])
-    rows.append(["annotated films", *(str(run.facts["images"]) for run in runs)])
-    rows.append(["ground truth", *(str(run.facts["truth"]) for run in runs)])
-    for tolerance in runs[0].facts["chance"]:
-        shares = [run.facts["chance"].get(tolerance) for run in runs]
+    rows.append(["AUC", *(f"{run.facts.classifier.auc:.3f}" for run in runs)])
+    rows.append(["annotated films", *(str(run.facts.images) for run in runs)])
+    rows.append(["ground truth", *(str(run.facts.truth) for run in runs)])
+    for tolerance in runs[0].facts.chance:
+        shares = [run.facts.chance.get(tolerance) for run in runs]
         name = f"chance {within(int(tolerance))}"
         rows.append([name, *("" if share is None else f"{100 * share:.1f}" for share in shares)])
     return rows

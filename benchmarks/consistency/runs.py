@@ -10,9 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.run.config import FREE_SETTINGS, flag
-from benchmarks.run.directory import read_json
+from benchmarks.analysis.tallies import SUMMARY_COLUMNS
+from benchmarks.run.config import FREE_SETTINGS, flag, from_dict
 from benchmarks.run.errors import UserError
+from benchmarks.run.json_files import Summary, read_json
+from benchmarks.run.table_files import read_table
 
 # Settings that may differ between runs that count as repetitions of one recipe.
 _REPEATS = FREE_SETTINGS | {"seed", "preset", "score_batch_size"}
@@ -36,24 +38,29 @@ class Run:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """``config.json``; the seed is that of the training."""
-        settings: dict[str, Any] = read_json(self._file("config.json", "run"))
-        trained = Path(settings.get("checkpoint") or self.folder) / "config.json"
-        return {**settings, "seed": read_json(trained).get("seed")} if trained.is_file() else settings
+        path = self._file("config.json", "run")
+        record = read_json(path, remedy="choose another run")
+        settings = {**from_dict({k: v for k, v in record.items() if k != "annotations"}, path).to_dict(), **record}
+        trained = Path(settings["checkpoint"] or self.folder) / "config.json"
+        if trained.is_file():
+            settings["seed"] = read_json(trained, remedy="choose another run").get("seed")
+        return settings
 
     @cached_property
     def scores(self) -> pd.DataFrame:
         """``scores.parquet``."""
-        return pd.read_parquet(self._file("scores.parquet", "run"))
+        return self._table("scores.parquet", ("image", "method", "protocol", "distance"), 3, "report")
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """``summary.csv``."""
-        return pd.read_csv(self._file("summary.csv", "report"))
+        return self._table("summary.csv", SUMMARY_COLUMNS, 3, "report")
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Summary:
         """``summary.json``."""
-        facts: dict[str, Any] = read_json(self._file("summary.json", "report"))
+        remedy = f"`python -m benchmarks report --out {self.folder}` makes it again"
+        facts: Summary = read_json(self._file("summary.json", "report"), Summary, remedy)
         return facts
 
     @property
@@ -65,6 +72,10 @@ class Run:
     def recipe(self) -> str:
         """Architecture and seed."""
         return f"{self.arch} seed {self.settings['seed']}"
+
+    def _table(self, name: str, columns: Sequence[str], keys: int, command: str) -> pd.DataFrame:
+        remedy = f"`python -m benchmarks {command} --out {self.folder}` makes it again"
+        return read_table(self._file(name, command), columns, columns[:keys], remedy)
 
     def _file(self, name: str, command: str) -> Path:
         if not (self.folder / name).is_file():

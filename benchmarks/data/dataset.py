@@ -57,11 +57,11 @@ class FilmDataset(Dataset[tuple[torch.Tensor, int, int]]):
         cache.mkdir(parents=True, exist_ok=True)
         stem = _digest(self.records, size)
         self._path, facts_path = cache / f"{stem}.npy", cache / f"{stem}.facts.npz"
-        if not (self._path.is_file() and facts_path.is_file()):
-            _build_cache(self.records, size, self._path, facts_path)
-        with np.load(facts_path) as facts:
-            self.original_sizes: list[tuple[int, int]] = [(int(w), int(h)) for w, h in facts["sizes"]]
-            self.pixels = str(facts["pixels"])
+        facts = _read_cache(self._path, facts_path, (len(self.records), size, size))
+        if facts is None:
+            facts = _build_cache(self.records, size, self._path, facts_path)
+        sizes, self.pixels = facts
+        self.original_sizes: list[tuple[int, int]] = [(int(w), int(h)) for w, h in sizes]
         self._films: npt.NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
@@ -98,7 +98,25 @@ def _located(record: Record, action: Callable[[], T]) -> T:
         raise UserError(f"{record.table}, row {record.row}: {error}") from None
 
 
-def _build_cache(records: Sequence[Record], size: int, films_path: Path, facts_path: Path) -> None:
+def _read_cache(films_path: Path, facts_path: Path, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], str] | None:
+    """Sizes of the decoded films and the digest of their pixels; None where there are none, or no whole ones."""
+    if not (films_path.is_file() and facts_path.is_file()):
+        return None
+    try:
+        with np.load(facts_path) as facts:
+            sizes, pixels = facts["sizes"], str(facts["pixels"])
+        films = np.load(films_path, mmap_mode="r")
+        if films.shape == shape and sizes.shape == (len(films), 2) and hashlib.sha256(films.data).hexdigest() == pixels:
+            return sizes, pixels
+    except Exception:  # whatever NumPy makes of a damaged file
+        pass
+    print(f"{films_path} is damaged; its films are decoded again.")
+    return None
+
+
+def _build_cache(
+    records: Sequence[Record], size: int, films_path: Path, facts_path: Path
+) -> tuple[npt.NDArray[np.int64], str]:
     """Decode all films. Other processes may do the same: each writes its own file and renames it."""
     sizes = np.zeros((len(records), 2), dtype=np.int64)
 
@@ -127,8 +145,10 @@ def _build_cache(records: Sequence[Record], size: int, films_path: Path, facts_p
             count = f" Damaged films in all: {len(damaged)} of {len(records)}." if len(damaged) > 1 else ""
             raise UserError(damaged[0] + count)
         films.flush()
+        pixels = hashlib.sha256(films.data).hexdigest()
         with whole_file(facts_path) as facts:
-            np.savez(facts, sizes=sizes, pixels=hashlib.sha256(films.data).hexdigest())
+            np.savez(facts, sizes=sizes, pixels=pixels)
+    return sizes, pixels
 
 
 def _reserve(stream: BinaryIO, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:

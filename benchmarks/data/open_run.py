@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.data.film_facts import annotation_digest
 from benchmarks.run.config import FREE_SETTINGS, Config, check, flag
-from benchmarks.run.directory import process_rank, read_json, saved_config
+from benchmarks.run.directory import process_rank, run_record, saved_config
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
 
@@ -26,11 +26,11 @@ def open_run(config: Config) -> None:
         if content[name] is not None:
             content[name] = str(Path(content[name]).absolute())
     content["annotations"] = annotation_digest(config.data_root, config.limit, config.cache_dir)
-    path = config.out / "config.json"
-    if path.exists():
-        _refuse_differences(config.out, read_json(path), content)
+    record = run_record(config.out)
+    if record is not None:
+        _refuse_differences(config.out, record, content)
     if process_rank() == 0:
-        write_json(path, content)
+        write_json(config.out / "config.json", content)
 
 
 def open_existing(out: Path, settings: dict[str, Any]) -> Config:
@@ -66,7 +66,5 @@ def _refuse_differences(run: Path, old: dict[str, Any], new: dict[str, Any]) -> 
         if name in FREE_SETTINGS or old.get(name) == new[name]:
             continue
         if name == "annotations":
-            raise UserError(f"{run} was made with other films or annotations: choose another --out, or delete {run}.")
-        raise UserError(
-            f"{run} was made with {flag(name)} {old.get(name)}, not {new[name]}: choose another --out, or delete {run}."
-        )
+            raise UserError(f"{run} was made with other films or annotations: choose another --out.")
+        raise UserError(f"{run} was made with {flag(name)} {old.get(name)}, not {new[name]}: choose another --out.")

@@ -21,7 +21,7 @@ from benchmarks.films.grey import Film
 from benchmarks.methods import METHODS, Context, Explain, near_names
 from benchmarks.metrics.peaks import Peak, find_peaks
 from benchmarks.run.config import Config
-from benchmarks.run.directory import read_json, saved_config
+from benchmarks.run.directory import read_measured, saved_config
 from benchmarks.run.errors import UserError
 
 DEFAULT_METHOD = "normgrad_conv1x1_combined_uniform"
@@ -58,12 +58,12 @@ class Explainer:
         self.method = method
         self.config: Config = saved_config(run)
         self.network = load_classifier(run)
-        self.measured = read_json(run / "classifier.json")
+        self.measured = read_measured(run)
         self.checkpoint = hashlib.sha256((run / "checkpoints" / "best.ckpt").read_bytes()).hexdigest()
         films = partial(training_films, replace(self.config, out=run), torch.device("cpu"))
         context = Context(self.network, self.config.image_size, self.config.scoring.budget, films)
         self._explain: Explain = METHODS[method].prepare(context)
-        low, high = self.measured.get("unsure") or UNSURE
+        low, high = self.measured.unsure or UNSURE
         self.unsure_range = (float(low), float(high))
         # What draws by chance must not depend on a film's neighbours.
         self.batch_size = 1 if METHODS[method].random else max(1, BATCH_PIXELS // self.config.image_size**2)

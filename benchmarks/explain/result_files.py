@@ -150,7 +150,7 @@ def as_json(result: Explanation, path: Path, identity: str, explainer: Explainer
             "arch": explainer.config.arch,
             "image_size": explainer.config.image_size,
             "checkpoint_sha256": explainer.checkpoint,
-            **{name: measured.get(name) for name in ("auc", "accuracy", "split")},
+            **{name: getattr(measured, name) for name in ("auc", "accuracy", "split")},
         },
     }
 

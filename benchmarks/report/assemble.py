@@ -17,12 +17,21 @@ from benchmarks.metrics.pointing_game import MAIN_TOLERANCE, PROTOCOLS, TOLERANC
 from benchmarks.report.overlays import draw_overlays
 from benchmarks.report.page import write_html
 from benchmarks.report.results import read_results
+from benchmarks.report.step_tables import COLUMNS, mend_tables
 from benchmarks.run.config import Config
-from benchmarks.run.directory import read_json
-from benchmarks.run.files import write_csv, write_json, write_parquet, write_text
+from benchmarks.run.directory import read_measured, run_record
+from benchmarks.run.files import file_digest, write_csv, write_json, write_parquet, write_text
+from benchmarks.run.json_files import DamagedError, Summary, read_json
 from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
 from benchmarks.scoring.score import open_job
 from normgrad_attr import __version__
+
+FIGURES = ("ranking", "cost", "froc", "breakdown_*")
+FILES = (
+    "scores*.parquet", "summary.csv", "summary.md", "significance.csv", "breakdown.csv", "tables.md", "overlays.png",
+    "report.html", *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),
+)  # fmt: skip
+"""What a report writes, beside ``summary.json``."""
 
 
 def report(config: Config) -> None:
@@ -52,32 +61,46 @@ def report(config: Config) -> None:
         "maps": {protocol: status_counts(scores, protocol).to_dict(orient="index") for protocol in PROTOCOLS},
         "rows": table.to_dict(orient="records"),
     }
+    mend_tables(config)
+    drawn_from = _digest(config)  # before it is read: what another process writes meanwhile is for the next report
     write_csv(config.out / "summary.csv", table)
     write_text(config.out / "summary.md", markdown(content, config))
-    print_table(content)
     drawn = [method for method in select_methods(config.scoring.methods) if method.name in results.complete]
     draw_overlays(job, drawn, results, config.out / "overlays.png")
     write_html(config, job, content, results)
-    write_json(config.out / "summary.json", {**content, "drawn_from": _digest(config)})  # last: all else is there
+    files = {path.name: file_digest(path) for pattern in FILES for path in sorted(config.out.glob(pattern))}
+    # Last, as all else is there.
+    write_json(config.out / "summary.json", {**content, "drawn_from": drawn_from, "files": files})
+    print_table(content)
     print("report.html shows all of this, and film by film.")
 
 
 def is_current(config: Config) -> bool:
-    """Whether the report in the run directory was made from the results that are there now, by this version."""
-    files = [config.out / name for name in ("summary.json", "summary.csv", "summary.md", "report.html")]
-    return all(path.is_file() for path in files) and read_json(files[0]).get("drawn_from") == _digest(config)
+    """Whether the report in the run directory is whole, and made from the results that are there now by this version.
+
+    Where a file is gone or is not what was written, a line says so.
+    """
+    path = config.out / "summary.json"
+    if not path.exists():
+        return False
+    try:
+        summary: Summary = read_json(path, Summary, "the report is made again")
+    except DamagedError as error:
+        print(error)
+        return False
+    damaged = [name for name, digest in summary.files.items() if file_digest(config.out / name) != digest]
+    for name in damaged:
+        print(f"{config.out / name} is gone or damaged; the report is made again.")
+    return not damaged and bool(summary.files) and summary.drawn_from == _digest(config)
 
 
 def _digest(config: Config) -> str:
     """Digest of all that a report shows."""
-    digest = hashlib.sha256(
-        repr((__version__, *(method.name for method in select_methods(config.scoring.methods)))).encode()
-    )
-    results = ("environment.json", "scores.parquet", "measures.csv", "froc.csv", "consistency.csv")
+    names = (__version__, *(method.name for method in select_methods(config.scoring.methods)))
     kinds = kinds_table(read_split(config.data_root, "test", config.limit)[0].table)
-    for path in (config.classifier_dir / "classifier.json", kinds, *(config.out / name for name in results)):
-        digest.update(path.read_bytes() if path.is_file() else b"absent")
-    return digest.hexdigest()
+    results = ("environment.json", "scores.parquet", "scores_true.parquet", *COLUMNS)
+    paths = (config.classifier_dir / "classifier.json", kinds, *(config.out / name for name in results))
+    return hashlib.sha256(repr((names, [file_digest(path) for path in paths])).encode()).hexdigest()
 
 
 def ranked(table: pd.DataFrame) -> list[str]:
@@ -165,8 +188,8 @@ def _cost(content: dict[str, Any]) -> str:
 
 
 def _classifier(config: Config) -> dict[str, Any]:
-    measured = read_json(config.classifier_dir / "classifier.json")
-    annotations = [read_json(run / "config.json").get("annotations") for run in (config.out, config.classifier_dir)]
-    same = annotations[0] == annotations[1]
+    measured = read_measured(config.classifier_dir)
+    records = [run_record(run) or {} for run in (config.out, config.classifier_dir)]
+    same = records[0].get("annotations") == records[1].get("annotations")
     split = "the test films" if same else "other films, the test split of the set that it was trained on"
-    return {"auc": measured["auc"], "accuracy": measured["accuracy"], "split": split}
+    return {"auc": measured.auc, "accuracy": measured.accuracy, "split": split}

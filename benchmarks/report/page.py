@@ -20,10 +20,10 @@ from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 from benchmarks.report.charts import PROTOCOL, TOLERANCE, draw_breakdowns, draw_cost, draw_froc, draw_ranking
 from benchmarks.report.gallery import MAP_SIDE, choose_films, choose_methods, gallery_entries, gallery_maps
 from benchmarks.report.results import Results
-from benchmarks.report.step_tables import consistency_data, froc_data, markdown, measures_data, read_table
+from benchmarks.report.step_tables import COLUMNS, consistency_data, froc_data, markdown, measures_data, read_table
 from benchmarks.run.config import Config
-from benchmarks.run.directory import read_json
 from benchmarks.run.files import write_csv, write_text
+from benchmarks.run.json_files import DamagedError, Environment, read_json
 from benchmarks.scoring.job import Job
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -50,9 +50,7 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
     )
     write_csv(config.out / "significance.csv", tests)
     write_csv(config.out / "breakdown.csv", breakdown)
-    measures, froc, consistency = (
-        read_table(config.out, name) for name in ("measures.csv", "froc.csv", "consistency.csv")
-    )
+    measures, froc, consistency = (_whole(config.out, name) for name in COLUMNS)
     text = markdown(tests, breakdown, measures, froc)
     write_text(config.out / "tables.md", text)
     keys = ["protocol", "tolerance", "method"]
@@ -88,6 +86,14 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
         "remarks": _remarks(config, content),
     }
     write_text(config.out / "report.html", page(data))
+
+
+def _whole(folder: Path, name: str) -> pd.DataFrame | None:
+    """A table of another step, or None where it is damaged, which has been said before."""
+    try:
+        return read_table(folder, name)
+    except DamagedError:
+        return None
 
 
 def page(data: dict[str, Any]) -> str:
@@ -185,6 +191,13 @@ def _remarks(config: Config, content: dict[str, Any]) -> list[tuple[str, str]]:
             remarks.append((f"Maps of {name}", text))
     path = config.out / "environment.json"
     if path.is_file():
-        facts = {name: value for name, value in read_json(path).items() if value is not None}
-        remarks.append(("Versions", ", ".join(f"{name} {value}" for name, value in facts.items())))
+        try:
+            facts = read_json(
+                path, Environment, "the report does without, and the next step that computes writes it anew"
+            )
+        except DamagedError as error:
+            print(error)
+        else:
+            known = [f"{name} {value}" for name, value in facts.items() if value is not None]
+            remarks.append(("Versions", ", ".join(known)))
     return remarks

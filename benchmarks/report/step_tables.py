@@ -16,10 +16,34 @@ from benchmarks.analysis.breakdown import BREAKDOWNS
 from benchmarks.analysis.measure_table import FROC_COLUMNS, MEASURES, TABLE_COLUMNS, measure_of
 from benchmarks.consistency.check_tables import CHECKS
 from benchmarks.consistency.check_tables import COLUMNS as CONSISTENCY_COLUMNS
-from benchmarks.run.errors import UserError
+from benchmarks.run import table_files
+from benchmarks.run.config import Config
+from benchmarks.run.json_files import DamagedError
 from benchmarks.run.text_tables import markdown_table, with_interval, within
+from benchmarks.scoring.measure import remake_tables
 
 COLUMNS = {"measures.csv": TABLE_COLUMNS, "froc.csv": FROC_COLUMNS, "consistency.csv": CONSISTENCY_COLUMNS}
+_KEYS = {"measures.csv": 2, "froc.csv": 2, "consistency.csv": 4}  # the first columns
+
+
+def mend_tables(config: Config) -> None:
+    """Make the tables of the step ``measure`` again where they are damaged, or gone while its results are there.
+
+    ``consistency.csv``, which rests on other runs too, is left as it is; lines say what was done, and what is to do.
+    """
+    lines = []
+    for name in COLUMNS:
+        path = config.out / name
+        try:
+            read_table(config.out, name)
+        except DamagedError as error:
+            lines.append(str(error))
+        else:
+            if path.name != "consistency.csv" and not path.exists() and (config.out / "measures.sqlite").exists():
+                lines.append(f"{path} is gone: it is made again from measures.sqlite.")
+    print(*lines, sep="\n", end="\n" * bool(lines))
+    if any("consistency" not in line for line in lines):
+        remake_tables(config)
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame | None:
@@ -33,15 +57,17 @@ def read_table(folder: Path, name: str) -> pd.DataFrame | None:
         The table; None where there is none, or where it has no rows.
 
     Raises:
-        UserError: A column is missing.
+        DamagedError: It is not what it should be.
     """
     path = folder / name
     if not path.is_file():
         return None
-    table = pd.read_csv(path)
-    missing = [column for column in COLUMNS[name] if column not in table.columns]
-    if missing:
-        raise UserError(f"{path} has no column {missing[0]!r}: delete it, and start the step that writes it again.")
+    remedy = "it is made again from measures.sqlite"
+    if name == "consistency.csv":
+        remedy = (
+            f"the report leaves it out until `python -m benchmarks consistency --checkpoint {folder}` writes it anew"
+        )
+    table = table_files.read_table(path, COLUMNS[name], COLUMNS[name][: _KEYS[name]], remedy)
     return table if len(table) else None
 
 

@@ -6,9 +6,10 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from benchmarks.run.errors import UserError
+from benchmarks.run.json_files import NotOfKindError, convert
 
 # Settings in which two starts in one run directory may differ. Most say where and how fast a run works; ``methods`` and
 # ``measure_films`` may change in a finished run, and ``data`` is compared by films and annotations, not by path.
@@ -255,24 +256,32 @@ def make_config(preset: str, settings: dict[str, Any]) -> Config:
     return config
 
 
-def from_dict(plain: dict[str, Any]) -> Config:
+def from_dict(plain: dict[str, Any], path: Path = Path("config.json")) -> Config:
     """Read back what :meth:`Config.to_dict` wrote.
 
+    Args:
+        plain: The settings as JSON values.
+        path: The file that they are from, for the sentence.
+
     Raises:
-        UserError: The file comes from another version: a setting is unknown.
+        UserError: A setting is unknown, as of another version, or has a value that it cannot have.
     """
-    unknown = sorted(plain.keys() - Config().settings().keys())
-    if unknown:
-        raise UserError(f"config.json has the unknown setting {unknown[0]!r}: it was written by another version.")
-    values = dict(plain)
-    for name in ("out", "data", "checkpoint"):
-        if values.get(name) is not None:
-            values[name] = Path(values[name])
-    for name in ("film_counts", "methods"):
-        if name in values:
-            values[name] = tuple(values[name])
+    kinds = {name: kind for name, kind in get_type_hints(Config).items() if name not in PARTS}
+    for part in PARTS.values():
+        kinds.update(get_type_hints(part))
+    values = {}
+    for name, value in plain.items():
+        if name not in kinds:
+            raise UserError(f"{path} has the unknown setting {name!r}: it was written by another version.")
+        try:
+            values[name] = convert(value, kinds[name])
+        except NotOfKindError as error:
+            raise UserError(f"{path} is damaged ({flag(name)}: {error}): choose another --out.") from None
     config = Config().replace(**values)
-    check(config)
+    try:
+        check(config)
+    except UserError as error:
+        raise UserError(f"{path} is damaged ({error}).") from None
     return config
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
 import platform
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from benchmarks.run.config import Config, from_dict
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
+from benchmarks.run.json_files import DamagedError, Measured, read_json
 from benchmarks.run.versions import version
 
 SPLITS = ("train", "dev", "test")
@@ -32,30 +33,69 @@ def process_rank() -> int:
     return sum(known.values())  # only whether it is 0 counts
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        UserError: The file is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path} is not a JSON file: delete the run directory and start again.") from None
-
-
 def saved_config(run: Path) -> Config:
     """The settings of an existing run directory.
 
     Raises:
         UserError: The folder is not a run directory.
     """
-    path = run / "config.json"
-    if not path.exists():
+    record = run_record(run)
+    if record is None:
         raise UserError(f"{run} holds no run: start with `python -m benchmarks train --out {run}`.")
-    content = read_json(path)
-    content.pop("annotations", None)
-    return from_dict(content)
+    record.pop("annotations", None)
+    return from_dict(record, run / "config.json")
+
+
+def read_measured(run: Path) -> Measured:
+    """What was measured of the classifier of a run.
+
+    Raises:
+        DamagedError: ``classifier.json`` is gone or damaged.
+    """
+    remedy = f"`python -m benchmarks train --out {run}` makes it again from the checkpoint"
+    measured: Measured = read_json(run / "classifier.json", Measured, remedy)
+    return measured
+
+
+def run_record(run: Path) -> dict[str, Any] | None:
+    """What ``config.json`` says: the settings that a run was made with, and the digest of its annotations.
+
+    Where that file is gone or damaged, the checkpoints of a training tell the same, and it is written again.
+
+    Returns:
+        The content; None for a folder without a run.
+
+    Raises:
+        UserError: The file is damaged, and no checkpoint tells.
+    """
+    path = run / "config.json"
+    damaged = None
+    if path.exists():
+        try:
+            record: dict[str, Any] = read_json(path, remedy="no checkpoint tells what it held, so choose another --out")
+            return record
+        except DamagedError as error:
+            damaged = error
+    found = _record_of_training(run)
+    if found is not None:
+        print(f"{path} is {'damaged' if damaged else 'gone'}; it is made again from {found[1]}.")
+        write_json(path, found[0])
+        return found[0]
+    if damaged is not None:
+        raise damaged
+    return None
+
+
+def _record_of_training(run: Path) -> tuple[dict[str, Any], Path] | None:
+    for name in ("last.ckpt", "best.ckpt"):
+        path = run / "checkpoints" / name
+        try:
+            record = torch.load(path, map_location="cpu", weights_only=True)["record"]
+        except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError):
+            continue  # absent, damaged or without a record
+        if isinstance(record, dict):
+            return record, path
+    return None
 
 
 def write_environment(config: Config) -> None:

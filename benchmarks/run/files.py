@@ -65,6 +65,18 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it is in.
+
+    Raises:
+        UserError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def cannot_write(path: Path, error: OSError) -> UserError:
     """The sentence for a disk that does not take a file."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -106,6 +118,14 @@ def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:
     metadata = {"Date": None} if kind == "svg" else None
     with whole_file(path) as stream, matplotlib.rc_context({"svg.hashsalt": path.stem}):
         figure.savefig(stream, format=kind, dpi=dpi, metadata=metadata)
+
+
+def file_digest(path: Path) -> str:
+    """Digest of what a file holds; another for one that cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return "absent"
 
 
 def clear_partials(folder: Path) -> None:

@@ -109,15 +109,6 @@ def digest(facts: Mapping[str, str]) -> str:
     return hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:24]
 
 
-def weights_digest(network: nn.Module) -> str:
-    """Digest of all parameters and buffers of a network."""
-    digest = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
 def annotation_mask(job: Job, position: int) -> np.ndarray:
     """Annotation of a film, bool ``(FRAME, FRAME)``."""
     width, height = job.films.original_sizes[position]

@@ -85,6 +85,14 @@ class MeasureStep(Step[MeasureStore, MeasureBatch]):
         _write_tables(config, job, store)
 
 
+def remake_tables(config: Config) -> None:
+    """Write ``measures.parquet``, ``measures.csv`` and ``froc.csv`` once more, without measuring anything."""
+    step = MeasureStep()
+    job = step.open_job(config)
+    with closing(step.open_store(config.out / "measures.sqlite", job)) as store:
+        step.finish(config, job, store)
+
+
 def _write_tables(config: Config, job: Job, store: MeasureStore) -> None:
     finished = store.finished()
     names = {method for _, method in finished}

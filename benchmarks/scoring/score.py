@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.classifier.checkpoints import load_classifier
+from benchmarks.classifier.network import weights_digest
 from benchmarks.classifier.training_films import training_films
 from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
@@ -17,7 +18,7 @@ from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_parquet
 from benchmarks.scoring.batch import FilmBatch
-from benchmarks.scoring.job import Job, weights_digest
+from benchmarks.scoring.job import Job
 from benchmarks.scoring.store import Row, ScoreStore
 from benchmarks.scoring.units import Step
 
@@ -48,7 +49,7 @@ def open_job(config: Config, device: torch.device | str = "cpu") -> Job:
     if not positives:
         raise UserError(f"the test split of {config.data_root} has no annotated film, so there is nothing to point at")
     network = load_classifier(config.classifier_dir)
-    weights = weights_digest(network)
+    weights = weights_digest(network.state_dict())
     films = FilmDataset(records, config.image_size, config.cache_dir)
     device = torch.device(device)
     training = partial(training_films, config, device)

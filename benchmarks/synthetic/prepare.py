@@ -12,9 +12,10 @@ from typing import Any
 from benchmarks.data.check_set import check_set
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.run.config import Config, flag
-from benchmarks.run.directory import process_rank, read_json
+from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
+from benchmarks.run.json_files import read_json
 from benchmarks.run.printable import printable
 
 MANIFEST, BEGUN = "manifest.json", "unfinished"
@@ -78,6 +79,4 @@ def _refuse_other(root: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     for name, value in new.items():
         if old.get(name) != value:
             shown = "--limit or film counts" if name == "film_counts" else flag(name)
-            raise UserError(
-                f"{root} was written with {shown} {old.get(name)}, not {value}: choose another --out, or delete it."
-            )
+            raise UserError(f"{root} was written with {shown} {old.get(name)}, not {value}: choose another --out.")

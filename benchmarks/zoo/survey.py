@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import normgrad_attr
-from benchmarks.run.directory import read_json
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
+from benchmarks.run.json_files import read_json
 from benchmarks.zoo.architecture import PIP, Architecture
 from benchmarks.zoo.by_configuration import BY_CONFIGURATION
 from benchmarks.zoo.by_name import BY_NAME

@@ -140,5 +140,5 @@ def test_runs_without_scores_or_common_methods(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no method in common"):
         between_runs(load_runs(folders), ["m", "n"], 0)
     (folders[1] / "scores.parquet").unlink()
-    with pytest.raises(UserError, match=r"b holds no scores\.parquet: run `python -m benchmarks run"):
+    with pytest.raises(UserError, match=r"b holds no scores\.parquet: run `python -m benchmarks report"):
         between_runs(load_runs(folders), ["m"], 0)

@@ -38,7 +38,7 @@ def write_run(folder: Path, chances: dict[str, float], films: int = 60) -> Path:
         "chance": {"0": 0.05, "15": 0.08, "25": 0.1},
     }
     (folder / "summary.json").write_text(json.dumps(facts))
-    (folder / "config.json").write_text(json.dumps({"arch": "resnet18", "image_size": 64}))
+    (folder / "config.json").write_text(json.dumps({"preset": "synthetic", "arch": "resnet18", "image_size": 64}))
     return folder
 
 

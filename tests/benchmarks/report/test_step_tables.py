@@ -27,7 +27,7 @@ def test_a_table_that_is_not_there_leaves_its_part_out(tmp_path: Path) -> None:
 def test_a_table_of_another_version_is_named(tmp_path: Path) -> None:
     (tmp_path / "measures.csv").write_text("method,measure,value\na,iou,0.5\n")
 
-    with pytest.raises(UserError, match=r"measures\.csv has no column 'ci_low'"):
+    with pytest.raises(UserError, match=r"measures\.csv is damaged \(it has no column 'ci_low'\)"):
         read_table(tmp_path, "measures.csv")
 
 
@@ -44,7 +44,7 @@ def test_measures_come_in_their_order_and_unknown_ones_last() -> None:
 
     assert (energy["name"], energy["title"], energy["better"]) == ("energy", "Energy", "higher")
     assert deletion["values"] == {"a": [0.4, None, None, 7], "b": [None, 0, 0, 0]}
-    assert (unknown["title"], unknown["values"]["a"][0]) == ("sparsity", 0.12346)
+    assert (unknown["title"], unknown["values"]["a"][0]) == ("Sparsity", 0.12346)
 
 
 def test_sensitivities() -> None:

@@ -1,0 +1,100 @@
+"""The two checkpoints of a training, each of which can stand in for the other when one is damaged or gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.classifier.network import weights_digest
+from benchmarks.run.errors import UserError
+from benchmarks.run.files import whole_file
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+_KEPT = ("state_dict", "history", "record")
+"""What ``last.ckpt`` keeps of ``best.ckpt``: enough to use the network, not to go on with the training."""
+
+
+def save(content: dict[str, Any], path: Path) -> None:
+    """Write with torch.save, whole or not at all."""
+    with whole_file(path) as stream:
+        try:
+            torch.save(content, stream)
+        except RuntimeError as error:  # torch's word for a full disk
+            raise OSError(f"is the disk full? {error}") from error
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A checkpoint on the CPU, or None where there is none, or no whole one; it cannot run code."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # whatever torch makes of a damaged file
+        return None
+    return content if isinstance(content, dict) and isinstance(content.get("state_dict"), dict) else None
+
+
+def kept(best: dict[str, Any]) -> dict[str, Any]:
+    """What ``last.ckpt`` keeps of the best checkpoint."""
+    return {name: best[name] for name in _KEPT if name in best}
+
+
+def best_checkpoint(run: Path, weights: str | None) -> dict[str, Any]:
+    """The best checkpoint of a run, made again from the last one where that is needed.
+
+    Args:
+        run: The run directory.
+        weights: Digest of the weights that were measured, where that is known.
+
+    Raises:
+        UserError: Neither checkpoint has them.
+    """
+    path = run / "checkpoints" / BEST
+    best = read(path)
+    if best is not None and _is(best, weights):
+        return best
+    last = read(path.with_name(LAST)) or {}
+    spare = last.get("best")
+    if isinstance(spare, dict) and isinstance(spare.get("state_dict"), dict) and _is(spare, weights):
+        print(f"{path} is {_state(path)}; it is made again from {LAST}.")
+        save(spare, path)
+        return spare
+    raise UserError(
+        f"{path} is {_state(path)}, and {LAST} cannot stand in for it: train anew into another --out, with the same "
+        "settings and --seed for the same network."
+    )
+
+
+def checkpoint_to_resume(run: Path) -> Path | None:
+    """Where a training goes on: after the last epoch, or after the best one where ``last.ckpt`` is damaged."""
+    best, last = (run / "checkpoints" / name for name in (BEST, LAST))
+    if read(last) is not None:
+        return last
+    if not (best.exists() or last.exists()):
+        return None
+    content = read(best)
+    if content is not None and content.get("optimizer_states"):
+        print(f"{last} is {_state(last)}; the training goes on from {BEST}, after epoch {len(content['history'])}.")
+        return best
+    print(f"{last} is {_state(last)}, and {BEST} does not tell how to go on; the training starts anew.")
+    return None
+
+
+def mend_last(run: Path) -> None:
+    """See to it that a finished training has its second checkpoint, which can stand in for the first."""
+    best, last = (run / "checkpoints" / name for name in (BEST, LAST))
+    content = read(best)
+    if content is not None and read(last) is None:
+        print(f"{last} is {_state(last)}; it is made again from {BEST}.")
+        save({**content, "best": kept(content)}, last)
+
+
+def _is(checkpoint: dict[str, Any], weights: str | None) -> bool:
+    try:
+        return weights is None or weights_digest(checkpoint["state_dict"]) == weights
+    except (AttributeError, TypeError):  # not all of them are tensors
+        return False
+
+
+def _state(path: Path) -> str:
+    return "damaged" if path.exists() else "gone"

@@ -1,0 +1,62 @@
+"""What a command owes to the shell that started it: it stops when told to, and works on when nobody reads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TextIO
+
+
+@contextmanager
+def well_behaved() -> Iterator[None]:
+    """Take SIGTERM as Ctrl-C, and a closed pipe behind stdout, as of ``| head -1``, as a reader who has seen enough."""
+    before, stdout = signal.getsignal(signal.SIGTERM), sys.stdout
+    try:
+        signal.signal(signal.SIGTERM, _stop)
+    except ValueError:  # not in the main thread
+        before = None
+    sys.stdout = _Patient(stdout)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        sys.stdout = stdout
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+class _Patient:
+    """A stream that goes on without a word when nobody reads it any more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            return self._give_up(len(text))
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._give_up(0)
+
+    def _give_up(self, written: int) -> int:
+        """Let what comes, and what is still in the buffer, go nowhere."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+        return written
