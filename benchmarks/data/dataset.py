@@ -18,7 +18,7 @@ from rich.progress import track
 from torch.utils.data import Dataset
 
 from benchmarks.data.object_cxr import Record
-from benchmarks.films.decode import decode
+from benchmarks.films.decode import decode, warnings_hidden
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import whole_file
 
@@ -128,7 +128,7 @@ def _build_cache(
     with whole_file(films_path) as stream:
         films = _reserve(stream, (len(records), size, size))
         # Threads are enough: PIL decodes and resizes without holding the interpreter's lock.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with warnings_hidden(), ThreadPoolExecutor(os.cpu_count()) as pool:
             jobs = [pool.submit(fill, index) for index in range(len(records))]
             damaged = []
             try:

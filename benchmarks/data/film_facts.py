@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.data.object_cxr import FaultyTableError, Record, read_split
-from benchmarks.films.decode import decode
+from benchmarks.films.decode import decode, warnings_hidden
 from benchmarks.run.directory import SPLITS
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
@@ -58,7 +58,7 @@ def film_facts(records: Sequence[Record], cache_dir: Path) -> list[FilmFacts]:
     faults: list[str] = []
     if new:
         # Threads are enough: PIL decodes without holding the interpreter's lock.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with warnings_hidden(), ThreadPoolExecutor(os.cpu_count()) as pool:
             looked_up = pool.map(_look, new.values())
             found = track(looked_up, "Reading films", total=len(new), console=Console(stderr=True), transient=True)
             for key, facts in zip(new, found, strict=True):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,20 +37,30 @@ def read_film(path: Path | str) -> Film:
         >>> film.grey.tolist(), film.notes
         ([[0, 255]], ('it was read as 12 bits deep, which hold its largest value',))
     """
-    return _read(Path(path), None, upright=True)
+    with warnings_hidden():
+        return _read(Path(path), None, upright=True)
 
 
 def decode(path: Path, at_least: int | None = None) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
     """Decode an annotated film to 8-bit grey, with the (width, height) of the stored film, to which annotations refer.
 
     ``at_least`` lets a JPEG be decoded at a half, quarter or eighth of its size as long as both sides keep this many
-    pixels, which is several times faster on full-size films.
+    pixels, which is several times faster on full-size films. Threads may decode at once; whoever starts them hides
+    their warnings.
 
     Raises:
         UserError: As :func:`read_film`; or the film's EXIF data turn it, so that it is unclear what annotations mean.
     """
     film = _read(path, at_least, upright=False)
     return film.grey, film.size
+
+
+@contextmanager
+def warnings_hidden() -> Iterator[None]:
+    """Hide that files break their standard in harmless ways; for all threads, so never to be entered by several."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _read(path: Path, at_least: int | None, *, upright: bool) -> Film:

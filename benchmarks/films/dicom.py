@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 import zlib
 from typing import Any, BinaryIO
 
@@ -46,15 +45,12 @@ def load_dicom(stream: BinaryIO) -> Film:
     except ImportError:
         raise UserError("is DICOM, which needs pydicom: run `pip install pydicom`") from None
 
-    # Files from practice break the standard in many harmless ways that pydicom warns of.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _check_inflated(stream)
-        dataset = pydicom.dcmread(stream, force=True)
-        _check(dataset)
-        stored = _decompressed(dataset)
-        monochrome = dataset.PhotometricInterpretation.startswith("MONOCHROME")
-        grey, note = (grey_of_monochrome if monochrome else grey_of_colour)(stored, dataset)
+    _check_inflated(stream)
+    dataset = pydicom.dcmread(stream, force=True)
+    _check(dataset)
+    stored = _decompressed(dataset)
+    monochrome = dataset.PhotometricInterpretation.startswith("MONOCHROME")
+    grey, note = (grey_of_monochrome if monochrome else grey_of_colour)(stored, dataset)
     check_content(grey)
     height, width = grey.shape
     return Film(grey, (width, height), (note,) if note else (), str(dataset.get("SOPInstanceUID") or ""))

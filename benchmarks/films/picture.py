@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -51,15 +50,13 @@ def load_picture(stream: BinaryIO, at_least: int | None = None, upright: bool = 
         UserError: The rest of a sentence that begins with the film's name.
         Exception: Whatever Pillow says of a damaged file.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata; check_size sees to decompression bombs
-        with Image.open(stream, formats=FORMATS) as image:
-            check_size(*image.size)
-            if image.format == "PNG":  # Pillow decodes a damaged one to noise, but can check its sums
-                image.verify()
-        stream.seek(0)
-        with Image.open(stream, formats=FORMATS) as image:
-            return _decoded(image, stream, at_least, upright)
+    with Image.open(stream, formats=FORMATS) as image:
+        check_size(*image.size)  # Pillow warns of large pictures only
+        if image.format == "PNG":  # Pillow decodes a damaged one to noise, but can check its sums
+            image.verify()
+    stream.seek(0)
+    with Image.open(stream, formats=FORMATS) as image:
+        return _decoded(image, stream, at_least, upright)
 
 
 def _decoded(image: Image.Image, stream: BinaryIO, at_least: int | None, upright: bool) -> Film:
