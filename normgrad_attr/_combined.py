@@ -119,7 +119,7 @@ class CombinedNormGrad(GradientAttribution):
         tensors = inputs if isinstance(inputs, tuple) else (inputs,)
         cell = (self.normgrad.extract, self.normgrad.aggregate)
         # Full precision up to the end: half-precision maps would lose what the scaling brings out.
-        precision = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+        precision = torch.float64 if any(getattr(t, "dtype", None) == torch.float64 for t in tensors) else torch.float32
         maps = self.normgrad._maps(
             [cell], inputs, target, additional_forward_args, attribute_to_layer_input, grad_kwargs, precision
         )[cell]
