@@ -247,7 +247,7 @@ class CombinedNormGrad(GradientAttribution):
         tensors = inputs if isinstance(inputs, tuple) else (inputs,)
         cells = self._cells()
         # Full precision up to the end: half-precision maps would lose what the scaling brings out.
-        precision = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+        precision = torch.float64 if any(getattr(t, "dtype", None) == torch.float64 for t in tensors) else torch.float32
         by_layer, layouts, output = self.normgrad._maps(
             [[cell] for cell in cells],
             inputs,

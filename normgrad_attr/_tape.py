@@ -91,12 +91,16 @@ class Tape(TorchFunctionMode):
                     _replace(t, t.detach())
 
 
-def _replace(old: Tensor, new: Tensor) -> None:
-    """Put one tensor in another's place in all lists, dicts and attributes that hold it."""
+def _replace(old: Any, new: Any) -> None:
+    """Put one thing in another's place in all lists, tuples, dicts and attributes that hold it."""
     for holder in gc.get_referrers(old):
+        if isinstance(holder, tuple):
+            parts = [new if part is old else part for part in holder]
+            _replace(holder, type(holder)(*parts) if hasattr(holder, "_fields") else type(holder)(parts))
+            continue
         held: Any = holder if isinstance(holder, (list, dict)) else getattr(holder, "__dict__", {})
-        for key, value in list(enumerate(held) if isinstance(held, list) else held.items()):
-            if value is old:
+        for key, part in list(enumerate(held) if isinstance(held, list) else held.items()):
+            if part is old:
                 held[key] = new
 
 

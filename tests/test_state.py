@@ -1,0 +1,431 @@
+"""What a model changes in a pass is afterwards as one plain forward, or none, would leave it, also if it ran twice."""
+
+from __future__ import annotations
+
+import copy
+import gc
+from collections import OrderedDict, deque, namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from models import KINDS, build, plain, saved_for_backward, untouched
+from torch import Tensor, nn
+
+from normgrad_attr import NormGrad
+
+SIZE = (6, 6)
+Pair = namedtuple("Pair", "mask scale")
+
+
+def images() -> Tensor:
+    return torch.randn(2, 3, *SIZE)
+
+
+@dataclass
+class Options:
+    mask: Tensor
+    history: list[Any] = field(default_factory=list)
+
+
+class Cache:
+    """Keys and values of former calls, as in a decoder."""
+
+    def __init__(self) -> None:
+        self.layers: list[Any] = []
+        self.length = 0
+
+    def extend(self, t: Tensor) -> Tensor:
+        self.layers.append([t, (t[:, :1], t.tanh())])
+        self.length += 1
+        return torch.stack([first + second[1] for first, second in self.layers]).sum(0)
+
+
+class Layers(nn.Module):
+    """A block, and in front of it a layer that hands on what was used before, for which a pass is repeated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.block, self.handed_on = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Identity()
+        self.head = nn.Linear(4, 3)
+        self.setup()
+
+    def setup(self) -> None: ...
+
+    def change(self, t: Tensor, *args: Any) -> Tensor:
+        """Does what the test is about, in the middle of the forward."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, *args: Any) -> Tensor:
+        x = self.stem(x)
+        aside = x.tanh()  # recorded before the layer, and needed in its backward
+        x = self.change(self.handed_on(x), *args)
+        return self.head((self.block(x).tanh() * aside).mean((2, 3)))
+
+
+LAYERS = pytest.mark.parametrize(("layer", "forwards"), [("block", 1), ("handed_on", 2)])
+
+
+def count(model: nn.Module) -> list[None]:
+    calls: list[None] = []
+    model.register_forward_pre_hook(lambda *_: calls.append(None))
+    return calls
+
+
+def equal(a: Any, b: Any) -> None:
+    """Fail unless two values are alike, whatever holds them."""
+    assert type(a) is type(b)
+    if isinstance(a, Tensor):
+        torch.testing.assert_close(a.detach(), b.detach())
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            equal(a[key], b[key])
+    elif isinstance(a, (list, tuple, deque)):
+        assert len(a) == len(b)
+        for one, other in zip(a, b, strict=True):
+            equal(one, other)
+    elif hasattr(a, "__dict__") and not isinstance(a, nn.Module):
+        equal(vars(a), vars(b))
+    else:
+        assert a == b
+
+
+def graphs(value: Any) -> list[Tensor]:
+    """Tensors with a graph, within any containers."""
+    if isinstance(value, Tensor):
+        return [value] if value.requires_grad else []
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple, deque)) else ()
+    if not parts and hasattr(value, "__dict__") and not isinstance(value, nn.Module):
+        parts = vars(value).values()
+    return [t for part in parts for t in graphs(part)]
+
+
+# Further arguments
+
+
+def change_mask(options: Any) -> Tensor:
+    mask: Tensor = options["mask"] if isinstance(options, dict) else options.mask
+    return mask.mul_(0.5)
+
+
+def change_list(options: list[Any], t: Tensor) -> Tensor:
+    options[0].add_(1)
+    options.append(t * options[0])
+    return options[-1]
+
+
+def change_view(mask: Tensor, t: Tensor) -> Tensor:
+    mask[:, :2] = t.mean()
+    return mask * t
+
+
+def twice() -> list[Any]:
+    t = torch.ones(1)
+    return [t, {"t": t}]
+
+
+ARGUMENTS: dict[str, tuple[Callable[[], Any], Callable[[Any, Tensor], Tensor]]] = {
+    "tensor": (lambda: torch.ones(1, 4, 1, 1), lambda a, t: t * a.mul_(2).add_(t.mean())),
+    "expanded from a larger one": (lambda: torch.ones(1, 8, 1, 1)[:, ::2], change_view),
+    "tuple": (lambda: (torch.ones(1), [torch.ones(1)]), lambda a, t: t * a[0].add_(1) * a[1][0].mul_(3)),
+    "named tuple": (lambda: Pair(torch.ones(1), 2.0), lambda a, t: t * change_mask(a)),
+    "list": (lambda: [torch.ones(1)], change_list),
+    "dict": (
+        lambda: {"mask": torch.ones(1), "n": 1},
+        lambda a, t: a.update(n=a["n"] + 1, k=t) or t * change_mask(a),
+    ),
+    "ordered dict": (lambda: OrderedDict(mask=torch.ones(1)), lambda a, t: t * change_mask(a)),
+    "nested": (lambda: {"a": [{"b": torch.ones(1)}]}, lambda a, t: t * a["a"][0]["b"].mul_(2)),
+    "deque": (lambda: deque([torch.ones(1)], maxlen=2), lambda a, t: a.append(t * a[0].add_(1)) or a[-1]),
+    "dataclass": (lambda: Options(torch.ones(1)), lambda a, t: a.history.append(t[:, :1]) or t * change_mask(a)),
+    "namespace": (lambda: SimpleNamespace(mask=torch.ones(1)), lambda a, t: t * change_mask(a)),
+    "cache": (Cache, lambda a, t: a.extend(t)),
+    "integers": (lambda: torch.tensor([3, 1]), lambda a, t: t * a.add_(1).float().mean()),
+    "one thing in two places": (twice, lambda a, t: t * a[0].add_(1) * a[1]["t"]),
+}
+
+
+class WithArgument(Layers):
+    def change(self, t: Tensor, *args: Any) -> Tensor:
+        return ARGUMENTS[self.name][1](args[0], t)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
+@LAYERS
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_a_further_argument_is_changed_once(name: str, layer: str, forwards: int, mode: Any) -> None:
+    model, x = WithArgument().eval(), images()
+    model.name = name
+    make = ARGUMENTS[name][0]
+    theirs, truth, argument = make(), make(), make()
+    inside = argument[0] if isinstance(argument, (list, tuple, deque)) else argument
+    with torch.no_grad():
+        model(x, theirs)
+    expected = plain(
+        "single", lambda: model(x.clone().requires_grad_(), truth)[:, 1], [model.get_submodule(layer)], SIZE
+    )
+    calls = count(model)
+    with mode(), untouched(model, x):
+        found = NormGrad(model, layer).attribute(x, 1, (argument,))
+    torch.testing.assert_close(found, expected)
+    assert len(calls) == forwards
+    equal(argument, theirs)
+    assert not graphs(argument)
+    assert inside is (argument[0] if isinstance(argument, (list, tuple, deque)) else argument) or name == "deque"
+
+
+# Attributes of modules, and what hooks keep
+
+
+KEEPS: dict[str, tuple[Any, Callable[[nn.Module, Tensor], Any]]] = {
+    "tensor": (None, lambda m, t: setattr(m, "kept", t.tanh())),
+    "view": (None, lambda m, t: setattr(m, "kept", t[:, :2])),
+    "number": (0, lambda m, t: setattr(m, "kept", m.kept + 1)),
+    "list": ([], lambda m, t: m.kept.append(t * 2)),
+    "list of tuples": ([], lambda m, t: m.kept.append((t, t.exp()))),
+    "list of lists": ([], lambda m, t: m.kept.append([t, t[:1]])),
+    "dict": ({}, lambda m, t: m.kept.update({len(m.kept): t.exp()})),
+    "deque": (deque(maxlen=2), lambda m, t: m.kept.append(t.exp())),
+    "object": (Cache(), lambda m, t: m.kept.extend(t)),
+    "names": (set(), lambda m, t: m.kept.add(f"call {len(m.kept)}")),
+    "numbers in a dict": ({"calls": 0}, lambda m, t: m.kept.update(calls=m.kept["calls"] + 1)),
+}
+
+
+class Keeps(Layers):
+    def change(self, t: Tensor, *args: Any) -> Tensor:
+        KEEPS[self.name][1](self, t)
+        return t
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("hidden", [False, True])
+@LAYERS
+@pytest.mark.parametrize("name", KEEPS)
+def test_an_attribute_is_as_after_one_forward_under_no_grad(
+    name: str, layer: str, forwards: int, hidden: bool, training: bool
+) -> None:
+    model, x = Keeps().train(training), images()
+    model.name, model.kept = name, copy.deepcopy(KEEPS[name][0])
+    truth = copy.deepcopy(model)
+    with torch.no_grad():
+        for _ in range(2):
+            truth(x)
+    expected = plain("single", lambda: model(x)[:, 1], [model.get_submodule(layer)], SIZE)
+    model.kept = copy.deepcopy(KEEPS[name][0])
+    calls = count(model)
+    for _ in range(2):
+        with torch.no_grad(), saved_for_backward() as saved:
+            found = NormGrad((lambda t: model(t)) if hidden else model, model.get_submodule(layer)).attribute(x, 1)
+        torch.testing.assert_close(found, expected)
+    assert len(calls) == 2 * forwards
+    equal(model.kept, truth.kept)
+    assert not graphs(model.kept)
+    copy.deepcopy(model)
+    gc.collect()
+    assert not [shape for shape, box in saved if shape is not None and box() is not None]
+
+
+class Recurrent(Layers):
+    """Uses what it has kept of former calls: a list that grows, and a number."""
+
+    def setup(self) -> None:
+        self.cache: list[Tensor] = []
+        self.calls = 0
+
+    def change(self, t: Tensor, *args: Any) -> Tensor:
+        self.cache.append(t)
+        self.calls += 1
+        return torch.stack(self.cache).sum(0) * self.calls
+
+
+@LAYERS
+def test_a_cache_that_the_model_uses(layer: str, forwards: int) -> None:
+    model, batches = Recurrent().eval(), [images() for _ in range(3)]
+    truth = copy.deepcopy(model)
+    for x in batches:
+        expected = plain("single", lambda x=x: truth(x)[:, 1], [truth.get_submodule(layer)], SIZE)
+        truth.cache = [t.detach() for t in truth.cache]
+        with torch.no_grad():
+            torch.testing.assert_close(NormGrad(model, layer).attribute(x, 1), expected)
+    assert len(model.cache) == model.calls == 3
+
+
+@pytest.mark.parametrize("on", ["layer", "parent", "model"])
+@LAYERS
+def test_what_hooks_keep_outside_of_the_model_carries_no_graph(on: str, layer: str, forwards: int) -> None:
+    model, x, kept = nn.Sequential(Keeps()).eval(), images(), []
+    model[0].name, model[0].kept = "number", 0
+    module = {"layer": model[0].get_submodule(layer), "parent": model[0], "model": model}[on]
+    module.register_forward_hook(lambda m, args, out: kept.append({"out": out, "some": out[:1]}))
+    with torch.no_grad():
+        NormGrad(model, f"0.{layer}").attribute(x, 1)
+    assert kept
+    assert not graphs(kept)
+
+
+def test_a_model_that_cannot_be_run_again_is_refused() -> None:
+    calls: list[None] = []
+
+    class Counts(Layers):
+        def change(self, t: Tensor, *args: Any) -> Tensor:
+            calls.append(None)
+            return t * len(calls)
+
+    model, x = Counts().eval(), images()
+    expected = plain("single", lambda: model(x)[:, 1], [model.block], SIZE)
+    calls.clear()
+    torch.testing.assert_close(NormGrad(model, "block").attribute(x, 1), expected)
+    with pytest.raises(RuntimeError, match="second forward pass, and the model did not give the same output again"):
+        NormGrad(model, "handed_on").attribute(x, 1)
+
+
+def test_a_kept_tensor_that_is_overwritten_cannot_be_put_back() -> None:
+    class Averages(Layers):
+        def setup(self) -> None:
+            self.mean = torch.zeros(4, 1, 1)
+
+        def change(self, t: Tensor, *args: Any) -> Tensor:
+            with torch.no_grad():
+                self.mean.mul_(0.5).add_(t.mean((0, 2, 3)).view(-1, 1, 1), alpha=0.5)
+            return t - self.mean
+
+    model, x = Averages().eval(), images()
+    truth = copy.deepcopy(model)
+    expected = plain("single", lambda: truth(x)[:, 1], [truth.block], SIZE)
+    torch.testing.assert_close(NormGrad(model, "block").attribute(x, 1), expected)
+    torch.testing.assert_close(model.mean, truth.mean)
+    with pytest.raises(RuntimeError, match=r"overwritten a tensor of shape \(4, 1, 1\).*make it a buffer"):
+        NormGrad(model, "handed_on").attribute(x, 1)
+
+
+# Buffers
+
+
+def average(m: nn.Module, t: Tensor) -> None:
+    m.buffer.mul_(0.5).add_(t.mean((0, 2, 3)).view(-1, 1, 1), alpha=0.5)
+
+
+BUFFERS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
+    "in place, recorded": average,
+    "in place": lambda m, t: average(m, t.detach()),
+    "replaced": lambda m, t: setattr(m, "buffer", 0.5 * m.buffer + 0.5 * t.mean((0, 2, 3)).view(-1, 1, 1)),
+    "unseen by autograd": lambda m, t: m.buffer.data.add_(t.detach().mean()),
+    "one more": lambda m, t: m.register_buffer("more", t.detach().exp()),
+    "a part": lambda m, t: m.buffer[:2].copy_(t[0, :2, :1, :1]),
+}
+
+
+class Buffered(Layers):
+    def setup(self) -> None:
+        self.register_buffer("buffer", torch.full((4, 1, 1), 0.3))
+        self.inner = nn.BatchNorm2d(4)
+
+    def change(self, t: Tensor, *args: Any) -> Tensor:
+        BUFFERS[self.name](self, t)
+        return self.inner(t - self.buffer)
+
+
+@pytest.mark.filterwarnings("ignore:The model is in training mode")
+@pytest.mark.parametrize("options", [{}, {"create_graph": True}])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("hidden", [False, True])
+@LAYERS
+@pytest.mark.parametrize("name", BUFFERS)
+def test_buffers_are_put_back(
+    name: str, layer: str, forwards: int, hidden: bool, training: bool, options: dict[str, Any]
+) -> None:
+    model, x = Buffered().train(training), images()
+    model.name = name
+    truth = copy.deepcopy(model)
+    expected = plain("single", lambda: truth(x)[:, 1], [truth.get_submodule(layer)], SIZE)
+    versions = [b._version for b in model.buffers()]
+    state = {k: (b, b.clone()) for k, b in model.named_buffers()}
+    found = NormGrad((lambda t: model(t)) if hidden else model, model.get_submodule(layer)).attribute(
+        x, 1, grad_kwargs=options
+    )
+    torch.testing.assert_close(found.detach(), expected)
+    for k, b in model.named_buffers():
+        assert b is state[k][0]
+        assert torch.equal(b, state[k][1])
+        assert not b.requires_grad
+    assert [b._version for b in model.buffers()] == versions
+
+
+def second_derivative(model: nn.Module, layer: str, x: Tensor) -> Tensor:
+    """Of the map's sum by the first weight, from a forward recorded as a whole with copies of what it saves."""
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t):
+        kept: list[Tensor] = []
+        handle = model.get_submodule(layer).register_forward_hook(lambda m, a, out: kept.append(out))
+        score = model(x)[:, 1].sum()
+        handle.remove()
+        (g,) = torch.autograd.grad(score, kept[0], create_graph=True)
+        (w,) = torch.autograd.grad((g.norm(dim=1) * kept[0].norm(dim=1)).sum(), model.stem.weight)
+    return w
+
+
+@pytest.mark.filterwarnings("ignore:The model is in training mode")
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ["in place", "replaced", "a part"])
+def test_maps_can_be_differentiated_though_buffers_were_put_back(name: str, training: bool) -> None:
+    model, x = Buffered().train(training), images()
+    model.name = name
+    expected = second_derivative(copy.deepcopy(model), "block", x)
+    maps = NormGrad(model, "block").attribute(x, 1, grad_kwargs={"create_graph": True})
+    (found,) = torch.autograd.grad(maps.sum(), model.stem.weight)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_backward_of_the_users_own_may_be_pending_in_evaluation_mode() -> None:
+    model, x = Buffered().eval(), images()
+    model.name = "in place"
+    loss = model(x).square().sum() + (model.buffer * model.stem.weight.sum()).sum()
+    NormGrad(model, "block").attribute(x, 1)
+    loss.backward()
+    assert model.stem.weight.grad is not None
+
+
+# Inputs
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.uint8])
+@pytest.mark.parametrize("layer", ["drop", "fc"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_inputs_of_any_type_that_the_model_overwrites(dtype: torch.dtype, layer: str, frozen: bool) -> None:
+    class Overwrites(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.drop, self.fc = nn.Embedding(9, 4), nn.Dropout(), nn.Linear(4, 2)
+
+        def forward(self, i: Tensor) -> Tensor:
+            i.clamp_(max=1)
+            t = self.embedding(i.long()) + i.unsqueeze(-1)
+            aside = t.tanh()
+            return (self.fc(self.drop(t).to(self.fc.weight.dtype)) * aside[..., :2]).mean(1)
+
+    model, ids = Overwrites().eval(), torch.tensor([[8, 1, 0]]).to(dtype)
+    before = ids.clone()
+    t = (model.embedding(ids.clone().clamp_(max=1).long()) + ids.clone().clamp_(max=1).unsqueeze(-1)).float()
+    t = t.detach().requires_grad_()
+    y = model.fc(t)
+    kept = t if layer == "drop" else y
+    (g,) = torch.autograd.grad((y * t.tanh()[..., :2]).mean(1)[:, 1].sum(), kept)
+    model.requires_grad_(not frozen)
+    with untouched(model, ids):
+        found = NormGrad(model, layer, channel_dim=-1).attribute(ids, 1)
+    assert torch.equal(ids, before)
+    torch.testing.assert_close(found[:, 0].float(), kept.detach().norm(dim=-1) * g.norm(dim=-1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_that_are_no_tensors_are_refused(kind: str) -> None:
+    net, x = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(144, 2)).eval(), images()
+    method = build(kind, lambda d: net(d["x"]), net[0])
+    with pytest.raises(TypeError, match=r"Input 0 is a dict, not a tensor; pass the tensors.*lambda x: model"):
+        method.attribute({"x": x}, 0)
+    with pytest.raises(TypeError, match="Input 1 is a int"):
+        method.attribute((x, 3), 0)
