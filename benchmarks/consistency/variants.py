@@ -104,13 +104,13 @@ def play(films: Sequence[FilmBatch], maps: Tensor, reference: Tensor, *, smooth:
     """
     points, distances = [], []
     for batch, part in zip(films, torch.split(maps, [len(batch.positions) for batch in films]), strict=True):
-        frames = stretch(part, smooth=smooth)
+        frames = stretch(part.to(batch.masks.device), smooth=smooth)
         maxima = choose_maxima(frames, protocol=PROTOCOL, seed=batch.job.seed, image_ids=batch.image_ids)
         points.append(maxima.points.double().where(maxima.finite[:, None], torch.nan))
         annotations = batch.annotations(tuple(range(len(batch.positions))))
         distances.append(maxima.distances(annotations))
     correlation = spearman(maps, reference).numpy()
-    return Played(torch.cat(points).numpy(), torch.cat(distances).numpy(), correlation)
+    return Played(torch.cat(points).cpu().numpy(), torch.cat(distances).cpu().numpy(), correlation)
 
 
 def _compute(

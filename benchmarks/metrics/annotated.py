@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.metrics.frame import between_cells
+from benchmarks.metrics.frame import Pieces, between_cells
 
 
 class Annotations:
@@ -33,9 +33,17 @@ class Annotations:
         self.counts: list[int] = masks.flatten(1).sum(dim=1).tolist()
         self._cells: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
-    def choose(self, chosen: list[int]) -> Annotations:
-        """Those of some films."""
-        return self if chosen == list(range(len(self.masks))) else Annotations(self.masks[chosen])
+    @property
+    def at_least_one(self) -> list[int]:
+        """The counts, and 1 where there is no annotation: how many pixels of a map decide."""
+        return [max(count, 1) for count in self.counts]
+
+    def pieces(self, pieces: Pieces) -> Tensor:
+        """The masks in pieces of rows, bool ``(P, length)``."""
+        length, size = pieces.values.shape[1], self.masks.shape[1] * self.masks.shape[2]
+        film = torch.arange(len(self.masks), device=self.masks.device)
+        of = film.repeat_interleave(torch.tensor(pieces.lengths, device=film.device))
+        return self.masks.view(-1, length).index_select(0, (of * size + pieces.first) // length)
 
     def distances(self, points: Tensor) -> Tensor:
         """Euclidean distance from a pixel of each film to its nearest annotated pixel, both on the integer grid.

@@ -7,11 +7,12 @@ pixels are the highest. So a frame is made where it is asked for (:class:`Stretc
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from normgrad_attr import smooth as gaussian_smooth
@@ -21,23 +22,40 @@ FRAME = 600
 """Side of the square frame onto which films, annotations and maps are stretched."""
 ROUNDING = 1e-12
 """Of an interpolation in float64 of maps scaled to [0, 1]: values this near are equal."""
-_STRETCH = 30  # pixels of a row that are made together
-_EVERY = 5  # rows and columns of the frame there is a pixel from which the level of the highest ones is guessed
+_LENGTH = 30  # of the pieces of rows that are made together, where it divides the frame
+_EVERY = 7  # rows and columns of the frame there is a pixel from which the level of the highest ones is guessed
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """Pixels of N maps in the frame, by map and in raster order.
+class Pieces:
+    """Pieces of rows of N maps in the frame, by map and in raster order.
 
     Attributes:
-        of: int64 ``(P,)``, number of the map.
-        index: int64 ``(P,)``, ``row * frame + column``.
-        value: float64 ``(P,)``.
+        lengths: number of pieces of each map.
+        first: int64 ``(P,)``, the first pixel of each: ``row * frame + column``.
+        values: float64 ``(P, length)``.
     """
 
-    of: Tensor
-    index: Tensor
-    value: Tensor
+    lengths: list[int]
+    first: Tensor
+    values: Tensor
+
+    def by_map(self, *more: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """The values of each map, ``(P_i, length)``, and the same pieces of other tensors ``(P, ...)``."""
+        return zip(*(torch.split_with_sizes(part, self.lengths) for part in (self.values, *more)), strict=True)
+
+    @cached_property
+    def ties(self) -> list[Tensor]:
+        """The pixels of each map that share its maximum, int64 ``(T,)`` in raster order."""
+        # Equal values come out of the interpolation with different rounding, which must not choose.
+        found = []
+        for values, first in self.by_map(self.first):
+            highest = values.amax(dim=1)
+            level = highest.amax(dim=0, keepdim=True) - ROUNDING if len(values) else highest
+            pieces = (highest >= level).nonzero()[:, 0]
+            piece, column = (values[pieces] >= level).nonzero(as_tuple=True)
+            found.append(first[pieces[piece]] + column)
+        return found
 
 
 @dataclass(frozen=True)
@@ -62,22 +80,21 @@ class Stretched:
     @property
     def planes(self) -> Tensor:
         """The whole frames, float64 ``(N, frame, frame)``."""
-        low, high, weight = self._axis(self.unit.shape[1])
-        return self._across[:, low].lerp_(self._across[:, high], weight[:, None])
+        return _resize(self.unit, self.frame, self.frame)
 
     def choose(self, chosen: Tensor) -> Stretched:
         """Some of the maps, by their numbers."""
         unit, finite, constant, zero = (part[chosen] for part in (self.unit, self.finite, self.constant, self.zero))
         return Stretched(unit, finite, constant, zero, self.frame)
 
-    def highest(self, counts: Sequence[int]) -> Pixels:
-        """The highest pixels of each map: at least so many, with all that equal the last of them up to rounding.
+    def highest(self, counts: Sequence[int]) -> Pieces:
+        """The pieces with the highest pixels of each map: at least so many, with all that equal the last of them.
 
         Args:
             counts: N numbers from 1 to ``frame ** 2``.
 
         Returns:
-            The pixels, and some that are lower; none of a map that is constant or not finite.
+            The pieces, with lower pixels beside those; none of a map that is constant or not finite.
         """
         levels = torch.full_like(self.zero, torch.inf)
         short = (self.finite & ~self.constant).nonzero()[:, 0].tolist()
@@ -85,12 +102,12 @@ class Stretched:
         while True:
             if short:
                 levels[short] = self._levels(short, [share * counts[i] for i in short])
-            pixels = self._reaching(levels)
-            # Those that reach the level itself count, not those that only rounding lifts to it.
-            found = torch.bincount(pixels.of[pixels.value >= levels[pixels.of]], minlength=len(levels)).tolist()
+            pieces = self._reaching(levels)
+            # Pixels that reach the level itself count, not those that only rounding lifts to it.
+            found = [int((values >= level).sum()) for (values,), level in zip(pieces.by_map(), levels, strict=True)]
             short = [i for i in short if found[i] < counts[i]]
             if not short:
-                return pixels
+                return pieces
             share *= 4
 
     def _levels(self, chosen: Sequence[int], shares: Sequence[float]) -> Tensor:
@@ -106,31 +123,32 @@ class Stretched:
         ]
         return torch.stack(levels)
 
-    def _reaching(self, levels: Tensor) -> Pixels:
-        """All pixels that reach the level of their map, up to rounding."""
-        levels = levels - 2 * ROUNDING
+    def _reaching(self, levels: Tensor) -> Pieces:
+        """All pieces with a pixel that reaches the level of its map, up to rounding."""
         low, high, weight = self._axis(self.unit.shape[1])
-        length = math.gcd(self.frame, _STRETCH)
-        pieces = self._across.view(*self._across.shape[:2], -1, length)  # (N, h, pieces of a row, length)
+        length = math.gcd(self.frame, _LENGTH)
+        cells = self._across.view(*self._across.shape[:2], -1, length)  # (N, h, pieces of a row, length)
         # No pixel is higher than the mixture of the highest values of the two pieces of the map that it lies between.
-        tops = pieces.amax(dim=3)
-        bounds = torch.lerp(tops[:, low], tops[:, high], weight[:, None]) + ROUNDING
-        of, row, piece = (bounds >= levels[:, None, None]).nonzero(as_tuple=True)
-        flat, width = pieces.flatten(0, 2), pieces.shape[2]
-        first, second = ((of * pieces.shape[1] + cells[row]) * width + piece for cells in (low, high))
-        values = flat.index_select(0, first).lerp_(flat.index_select(0, second), weight[row, None])
-        place, column = (values >= levels[of, None]).nonzero(as_tuple=True)
-        index = (row * self.frame + piece * length)[place] + column
-        return Pixels(of[place], index, values[place, column])
+        tops = cells.amax(dim=3)
+        bounds = torch.lerp(tops[:, low], tops[:, high], weight[:, None])
+        of, row, piece = (bounds >= levels[:, None, None] - 3 * ROUNDING).nonzero(as_tuple=True)
+        flat, rows, width = cells.flatten(0, 2), cells.shape[1], cells.shape[2]
+        above, below = (((of * rows + line[row]) * width + piece) for line in (low, high))
+        values = flat.index_select(0, above).lerp_(flat.index_select(0, below), weight[row, None])
+        lengths = torch.bincount(of, minlength=len(levels)).tolist()
+        return Pieces(lengths, row * self.frame + piece * length, values)
 
     @cached_property
     def _across(self) -> Tensor:
         """Maps that are stretched to the side only, ``(N, h, frame)``."""
-        low, high, weight = self._axis(self.unit.shape[2])
-        return self.unit.index_select(2, low).lerp_(self.unit.index_select(2, high), weight)
+        return _resize(self.unit, self.unit.shape[1], self.frame)
 
     def _axis(self, cells: int) -> tuple[Tensor, Tensor, Tensor]:
         return between_cells(cells, self.frame, self.unit.device)
+
+
+def _resize(maps: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(maps[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
 
 
 def between_cells(cells: int, frame: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

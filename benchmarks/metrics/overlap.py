@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.metrics.annotated import Annotations
-from benchmarks.metrics.frame import ROUNDING, Pixels, Stretched
+from benchmarks.metrics.frame import ROUNDING, Pieces, Stretched
 
 
 def energy_share(stretched: Stretched, annotations: Annotations) -> Tensor:
@@ -45,7 +45,7 @@ def energy_share(stretched: Stretched, annotations: Annotations) -> Tensor:
     return share.where(stretched.finite, torch.nan)
 
 
-def area_matched_iou(stretched: Stretched, annotations: Annotations, highest: Pixels | None = None) -> Tensor:
+def area_matched_iou(stretched: Stretched, annotations: Annotations, highest: Pieces | None = None) -> Tensor:
     """Intersection over union of the annotation and the map's highest pixels, as many as the annotation has.
 
     The threshold is thus set by the annotation. A fixed one, half of the maximum for instance, would compare how
@@ -55,27 +55,28 @@ def area_matched_iou(stretched: Stretched, annotations: Annotations, highest: Pi
     Args:
         stretched: N maps.
         annotations: of the N films.
-        highest: pixels of the maps, if they are known already, as many as the annotations have.
+        highest: pieces of the maps, if they are known already, with as many pixels as the annotations have.
 
     Returns:
         float64 ``(N,)``, between 0 and 1; 0 for an empty annotation, NaN for a map that is not finite.
     """
     counts = torch.tensor(annotations.counts, dtype=torch.float64, device=stretched.unit.device)
-    pixels = stretched.highest([max(count, 1) for count in annotations.counts]) if highest is None else highest
-    films, of, value = len(counts), pixels.of, pixels.value
-    thresholds = torch.zeros_like(counts)
-    for i, values in enumerate(torch.split(value, torch.bincount(of, minlength=films).tolist())):
-        if 0 < annotations.counts[i] <= len(values):
-            thresholds[i] = values.kthvalue(len(values) - annotations.counts[i] + 1).values
-    inside = annotations.masks.flatten(1)[of, pixels.index]
-    above = value > thresholds[of] + ROUNDING
-    tied = ~above & (value >= thresholds[of] - ROUNDING)
-
-    def number(chosen: Tensor) -> Tensor:
-        return torch.bincount(of[chosen], minlength=films).double()
-
-    common = number(above & inside) + (counts - number(above)) * number(tied & inside) / number(tied).clamp(min=1)
-    # A constant map is one tie over the frame.
-    common = torch.where(stretched.constant, counts * counts / stretched.frame**2, common)
+    pieces = stretched.highest(annotations.at_least_one) if highest is None else highest
+    common = counts * counts / stretched.frame**2  # a constant map is one tie over the frame
+    inside = annotations.pieces(pieces)
+    for i, (values, annotated) in enumerate(pieces.by_map(inside)):
+        count = annotations.counts[i]
+        if len(values) and count:
+            common[i] = _common(values.flatten(), annotated.flatten(), count)
     iou = torch.where(counts > 0, common / (2 * counts - common), 0.0)
     return iou.where(stretched.finite, torch.nan)
+
+
+def _common(values: Tensor, annotated: Tensor, count: int) -> Tensor:
+    """Number of the highest values that are annotated, as many as are counted: expected, where the last ones tie."""
+    threshold = values.kthvalue(len(values) - count + 1).values
+    # Equal values come out of the interpolation with different rounding, which must not choose.
+    above = values > threshold + ROUNDING
+    tied = (values >= threshold - ROUNDING) ^ above
+    drawn = (count - above.sum()) * (tied & annotated).sum().double() / tied.sum()
+    return (above & annotated).sum() + drawn

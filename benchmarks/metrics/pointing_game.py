@@ -26,13 +26,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torchmetrics import Metric
 
 from benchmarks.metrics.annotated import Annotations
-from benchmarks.metrics.frame import FRAME, ROUNDING, Pixels, Stretched, clip_at_percentile, stretch
+from benchmarks.metrics.frame import FRAME, Pieces, Stretched, clip_at_percentile, stretch
 
 TOLERANCES = (0, 15, 25)
 PROTOCOLS = ("paper", "fair")
@@ -70,7 +69,7 @@ def choose_maxima(
     protocol: str = "fair",
     seed: int = 0,
     image_ids: Sequence[int] | None = None,
-    highest: Pixels | None = None,
+    highest: Pieces | None = None,
 ) -> Maxima:
     """Choose one maximum of each map.
 
@@ -81,7 +80,7 @@ def choose_maxima(
         seed: of the choice between ties.
         image_ids: N numbers that name the images, so that the choice depends on ``seed`` and
             the image alone, not on the batch it came in; positions in the batch by default.
-        highest: pixels of the maps, if they are known already, one or more of each.
+        highest: pieces of the maps, if they are known already, with their maxima.
 
     Returns:
         The points, and which maps were finite and constant.
@@ -97,24 +96,15 @@ def choose_maxima(
     _check_protocol(protocol)
     maps, frame = len(stretched.unit), stretched.frame
     ids = range(maps) if image_ids is None else image_ids
-    pixels = stretched.highest([1] * maps) if highest is None else highest
-    most = torch.zeros_like(stretched.zero).scatter_reduce(0, pixels.of, pixels.value, "amax")
-    # Equal values come out of the interpolation with different rounding, which must not choose.
-    best = pixels.value >= most[pixels.of] - ROUNDING
-    counts = torch.bincount(pixels.of[best], minlength=maps)
-    ties = torch.where(stretched.constant, frame**2, counts).tolist()  # a constant map is one tie over the frame
-    chosen = torch.tensor(
-        [
-            int(np.random.default_rng((seed, image_id)).integers(count)) if protocol == "fair" and count > 1 else 0
-            for image_id, count in zip(ids, ties, strict=True)
-        ],
-        device=counts.device,
-    )
-    places = (counts.cumsum(0) - counts + chosen).where(counts > 0, 0)
-    # A pixel more, for batches without any map that has a maximum.
-    index = torch.where(stretched.constant, chosen, F.pad(pixels.index[best], (0, 1))[places])
-    points = torch.stack([index % frame, index // frame], dim=1).where(stretched.finite[:, None], -1)
-    return Maxima(points, stretched.finite, stretched.constant)
+    pieces = stretched.highest([1] * maps) if highest is None else highest
+    points = []
+    for image_id, ties, finite in zip(ids, pieces.ties, stretched.finite.tolist(), strict=True):
+        # A constant map is one tie over the frame.
+        count = len(ties) or frame**2
+        chosen = int(np.random.default_rng((seed, image_id)).integers(count)) if protocol == "fair" and count > 1 else 0
+        index = int(ties[chosen]) if len(ties) else chosen
+        points.append((index % frame, index // frame) if finite else (-1, -1))
+    return Maxima(torch.tensor(points, device=stretched.unit.device), stretched.finite, stretched.constant)
 
 
 def find_maxima(

@@ -50,7 +50,8 @@ class FilmBatch:
         self.image_ids = [job.image_id(position) for position in self.positions]  # of the choice between ties
         self.records = [job.films.records[position] for position in self.positions]
         masks = np.stack([annotation_mask(job, position) for position in self.positions])
-        self.masks = torch.from_numpy(masks).to(job.device)
+        # Maps are judged where they are computed, unless there is no float64 there.
+        self.masks = torch.from_numpy(masks).to("cpu" if job.device.type == "mps" else job.device)
         self._annotations: dict[tuple[int, ...], Annotations] = {}
         self.images = film_images(job, self.positions)
         names = [record.name for record in self.records]
@@ -74,6 +75,8 @@ class FilmBatch:
 
     def choose(self, chosen: Sequence[int]) -> Tensor:
         """Some of the images, laid out in memory like all of them."""
+        if len(chosen) == len(self.images):
+            return self.images
         return self.images[list(chosen)].contiguous(memory_format=torch.channels_last)
 
     def chance(self) -> list[Row]:
@@ -102,7 +105,7 @@ class FilmBatch:
     def _play(self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor) -> list[Row]:
         started = time.perf_counter()
         with seeded(self.job.seed, method.name, self.batch, self.job.device):
-            maps = explain_within_memory(explain, self.choose(chosen), targets)
+            maps = explain_within_memory(explain, self.choose(chosen), targets).to(self.masks.device)
             if maps.device.type == "cuda":
                 torch.cuda.synchronize(maps.device)
         seconds = (time.perf_counter() - started) / len(chosen)
@@ -119,7 +122,7 @@ class FilmBatch:
     def _played(self, stretched: Stretched, films: tuple[int, ...], protocols: Sequence[str]) -> list[Row]:
         """Rows of maps of some films, without the method's name and time."""
         annotations = self.annotations(films)
-        highest = stretched.highest([max(count, 1) for count in annotations.counts])
+        highest = stretched.highest(annotations.at_least_one)
         energy = energy_share(stretched, annotations).tolist()
         iou = area_matched_iou(stretched, annotations, highest).tolist()
         finite, constant = stretched.finite.tolist(), stretched.constant.tolist()

@@ -24,29 +24,27 @@ def test_the_highest_pixels_are_those_of_the_whole_frame(shape, frame):
     maps = maps_of_all_kinds(shape)
     counts = [1, 300, 25, 60, 40, 10]
     stretched = stretch(maps, frame)
-    pixels = stretched.highest(counts)
     whole = F.interpolate(maps.double(), size=(frame, frame), mode="bilinear", align_corners=False)[:, 0]
-    for i, (plane, count) in enumerate(zip(whole, counts, strict=True)):
-        mine = pixels.of == i
+    pieces = stretched.highest(counts)
+    for i, (values, first) in enumerate(pieces.by_map(pieces.first)):
         if stretched.constant[i] or not stretched.finite[i]:
-            assert not mine.any()
+            assert len(values) == len(pieces.ties[i]) == 0
             assert torch.equal(stretched.planes[i], torch.zeros(frame, frame, dtype=torch.float64))
             continue
-        unit = (plane - maps[i].min()) / (maps[i].max() - maps[i].min())
+        unit = (whole[i] - maps[i].min()) / (maps[i].max() - maps[i].min())
         torch.testing.assert_close(stretched.planes[i], unit, rtol=0, atol=1e-12)
-        least = unit.flatten().sort(descending=True).values[count - 1]
-        wanted = (unit.flatten() >= least - 1e-12).nonzero()[:, 0]
-        found = pixels.index[mine]
+        unit = unit.flatten()
+        wanted = (unit >= unit.sort(descending=True).values[counts[i] - 1] - 1e-12).nonzero()[:, 0]
+        found = (first[:, None] + torch.arange(values.shape[1])).flatten()
         assert set(wanted.tolist()) <= set(found.tolist())
-        assert found.tolist() == sorted(found.tolist())
-        torch.testing.assert_close(pixels.value[mine], unit.flatten()[found], rtol=0, atol=1e-12)
+        torch.testing.assert_close(values.flatten(), unit[found], rtol=0, atol=1e-12)
+        assert pieces.ties[i].tolist() == (unit >= unit.max() - 1e-12).nonzero()[:, 0].tolist()
 
 
 def test_few_more_pixels_are_made_than_are_asked_for():
     away = torch.linspace(-1, 1, 14)
     saliency = torch.exp(-((away[:, None] - 0.3) ** 2 + (away - 0.2) ** 2) * 9)
-    pixels = stretch(saliency[None, None]).highest([5000])
-    assert 5000 <= len(pixels.value) < 8000
+    assert 5000 <= stretch(saliency[None, None]).highest([5000]).values.numel() < 12000
 
 
 def test_maps_are_left_as_they_are():
