@@ -147,8 +147,8 @@ def token_order(
 ) -> Tensor | None:
     """Which token stands for which cell of the grid: the one that changes most when that part of the input does.
 
-    Where patches overlap, several change; each token is given to one cell, so that the changes together are largest. Raster
-    order behind all other tokens is taken for true if it comes near that, and another order if it stands out.
+    Where patches overlap, several change; each token is given to one cell, so that the changes together are largest.
+    Raster order behind all other tokens is taken for true if it comes near that, and another order if it stands out.
 
     Args:
         network: In evaluation mode.
@@ -179,13 +179,13 @@ def token_order(
         handle.remove()
     tokens = torch.cat(given).movedim(dim, 2)
     change = torch.linalg.vector_norm(tokens[1:] - tokens[:1], dim=2)
-    raster = torch.arange(len(change)) + change.shape[1] - len(change)
-    best = torch.from_numpy(linear_sum_assignment(change.numpy(), maximize=True)[1])
+    raster: Tensor = torch.arange(len(change)) + change.shape[1] - len(change)
+    best: Tensor = torch.from_numpy(linear_sum_assignment(change.numpy(), maximize=True)[1])
     of_raster, of_best = (change.gather(1, order[:, None])[:, 0] for order in (raster, best))
     if of_raster.sum() > 0.95 * of_best.sum():
         return raster
     stands_out = of_best > 2 * change.median(1).values
-    return best if stands_out.float().mean() > 0.9 else None
+    return best if float(stands_out.float().mean()) > 0.9 else None
 
 
 def combined(maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
