@@ -44,7 +44,7 @@ def refuse_weak(classifier_dir: Path) -> None:
     auc, films, positives = facts.dev_auc, facts.dev_n, facts.dev_positives
     if auc is not None and 0 < positives < films and most_auc(auc, positives, films - positives) < USEFUL:
         raise UserError(
-            f"the classifier of {classifier_dir} guesses: its AUC on {films} dev films is {auc:.2f}, and chance is 0.5. "
-            "Maps of it would say nothing of the methods. Try --weights synthetic (or imagenet), a larger "
+            f"the classifier of {classifier_dir} guesses: its AUC on {films} dev films is {auc:.2f}, and chance is "
+            "0.5. Maps of it would say nothing of the methods. Try --weights synthetic (or imagenet), a larger "
             "--image-size, more --epochs, or a lower --lr, into another --out; --allow-weak goes on all the same."
         )

@@ -111,8 +111,8 @@ class Config:
         film_counts: Films of the synthetic splits train, dev and test.
         film_size: Longer side of a synthetic film, in pixels.
         arch: Name of a torchvision classifier, or ``slim_resnet18`` (24 to 192 channels).
-        weights: ``imagenet``, ``synthetic`` (a body trained on synthetic films, made once), ``none``, a file with a state
-            dict, or a run directory.
+        weights: ``imagenet``, ``synthetic`` (a body trained on synthetic films, made once), ``none``, a file with a
+            state dict, or a run directory.
         image_size: Side of the square that films are resized to, in pixels; the aspect is not kept.
         epochs: Passes over the training split.
         batch_size: Films per optimisation step, over all devices together.
