@@ -143,7 +143,7 @@ def _add_split(commands: Any) -> None:
 
 
 def _add_common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--preset", choices=sorted(PRESETS), help="default: synthetic")
+    command.add_argument("--preset", choices=sorted(PRESETS), help="default: synthetic; films with --data")
     command.add_argument("--out", type=Path, metavar="DIR", help="run directory; default: runs/PRESET")
     command.add_argument(
         "--data", type=Path, metavar="DIR", help="films in Object-CXR layout; default: a synthetic set"
@@ -157,7 +157,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 
 def _add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--arch", metavar="NAME", help="a torchvision classifier, or slim_resnet18")
-    command.add_argument("--weights", metavar="W", help="imagenet, none, or a file with a state dict")
+    command.add_argument("--weights", metavar="W", help="imagenet, synthetic, none, a file or a run directory")
     command.add_argument("--image-size", type=int, metavar="PX", help="side of the network's input")
     command.add_argument("--epochs", type=int, metavar="N", help="passes over the training split")
     command.add_argument("--lr", type=float, metavar="RATE", help="peak learning rate; large networks want a lower one")
@@ -172,6 +172,7 @@ def _add_scoring(command: argparse.ArgumentParser, saved: str) -> None:
     command.add_argument(
         "--budget", type=int, metavar="N", help=f"forward passes a method may spend on a film; default: 300{saved}"
     )
+    command.add_argument("--allow-weak", action="store_true", help="score a classifier that guesses, too")
     command.add_argument("--score-batch-size", type=int, metavar="N", help="films per batch while scoring")
 
 
@@ -194,18 +195,24 @@ def configure(command: str, settings: dict[str, Any]) -> Config:
     Raises:
         UserError: Settings that make no sense, or that differ from those of the run directory.
     """
-    preset = settings.pop("preset", None)
+    preset = _preset(settings)
+    settings.pop("preset", None)
     if command in ("run", "data", "train"):
-        return make_config(preset or "synthetic", settings)
+        return make_config(preset, settings)
 
     from benchmarks.data.open_run import open_existing
 
     return open_existing(settings.pop("out"), settings)
 
 
+def _preset(settings: dict[str, Any]) -> str:
+    """The preset that was asked for; films of the user's own ask for the recipe that is made for them."""
+    return settings.get("preset") or ("films" if settings.get("data") else "synthetic")
+
+
 def run_directory(command: str, settings: dict[str, Any]) -> Path:
     """The run directory that a command writes to."""
-    preset = PRESETS[settings.get("preset") or "synthetic"]
+    preset = PRESETS[_preset(settings)]
     given = settings.get("out") or (None if command in ("run", "data", "train") else settings.get("checkpoint"))
     return Path(given or preset["out"])
 
@@ -280,8 +287,11 @@ def _train(config: Config) -> None:
 
 
 def _score(config: Config) -> None:
+    from benchmarks.classifier.worth import refuse_weak
     from benchmarks.scoring.score import score
 
+    if not config.scoring.allow_weak:
+        refuse_weak(config.classifier_dir)
     score(config)
 
 

@@ -43,7 +43,8 @@ def build_network(arch: str, weights: str) -> nn.Module:
     Args:
         arch: A torchvision classification model by name, or ``slim_resnet18``.
         weights: ``none`` for random numbers (seed torch before), ``imagenet`` for torchvision's default weights, else a
-            file with a state dict. A head of another size in it is left out.
+            file with a state dict, or a run directory, whose best checkpoint is taken. A head of another size in it is
+            left out.
 
     Returns:
         A network for inputs of shape (N, 3, S, S), ImageNet-normalised.
@@ -54,7 +55,7 @@ def build_network(arch: str, weights: str) -> nn.Module:
     if arch == "slim_resnet18":
         network: nn.Module = SlimResNet18()
         if weights == "imagenet":
-            raise UserError("slim_resnet18 has no ImageNet weights: pass --weights none or --weights FILE.")
+            raise UserError("slim_resnet18 has no ImageNet weights: pass --weights synthetic, none, or a file.")
     else:
         if arch not in models.list_models(module=models):
             raise UserError(
@@ -99,7 +100,8 @@ def _imagenet_weights(arch: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError):  # no network; a damaged download
         raise UserError(
             f"The ImageNet weights of {arch} are neither cached nor to be had from the network: pass --weights FILE "
-            "with torchvision's state dict, or --weights none to start from random numbers."
+            "with torchvision's state dict, --arch slim_resnet18 --weights synthetic to start from synthetic films, or "
+            "--weights none to start from random numbers."
         ) from None
 
 
@@ -114,6 +116,8 @@ def _replace_head(network: nn.Module, arch: str) -> None:
 
 
 def _load_body(network: nn.Module, path: Path) -> None:
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -122,6 +126,8 @@ def _load_body(network: nn.Module, path: Path) -> None:
         raise UserError(
             f"--weights {path} is not a file of plain tensors, the only kind that is safe to load."
         ) from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):  # a checkpoint of a run
+        state = {name.removeprefix("network."): value for name, value in state["state_dict"].items()}
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"--weights {path} holds no state dict: save one with torch.save(model.state_dict(), FILE).")
     own = network.state_dict()

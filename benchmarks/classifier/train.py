@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader, DistributedSampler
 from benchmarks.classifier.checkpoint_files import KeepBestAndLast, SafeCheckpointIO
 from benchmarks.classifier.module import Classifier
 from benchmarks.classifier.network import build_network, check_network, weights_digest
+from benchmarks.classifier.pretrained import PRESET, make_synthetic_run
 from benchmarks.classifier.repair import best_checkpoint, checkpoint_to_resume, mend_last, read
 from benchmarks.data.dataset import FilmDataset
-from benchmarks.data.object_cxr import read_split
-from benchmarks.run.config import Config
+from benchmarks.data.object_cxr import Record, read_split
+from benchmarks.run.config import PRESETS, Config
 from benchmarks.run.devices import plain_device_errors
 from benchmarks.run.directory import process_rank, read_measured, run_record, write_environment
 from benchmarks.run.errors import UserError
@@ -57,6 +58,10 @@ class Films(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Test films in order."""
         return self._loader("test", shuffle=False)
+
+    def records(self, split: str) -> list[Record]:
+        """The films of a split."""
+        return self._open(split).records
 
     def _open(self, split: str) -> FilmDataset:
         if split not in self._sets:
@@ -110,7 +115,7 @@ def train(config: Config, callbacks: list[Callback] | None = None) -> None:
     if resume is not None:
         _refuse_other_threads(config, resume)
     seed_everything(config.seed, verbose=False)
-    network = build_network(config.arch, "none" if resume else config.weights)
+    network = build_network(config.arch, "none" if resume else _start(config))
     check_network(network, config.arch, config.image_size)
     model, films = Classifier(config, network), Films(config)
     model.record = run_record(config.out) or config.to_dict()
@@ -124,7 +129,8 @@ def train(config: Config, callbacks: list[Callback] | None = None) -> None:
         model.load_state_dict(best["state_dict"])
         trainer.test(model, films, verbose=False)
     if trainer.is_global_zero:
-        write_json(config.out / "classifier.json", _summary(config, model, len(best["history"]), started))
+        dev = [record.label for record in films.records("dev")]
+        write_json(config.out / "classifier.json", _summary(config, model, len(best["history"]), started, dev))
         print(f"test AUC {model.result['auc']:.4f}, accuracy {model.result['accuracy']:.3f}")
 
 
@@ -155,13 +161,27 @@ def _refuse_other_threads(config: Config, resume: Path) -> None:
         )
 
 
-def _summary(config: Config, model: Classifier, best_epoch: int, started: float) -> dict[str, Any]:
+def _start(config: Config) -> str:
+    """Weights to start from, as :func:`build_network` takes them."""
+    if config.weights != "synthetic":
+        return config.weights
+    arch = PRESETS[PRESET]["arch"]
+    if config.arch != arch:
+        raise UserError(
+            f"--weights synthetic are those of {arch}, not of {config.arch}: choose that --arch, or a file."
+        )
+    return str(make_synthetic_run())
+
+
+def _summary(config: Config, model: Classifier, best_epoch: int, started: float, dev: Sequence[int]) -> dict[str, Any]:
     return {
         **model.result,
         "split": "test",
         "weights": weights_digest(model.network.state_dict()),
         "dev_auc": model.history[best_epoch - 1]["dev_auc"],
         "dev_accuracy": model.history[best_epoch - 1]["dev_accuracy"],
+        "dev_n": len(dev),
+        "dev_positives": sum(dev),
         "unsure": model.history[best_epoch - 1].get("unsure"),
         "best_epoch": best_epoch,
         "epochs": config.epochs,

@@ -25,6 +25,9 @@ class Measured:
         split: What it was measured on.
         unsure: Probabilities between which a verdict is unsure.
         weights: Digest of the weights that were measured.
+        dev_auc: On the dev films.
+        dev_n: Number of dev films.
+        dev_positives: Those of them with objects.
     """
 
     auc: Share
@@ -32,6 +35,9 @@ class Measured:
     split: str
     unsure: tuple[Share, Share] | None = None
     weights: str | None = None
+    dev_auc: Share | None = None
+    dev_n: Count = 0
+    dev_positives: Count = 0
 
 
 @dataclass(frozen=True)
