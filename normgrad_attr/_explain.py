@@ -116,8 +116,9 @@ def explain(
             ``logits``. In evaluation mode.
         images: (N, C, H, W), any floating dtype, prepared as the model wants it; with ``preprocess`` whatever it takes,
             one such as a PIL image or a list of them.
-        target: The class to explain, one for all images or one for each. Default: for each the predicted one, which has
-            the largest logit. With a single score there is none to choose, and what speaks for it is explained.
+        target: Class to explain: one index for all images, or (N,) int64, one for each. Default: the predicted one,
+            which has the largest logit. With a single score there is none to choose, and what speaks for it is
+            explained.
         class_sensitive: Show what speaks for this class and not for others
             (:meth:`CombinedNormGrad.class_sensitive`). Default: show all that the score depends on, which small
             objects survive best.

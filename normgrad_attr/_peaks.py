@@ -77,7 +77,7 @@ def find_points(
     """Find the peaks without the boxes around them, which take most of the time.
 
     Args:
-        maps: As for :func:`find_peaks`, like the others.
+        maps: (N, 1, height, width), float, as for :func:`find_peaks`.
         most: See there.
         least: See there.
         distance: See there.

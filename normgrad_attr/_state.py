@@ -70,7 +70,7 @@ class ModelState:
             if m in self.buffers:
                 continue
             for t in (*m._parameters.values(), *m._buffers.values()):
-                if t is not None and t.is_inference():
+                if t is not None and not is_lazy(t) and t.is_inference():
                     raise RuntimeError(
                         f"A weight or buffer of {name_of(self.forward_func, m)} was made in torch.inference_mode() and "
                         "cannot take part in a backward pass; make it outside of inference mode, or replace it by its "

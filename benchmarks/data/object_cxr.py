@@ -130,7 +130,15 @@ def _joined(record: Record, shapes: tuple[Shape, ...]) -> Record:
 
 
 def split_tables(root: Path, split: str) -> list[Path]:
-    """Where the CSV of a split may be."""
+    """Where the CSV of a split may be.
+
+    Args:
+        root: Data folder.
+        split: ``"train"``, ``"dev"`` or ``"test"``.
+
+    Returns:
+        Paths, some of which may not be there.
+    """
     return [root / f"{split}.csv", *sorted(root.glob(f"*{split}/{split}.csv"))]
 
 

@@ -59,7 +59,14 @@ class Maxima:
     constant: Tensor
 
     def distances(self, annotations: Annotations) -> Tensor:
-        """Distances to the annotations of the N films, float64 ``(N,)``; NaN for a map that is not finite."""
+        """How far the maxima lie from the annotations.
+
+        Args:
+            annotations: Of the N films.
+
+        Returns:
+            Pixels of the frame, float64 ``(N,)``; NaN for a map that is not finite.
+        """
         return annotations.distances(self.points.clamp(min=0)).where(self.finite, torch.nan)
 
 
