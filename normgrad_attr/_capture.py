@@ -90,9 +90,9 @@ def capture(
     tapes: list[Tape] = []
     outputs: list[Tensor] = []
 
-    def run(*, copies: bool, constants: bool) -> Pass:
+    def run(*, again: bool, constants: bool, plain: bool = False) -> Pass:
         passing = state.memory if keep_graph else set()
-        tape = Tape(on=keep_graph or copies, copies=copies, constants=constants, passing=passing)
+        tape = Tape(on=keep_graph or again, copies=again, constants=constants, plain=plain, passing=passing)
         tapes.append(tape)
         recorder = Recorder(
             forward_func,
@@ -119,11 +119,15 @@ def capture(
         try:
             constants = not any(map(differentiable, given))
             try:
-                result = run(copies=False, constants=constants)
-            except (NotKeptError, CheckpointError) as reason:
+                result = run(again=False, constants=constants)
+            except RuntimeError as reason:
+                hooks_refused = "saved tensor hooks" in str(reason)  # by torch.func in the model
+                if not (hooks_refused or isinstance(reason, (NotKeptError, CheckpointError))):
+                    raise
                 state.rewind()
                 set_chance_back()
-                result = run(copies=True, constants=constants or isinstance(reason, ConstantError))
+                constants |= isinstance(reason, ConstantError)
+                result = run(again=True, constants=constants, plain=hooks_refused)
                 _check_same(outputs)
             arguments.write_back()
         finally:

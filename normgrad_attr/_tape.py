@@ -31,18 +31,20 @@ class Tape(TorchFunctionMode):
         on: Keep from the beginning.
         copies: Keep copies, which nothing that the model overwrites can spoil.
         constants: Record what is computed of constants too, such as the embedding of words in a frozen model.
+        plain: Let autograd save in its own way, for models that use ``torch.func``, which takes no hooks.
         passing: Memory that is to be put back behind the pass, of which copies are kept in any case.
     """
 
-    def __init__(self, *, on: bool, copies: bool, constants: bool, passing: set[int]) -> None:
+    def __init__(self, *, on: bool, copies: bool, constants: bool, plain: bool, passing: set[int]) -> None:
         super().__init__()
-        self.on, self.copies, self.constants, self.passing = on, copies, constants, passing
+        self.on, self.copies, self.constants, self.plain, self.passing = on, copies, constants, plain, passing
         self.made: list[weakref.ref[Tensor]] = []
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
         """Let autograd save what it needs here."""
-        with self, torch.autograd.graph.saved_tensors_hooks(self.pack, self.unpack):
+        hooks = torch.autograd.graph.saved_tensors_hooks(self.pack, self.unpack)
+        with self, contextlib.nullcontext() if self.plain else hooks:
             yield
 
     def pack(self, t: Tensor) -> tuple[Tensor, int] | None:

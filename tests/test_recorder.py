@@ -185,7 +185,12 @@ def test_networks_drawn_at_random(data: st.DataObject) -> None:
         reject()  # overwritten what its backward, or a view from no_grad, needs: nor could the network be trained
     net.requires_grad_(data.draw(st.booleans()))  # the truth does not depend on it
     with torch.set_grad_enabled(data.draw(st.booleans())):
-        found = capture(net, layers, x, 1, grad_kwargs={"materialize_grads": True}).layers
+        try:
+            found = capture(net, layers, x, 1, grad_kwargs={"materialize_grads": True}).layers
+        except RuntimeError as error:
+            if "is overwritten later in the forward pass by way of another tensor" not in str(error):
+                raise
+            reject()  # a view of what is overwritten has no one gradient
     for (captured,), pairs in zip(found, expected, strict=True):
         for a, g, (value, gradient) in zip(captured.activations, captured.gradients, pairs, strict=True):
             torch.testing.assert_close(a, value, rtol=0, atol=0)
