@@ -9,13 +9,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import get_gradient_edge, saved_tensors_hooks
 
 from normgrad_attr._capture import begun
 from normgrad_attr._guards import EVERY_MODULE_RUNS
 from normgrad_attr._layers import name_of, owner, resolve
 from normgrad_attr._layout import Layouts
-from normgrad_attr._recorder import Tape
 from normgrad_attr._state import ModelState
 
 
@@ -99,7 +98,7 @@ def _features(
     device = next((p.device for p in model.parameters()), None) if model is not None else None
     with contextlib.ExitStack() as undo:
         undo.enter_context(torch.enable_grad())  # where the channels are is told by the graph,
-        undo.enter_context(Tape(on=False, copies=False, passing=set()).recording())  # of which no tensor is kept
+        undo.enter_context(saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0)))  # of which no tensor is kept
         undo.enter_context(ModelState(forward_func).watched())
         undo.enter_context(EVERY_MODULE_RUNS)
         for module in pooled:
