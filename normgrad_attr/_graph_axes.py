@@ -208,7 +208,9 @@ def _convolution(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dim
         source = (new(shape[0], "batch"), (), *(new(s, "space") for s in shape[2:]))
     _bind_places(source)
     channels = _mixed(source, 1, shape[1])
-    return [(source[0], channels, *map(resized, as_grid(source[2:]), shape[2:]))]
+    known = any(f.axis.kind == "batch" or f.axis.along() is not None for f in source[0])
+    batch = source[0] if known else new(shape[0], "batch")
+    return [(batch, channels, *map(resized, as_grid(source[2:]), shape[2:]))]
 
 
 def _pooling(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:

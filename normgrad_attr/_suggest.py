@@ -17,7 +17,6 @@ from normgrad_attr._guards import EVERY_MODULE_RUNS
 from normgrad_attr._layers import owner
 from normgrad_attr._layout import Layout, Layouts
 from normgrad_attr._state import ModelState, remembered_chance
-from normgrad_attr._tape import differentiable
 
 #: A map whose values differ by less than this part of the largest says nothing of where.
 _FLAT = 1e-3
