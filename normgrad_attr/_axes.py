@@ -41,7 +41,7 @@ class Axis:
         direction: The input's spatial dimension that it runs along, None if it does not or nothing tells.
         origin: The axis that it came from by a convolution, pooling or the like, and so runs along.
         parts: Dimensions that it is a concatenation of, such as a class token and the patches.
-        unmoved: The axis before its places were moved around, as by ``roll``, and by how many.
+        unmoved: The axis before its places were moved around, and by how many; None if not by a shift.
         of_input: The input that it is a dimension of, and its number there.
     """
 
@@ -53,7 +53,7 @@ class Axis:
         *,
         origin: Axis | None = None,
         parts: tuple[Dim, ...] = (),
-        unmoved: tuple[Axis, int] | None = None,
+        unmoved: tuple[Axis, int | None] | None = None,
         of_input: tuple[Input, int] | None = None,
     ) -> None:
         self.size, self.direction, self.origin, self.parts, self.unmoved = size, direction, origin, parts, unmoved
@@ -223,14 +223,12 @@ def joined_parts(parts: Sequence[Dim]) -> Dim:
     return whole(Axis(sum(map(size_of, flat)), kind, parts=tuple(flat) if kind in ("space", None) else ()))
 
 
-def rolled(dim: Dim, shift: int) -> Dim:
-    """The dimension after its places were shifted around."""
+def moved(dim: Dim, size: int, shift: int | None = None) -> Dim:
+    """The dimension after its places were shifted around, or, without a shift, changed places in some other way."""
     axis = only_axis(dim)
-    if axis is None:
-        return new(size_of(dim), kind_of(dim))
-    base, before = axis.unmoved or (axis, 0)
-    shift = (before + shift) % axis.size
-    return whole(Axis(axis.size, axis.kind, unmoved=(base, shift)) if shift else base)
+    base, before = (axis.unmoved if axis is not None else None) or (axis or Axis(size), 0)
+    total = None if before is None or shift is None else (before + shift) % size
+    return whole(base if total == 0 else Axis(size, kind_of(dim), unmoved=(base, total)))
 
 
 def merged(candidates: Sequence[Dims], shape: Sequence[int]) -> Dims:

@@ -105,7 +105,7 @@ def capture(
         )
         with torch.enable_grad():
             with recorder.hooked():
-                output = _forward(forward_func, _begun(inputs, keep_graph), arguments.copies())
+                output = _forward(forward_func, begun(inputs, keep_graph=keep_graph), arguments.copies())
             outputs.append(output if keep_graph else output.detach())
             recorder.check_calls()
             chosen = target if choose_target is None else choose_target(output.detach())
@@ -144,7 +144,7 @@ def _unwrapped(forward_func: Callable[..., Any]) -> Callable[..., Any]:
     return plain  # type: ignore[no-any-return]
 
 
-def _begun(inputs: Tensor | tuple[Tensor, ...], keep_graph: bool) -> Any:
+def begun(inputs: Tensor | tuple[Tensor, ...], *, keep_graph: bool = False) -> Any:
     """Copies of the inputs, which a model may overwrite; the graph begins at them, even if all weights are frozen."""
 
     def one(t: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ their outputs are read, never a saved tensor, so it works on a graph that has be
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -27,11 +28,11 @@ from normgrad_attr._axes import (
     joined_parts,
     kind_of,
     merged,
+    moved,
     new,
     only_axis,
     regrouped,
     resized,
-    rolled,
     size_of,
     sliced,
     whole,
@@ -159,7 +160,8 @@ def _norm_over_first(node: Any, operands: Operands, shapes: list[Shape]) -> list
     dims = result[0]
     if dims is not None and len(dims) > 1 and _may_be_channels(dims, 1):
         bind(dims[1:2], "channel")
-        result[0] = (*dims[:2], *_places(dims))
+        _bind_places(dims)
+        result[0] = (*dims[:2], *as_grid(dims[2:]))
     return result
 
 
@@ -204,26 +206,28 @@ def _convolution(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dim
     source = operands[0]
     if source is None or len(source) != len(shape):
         source = (new(shape[0], "batch"), (), *(new(s, "space") for s in shape[2:]))
-    places = _places(source)
+    _bind_places(source)
     channels = _mixed(source, 1, shape[1])
-    return [(source[0], channels, *map(resized, places, shape[2:]))]
+    known = any(f.axis.kind == "batch" or f.axis.along() is not None for f in source[0])
+    batch = source[0] if known else new(shape[0], "batch")
+    return [(batch, channels, *map(resized, as_grid(source[2:]), shape[2:]))]
 
 
 def _pooling(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     source, shape = _data(operands)[0], shapes[0]
     if len(source) != len(shape):
         raise _UnreadableError
-    places = _places(source)
+    _bind_places(source)
     if _may_be_channels(source, 1):
         bind(source[1:2], "channel")
-    return [(*source[:2], *map(resized, places, shape[2:])), *(_fresh(s, operands) for s in shapes[1:])]
+    pooled = map(resized, as_grid(source[2:]), shape[2:])
+    return [(*source[:2], *pooled), *(_fresh(s, operands) for s in shapes[1:])]
 
 
-def _places(source: Dims) -> Dims:
-    """The dimensions behind the second as spatial ones, unless the channels are among them."""
+def _bind_places(source: Dims) -> None:
+    """The dimensions behind the second are spatial ones, unless the channels are known to be among them."""
     if not any(kind_of(d) == "channel" for d in source[2:]):
         bind(source[2:], "space")
-    return as_grid(source[2:])
 
 
 def _padding(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -364,15 +368,20 @@ def _cat(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None
     (shape,) = shapes
     (at,) = _dims_of(node, len(shape), "_saved_dim")
     data = _data(operands)
-    rest = shape[at] - sum(size_of(d[at]) for d in data)
-    sizes = [_size_at(edge, at) for edge in node.next_functions]
-    if sizes.count(None) > 1:
-        raise _UnreadableError
-    known = sum(s for s, o in zip(sizes, operands, strict=True) if s is not None and o is None)
-    parts = [
-        o[at] or new(1) if o is not None else new(rest - known if s is None else s)
-        for o, s in zip(operands, sizes, strict=True)
+    sizes = [
+        size_of(o[at]) if o is not None else _size_at(e, at) for o, e in zip(operands, node.next_functions, strict=True)
     ]
+    rest = shape[at] - sum(size for size in sizes if size is not None)
+    # Of constants, such as frozen class and register tokens, no size is known, but that of all of them together.
+    runs = [list(run) for _, run in itertools.groupby(zip(operands, sizes, strict=True), lambda part: part[1] is None)]
+    if sum(run[0][1] is None for run in runs) > 1:
+        raise _UnreadableError
+    parts = []
+    for run in runs:
+        if run[0][1] is None:
+            parts.append(new(rest))
+        else:
+            parts += [o[at] or new(1) if o is not None else new(size or 0) for o, size in run]
     dims = merged([_replaced(d, at, ()) for d in data], _replaced(shape, at, 1))
     return [_replaced(dims, at, joined_parts(parts) if at else new(shape[at], "batch"))]
 
@@ -396,7 +405,7 @@ def _roll(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | Non
     (dims,) = _data(operands)
     for at, shift in zip(node._saved_dims, node._saved_shifts, strict=True):
         at = _signed(at) % len(dims)
-        dims = _replaced(dims, at, rolled(dims[at], _signed(shift)))
+        dims = _replaced(dims, at, moved(dims[at], size_of(dims[at]), _signed(shift)))
     return [dims]
 
 
@@ -404,7 +413,7 @@ def _shuffled(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims |
     """Places along some dimensions are other places afterwards: flipped, transformed, chosen."""
     source, (shape,) = _data(operands)[0], shapes
     gone = _dims_of(node, len(source), "_saved_dims", "_saved_dim")
-    return [tuple(new(s, kind_of(d)) if i in gone else d for i, (d, s) in enumerate(zip(source, shape, strict=True)))]
+    return [tuple(moved(d, s) if i in gone else d for i, (d, s) in enumerate(zip(source, shape, strict=True)))]
 
 
 def _halves(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:

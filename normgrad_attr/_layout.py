@@ -144,7 +144,7 @@ class Layout:
             places[at] = inside
         factors = [f for dim in places for f in dim if f.size > 1]
         if any(f.axis.unmoved for f in factors):
-            raise ValueError("its places have been moved around")
+            raise ValueError("its places have been chosen or moved around")
         known = [d for d in (f.axis.along() for f in factors) if d is not None]
         if len(known) < len(factors) or not places or any(of != directions for _, of in known):
             raise ValueError(f"it is not known how its {_times(places)} places lie there")

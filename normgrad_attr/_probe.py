@@ -9,11 +9,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge, saved_tensors_hooks
 
+from normgrad_attr._capture import begun
 from normgrad_attr._guards import EVERY_MODULE_RUNS
 from normgrad_attr._layers import name_of, owner, resolve
+from normgrad_attr._layout import Layouts
 from normgrad_attr._state import ModelState
-from normgrad_attr._tokens import looks_like_tokens
 
 
 def probe_weights(
@@ -39,8 +41,7 @@ def probe_weights(
             DataLoader, or any iterable; it is gone through once.
         validation: Part of each class's samples on which the accuracy is measured, between 0 and 1.
         ridge: Penalty on the weights of standardised features, relative to the number of samples.
-        channel_dim: Dimension of the channels, as in :class:`~normgrad_attr.NormGrad`; by default the last for layers
-            that clearly give tokens, else 1.
+        channel_dim: Dimension of the channels, as in :class:`~normgrad_attr.NormGrad`; found for each layer by default.
         seed: Of the split.
 
     Returns:
@@ -89,20 +90,22 @@ def _features(
             raise TypeError(
                 f"Layer {name_of(forward_func, module)} does not give one tensor of shape (N, C, ...); choose another."
             )
-        dim = channel_dim if channel_dim is not None else -1 if looks_like_tokens(module, output) else 1
-        pooled[module].append(output.detach().movedim(dim, -1).double().flatten(1, -2).mean(1).cpu())
+        edge = get_gradient_edge(output) if output.requires_grad else None
+        order = Layouts(None).of(edge).order(channel_dim, tuple(output.shape), name_of(forward_func, module))
+        pooled[module].append(output.detach().permute(order).double().flatten(2).mean(2).cpu())
 
     model = owner(forward_func)
     device = next((p.device for p in model.parameters()), None) if model is not None else None
     with contextlib.ExitStack() as undo:
-        undo.enter_context(torch.no_grad())
+        undo.enter_context(torch.enable_grad())  # where the channels are is told by the graph,
+        undo.enter_context(saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0)))  # of which no tensor is kept
         undo.enter_context(ModelState(forward_func).watched())
         undo.enter_context(EVERY_MODULE_RUNS)
         for module in pooled:
             undo.callback(module.register_forward_hook(after).remove)
         for inputs, target, *_ in loader:
             tensors = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
-            forward_func(*(t if device is None else t.to(device) for t in tensors))
+            forward_func(*begun(tuple(t if device is None else t.to(device) for t in tensors)))
             labels.append(_checked(torch.as_tensor(target)))
             for module, rows in pooled.items():
                 if len(rows) != len(labels) or len(rows[-1]) != len(labels[-1]):

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from normgrad_attr._captum import run_forward
+from normgrad_attr._capture import begun
 from normgrad_attr._guards import EVERY_MODULE_RUNS
 from normgrad_attr._layers import owner
 from normgrad_attr._layout import Layout, Layouts
 from normgrad_attr._state import ModelState, remembered_chance
-from normgrad_attr._tape import differentiable
 
 #: A map whose values differ by less than this part of the largest says nothing of where.
 _FLAT = 1e-3
@@ -143,7 +143,7 @@ def _trace(model: nn.Module, inputs: Any, additional_forward_args: Any) -> dict[
         undo.enter_context(torch.enable_grad())
         for module in names:
             undo.callback(module.register_forward_hook(after).remove)
-        sample = _begun(inputs, None if additional_forward_args is not None else 2)
+        sample = begun(_two(inputs) if additional_forward_args is None else inputs)
         output = run_forward(model, sample, None, additional_forward_args)
     score = _any_score(output)
     first = inputs[0] if isinstance(inputs, tuple) else inputs
@@ -164,11 +164,9 @@ def _trace(model: nn.Module, inputs: Any, additional_forward_args: Any) -> dict[
     return {module: call for module, call in calls.items() if module not in flat}
 
 
-def _begun(inputs: Any, count: int | None) -> Any:
-    """Copies of some samples, at which the graph begins."""
-    if isinstance(inputs, tuple):
-        return tuple(_begun(t, count) for t in inputs)
-    return inputs[:count].detach().requires_grad_(differentiable(inputs)).clone()
+def _two(inputs: Any) -> Any:
+    """Two samples of a batch."""
+    return tuple(map(_two, inputs)) if isinstance(inputs, tuple) else inputs[:2]
 
 
 def _any_score(output: Any) -> Tensor | None:

@@ -1,38 +1,12 @@
-"""Token layers of transformers: telling them from feature maps, and laying their maps out on the image again."""
+"""Laying a map over tokens out on the patch grid by hand, where the grid is said."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-_CHANNELS_LAST: tuple[type[nn.Module], ...] = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
-_CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
 #: Most class and register tokens that a grid is inferred behind; networks in use have up to five.
 _MOST_PREFIX_TOKENS = 16
-
-
-def looks_like_tokens(layer: nn.Module, activation: Tensor, *, of_input: bool = False) -> bool:
-    """Whether the layer's activation clearly has its channels in the last dimension, not in dimension 1.
-
-    True if the layer, or the modules inside it, are of the kind that works on the last dimension (linear, layer norm)
-    and none is of the kind that works on dimension 1 (convolution, batch norm) with as many channels as there. Of a
-    sequence only the last module with weights counts, for it makes the output; of the input, only the first.
-
-    Args:
-        layer: The layer. One without weights, such as a dropout, says nothing: False.
-        activation: Its output, or input.
-        of_input: Whether it is the input.
-    """
-    if activation.dim() < 3:
-        return False
-    end = 0 if of_input else -1
-    while isinstance(layer, nn.Sequential) and len(layer) and next(layer[end].parameters(), None) is not None:
-        layer = layer[end]
-    last, first = activation.shape[-1], activation.shape[1]
-    modules = list(layer.modules())
-    if any(first in _widths(m, of_input) for m in modules if isinstance(m, _CHANNELS_FIRST) or _overrides_forward(m)):
-        return False
-    return any(isinstance(m, _CHANNELS_LAST) and last in _widths(m, of_input) for m in modules)
 
 
 def tokens_to_map(
@@ -40,9 +14,12 @@ def tokens_to_map(
 ) -> Tensor:
     """Lay a map over tokens out on the patch grid, without class and register tokens.
 
+    :class:`~normgrad_attr.CombinedNormGrad` does so by itself, with the grid and the prefix that the network's graph
+    tells. Here they are said, or inferred from the number of tokens alone.
+
     Args:
-        token_map: (N, C, T), any dtype, such as :class:`~normgrad_attr.NormGrad` gives with ``channel_dim=-1``.
-            The patch tokens come last, in raster order, as in ViT and DeiT.
+        token_map: (N, C, T), any dtype, such as :class:`~normgrad_attr.NormGrad` gives for tokens. The patch tokens
+            come last, in raster order, as in ViT and DeiT.
         grid: Rows and columns of patches. Default: a square one.
         prefix_tokens: Number of tokens to drop at the front. Default: as many as the grid leaves over; without a
             grid, the fewest that leave a square.
@@ -82,39 +59,3 @@ def tokens_to_map(
             "patches; pass the grid of the patch embedding and the number of class and register tokens."
         )
     return token_map[:, :, prefix:].reshape(*token_map.shape[:2], *grid)
-
-
-def infer_grid(tokens: int, spatial: tuple[int, ...]) -> tuple[int, ...]:
-    """Patch grid of ``tokens`` tokens over an image: equal square patches and the fewest tokens left over.
-
-    Args:
-        tokens: Number of tokens, class and register tokens included.
-        spatial: Size of the image in pixels.
-
-    Raises:
-        ValueError: No patch size leaves a plausible number of tokens over.
-    """
-    for prefix in range(_MOST_PREFIX_TOKENS + 1):
-        for patch in range(1, min(spatial) + 1):
-            grid = tuple(side // patch for side in spatial)
-            if all(side % patch == 0 for side in spatial) and torch.Size(grid).numel() == tokens - prefix:
-                return grid
-    raise ValueError(
-        f"Cannot tell how {tokens} tokens lie on an input of size {tuple(spatial)}; use NormGrad and tokens_to_map "
-        "with the grid given, then normgrad_attr.functional.combine_maps."
-    )
-
-
-def _overrides_forward(module: nn.Module) -> bool:
-    """Whether a linear layer or norm is a variant that may work on dimension 1, such as ConvNeXt's LayerNorm2d."""
-    base = next((t for t in _CHANNELS_LAST if isinstance(module, t)), None)
-    return base is not None and type(module).forward is not base.forward
-
-
-def _widths(module: nn.Module, of_input: bool) -> tuple[int, ...]:
-    """Channels that a module puts out, or takes in; for a norm they are the same."""
-    own = ("in_channels", "in_features") if of_input else ("out_channels", "out_features", "embedding_dim")
-    for attribute in (*own, "num_features", "num_channels"):
-        if hasattr(module, attribute):
-            return (getattr(module, attribute),)
-    return tuple(getattr(module, "normalized_shape", ())[-1:])

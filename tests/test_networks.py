@@ -17,7 +17,6 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer,
 from torchvision.models.vision_transformer import VisionTransformer
 
 from normgrad_attr import CombinedNormGrad, NormGrad, suggest_layers, tokens_to_map
-from normgrad_attr._tokens import infer_grid
 from normgrad_attr.functional import combine_maps
 
 
@@ -109,15 +108,15 @@ def test_from_a_proposal_to_maps(name: str) -> None:
 
     expected = plain_maps(forward, layers, x, channel_dim)
     with untouched(model, x):
-        maps = NormGrad(forward, layers, channel_dim=channel_dim).attribute(x, 1)
+        maps = NormGrad(forward, layers).attribute(x, 1)
         # Weights of one, for roots would magnify the rounding of the smallest values.
-        method = CombinedNormGrad(forward, layers, weights=[1] * len(layers), channel_dim=channel_dim)
+        method = CombinedNormGrad(forward, layers, weights=[1] * len(layers))
         combined = method.attribute(x, 1)
     for found, truth in zip(maps, expected, strict=True):
         torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-5 * truth.max().item())
         assert found.max() > 0
     size = tuple(shape[2:])
-    on_grid = [tokens_to_map(m, infer_grid(m.shape[2], size)) if m.dim() == 3 else m for m in expected]
+    on_grid = [tokens_to_map(m) if m.dim() == 3 else m for m in expected]
     assert combined.shape == (2, 1, *size)
     torch.testing.assert_close(combined, combine_maps(on_grid, size, weights=[1] * len(layers)), rtol=1e-3, atol=1e-4)
 

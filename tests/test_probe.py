@@ -33,7 +33,7 @@ def samples(n: int = 120, classes: int = 3) -> tuple[Tensor, Tensor]:
 
 def test_layers_that_know_the_class_weigh_more() -> None:
     images, labels = samples()
-    knows, ignorant = probe_weights(TwoLayers(), ["knows", "ignorant"], [(images, labels)])
+    knows, ignorant = probe_weights(TwoLayers(), ["knows", "ignorant"], [(images, labels)], channel_dim=1)
     assert knows == 1
     assert ignorant == pytest.approx(1 / 3)  # always the same class
 
@@ -42,7 +42,7 @@ def test_the_probe_is_a_ridge_regression_fitted_to_three_quarters() -> None:
     images, labels = samples(90)
     labels = labels[torch.randperm(90)].sort().values  # hard, and in the order of the classes
     images[:60] += torch.linspace(0, 1, 60).view(-1, 1, 1, 1)
-    found = probe_weights(TwoLayers(), ["knows"], [(images, labels)], seed=3)[0]
+    found = probe_weights(TwoLayers(), ["knows"], [(images, labels)], seed=3, channel_dim=1)[0]
     generator = torch.Generator().manual_seed(3)
     test = np.zeros(90, bool)
     for c in (5, 6, 7):
@@ -65,8 +65,8 @@ def test_batches_and_repeats_make_no_difference_and_seeds_do() -> None:
     images += torch.randn_like(images) * 6
     model = TwoLayers()
     loader = DataLoader(TensorDataset(images, labels, torch.arange(60)), batch_size=7)
-    whole = [probe_weights(model, ["knows"], [(images, labels)], seed=s)[0] for s in range(8)]
-    assert probe_weights(model, ["knows"], loader)[0] == whole[0]
+    whole = [probe_weights(model, ["knows"], [(images, labels)], seed=s, channel_dim=1)[0] for s in range(8)]
+    assert probe_weights(model, ["knows"], loader, channel_dim=1)[0] == whole[0]
     assert len(set(whole)) > 1
     assert not any(m._forward_hooks for m in model.modules())
 
@@ -81,7 +81,7 @@ def test_a_tuple_of_inputs() -> None:
             return self.sum(a + b)
 
     images, labels = samples()
-    assert probe_weights(Sum(), ["sum"], [((images - 1, torch.ones_like(images)), labels)]) == [1.0]
+    assert probe_weights(Sum(), ["sum"], [((images - 1, torch.ones_like(images)), labels)], channel_dim=1) == [1.0]
 
 
 def test_tokens_are_averaged_over_the_tokens() -> None:
@@ -110,7 +110,7 @@ def test_tokens_are_averaged_over_the_tokens() -> None:
 def test_errors(batches: Any, options: Any, error: type[Exception], message: str) -> None:
     model = TwoLayers()
     with pytest.raises(error, match=message):
-        probe_weights(model, ["knows"], batches, **options)
+        probe_weights(model, ["knows"], batches, channel_dim=1, **options)
     assert not model.knows._forward_hooks
 
 
@@ -131,7 +131,7 @@ def test_labels_are_integers_one_for_each_sample() -> None:
     images, labels = samples()
     for wrong in (nn.functional.one_hot(labels), labels.double()):
         with pytest.raises(ValueError, match="Labels are one integer for each sample"):
-            probe_weights(TwoLayers(), ["knows"], [(images, wrong)])
+            probe_weights(TwoLayers(), ["knows"], [(images, wrong)], channel_dim=1)
 
 
 @pytest.mark.filterwarnings("ignore:The model is in training mode")
@@ -148,4 +148,4 @@ def test_a_compiled_model_is_probed() -> None:
     images, labels = samples()
     model = torch.compile(TwoLayers(), backend="eager")
     model(images)  # compiled before the hooks come
-    assert probe_weights(model, ["knows"], [(images, labels)]) == [1]
+    assert probe_weights(model, ["knows"], [(images, labels)], channel_dim=1) == [1]

@@ -11,7 +11,6 @@ from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
 from normgrad_attr import CombinedNormGrad, suggest_layers
-from normgrad_attr._tokens import looks_like_tokens
 
 KNOWN = {
     "resnet18": ["layer1.1", "layer2.1", "layer3.1", "layer4.1"],
@@ -45,7 +44,7 @@ def test_a_vit_gives_blocks_at_even_depths_but_not_the_last() -> None:
     x = torch.randn(1, 3, 64, 64)
     layers = suggest_layers(model, x)
     assert layers == [f"encoder.layers.encoder_layer_{i}" for i in (1, 3, 5, 7)]
-    assert CombinedNormGrad(model, layers, channel_dim=-1).attribute(x, target=0).amax() == 1
+    assert CombinedNormGrad(model, layers).attribute(x, target=0).amax() == 1
 
 
 def test_a_swin_gives_the_last_block_of_each_stage() -> None:
@@ -53,7 +52,7 @@ def test_a_swin_gives_the_last_block_of_each_stage() -> None:
     x = torch.randn(1, 3, 64, 64)
     layers = suggest_layers(model, x)
     assert layers == ["features.1.1", "features.3.2"]
-    assert CombinedNormGrad(model, layers, channel_dim=-1).attribute(x, target=0).amax() == 1
+    assert CombinedNormGrad(model, layers).attribute(x, target=0).amax() == 1
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -122,20 +121,76 @@ def test_reused_modules_and_maps_of_one_location_are_passed_over() -> None:
     assert suggest_layers(model, torch.rand(1, 1, 9, 9)) == ["0", "2"]
 
 
-def test_layers_of_a_proposal_have_one_layout() -> None:
-    class Late(nn.Module):  # convolutions, then tokens at another resolution
+class Late(nn.Module):
+    """Convolutions, then tokens at another resolution, a class token among them, and perhaps a last norm."""
+
+    def __init__(self, *, head_reads: str = "mean") -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 2, stride=2), nn.ReLU())
+        self.embed = nn.Conv2d(8, 8, 2, stride=2)
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.blocks = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+        self.norm, self.head, self.head_reads = nn.LayerNorm(8), nn.Linear(8, 3), head_reads
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = self.embed(self.stem(x)).flatten(2).mT
+        t = self.norm(self.blocks(torch.cat([self.token.expand(len(t), -1, -1), t], 1)))
+        return self.head(t.mean(1) if self.head_reads == "mean" else t[:, 0])
+
+
+def test_layers_of_several_layouts_are_proposed_and_combined() -> None:
+    class Both(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.conv = nn.Conv2d(3, 8, 4, stride=4)
-            self.blocks = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 8))
+            self.convolutions = nn.Sequential(Residual(3, 8), Residual(8, 8))
+            self.tokens = Late()
+            self.tokens.stem = nn.Identity()
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.blocks(self.conv(x).flatten(2).mT).mean(1)
+            return self.tokens(self.convolutions(x))
 
-    model, x = Late(), torch.rand(1, 3, 24, 24)
-    outputs = {name: model.get_submodule(name) for name in suggest_layers(model, x)}
-    assert outputs
-    assert all(looks_like_tokens(m, torch.empty(1, 36, 8)) for m in outputs.values())
+    model, x = Both().eval(), torch.rand(1, 3, 24, 24)
+    layers = suggest_layers(model, x)
+    assert layers == ["convolutions.1", "tokens.blocks.layers.2"]
+    assert CombinedNormGrad(model, layers).attribute(x, target=0).amax() == 1
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.conv, self.short = nn.Conv2d(channels, out, 3, padding=1), nn.Conv2d(channels, out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.short(x) + self.conv(x)).relu()
+
+
+def test_no_layer_is_proposed_whose_map_is_constant() -> None:
+    # Where the class token alone is read, the patches that leave the last block have no gradient; behind the last norm
+    # of what is averaged, gradients and norms are the same everywhere.
+    x = torch.rand(1, 3, 16, 16)
+    last = "blocks.layers.2"
+    assert last not in suggest_layers(Late(head_reads="class").eval(), x)
+    assert last in suggest_layers(Late().eval(), x)
+    for reads in ("class", "mean"):
+        assert "norm" not in suggest_layers(Late(head_reads=reads).eval(), x)
+
+
+def test_no_layer_of_another_number_of_dimensions_is_proposed() -> None:
+    class States(nn.Module):
+        """A convolution over states that are no places, behind one over places; a residual map of both."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.states, self.mix = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 1), nn.Conv1d(6, 6, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            m = self.conv(x).relu()
+            weights = self.states(m).flatten(2).softmax(-1)  # (N, 4, places)
+            states = self.mix(m.flatten(2) @ weights.mT)  # (N, 6, 4)
+            return (m + (states @ weights).view_as(m)).mean((2, 3))
+
+    assert suggest_layers(States().eval(), torch.rand(1, 3, 8, 8)) == ["states"]
 
 
 @pytest.mark.parametrize(

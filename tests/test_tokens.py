@@ -6,11 +6,12 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
 from normgrad_attr import CombinedNormGrad, NormGrad, tokens_to_map
-from normgrad_attr._tokens import infer_grid, looks_like_tokens
+from normgrad_attr._layout import Layouts
 from normgrad_attr.functional import combine_maps
 
 
@@ -57,7 +58,7 @@ def test_vit_blocks_are_combined_at_the_size_of_the_image(size: tuple[int, int])
         model._process_input = cut
         model.encoder.pos_embedding = nn.Parameter(torch.randn(1, 9, 24))
     # Behind the last block only the class token reaches the head, so its patches have no gradient.
-    found = CombinedNormGrad(model, BLOCKS[:3], channel_dim=-1).attribute(torch.randn(2, 3, *size), target=1)
+    found = CombinedNormGrad(model, BLOCKS[:3]).attribute(torch.randn(2, 3, *size), target=1)
     assert found.shape == (2, 1, *size)
     assert found.amin() == 0
     assert found.amax() == 1
@@ -80,7 +81,7 @@ def test_tokens_of_volumes_are_combined() -> None:
             return self.head(self.mix(self.patches(x).flatten(2).mT).flatten(1))
 
     x = torch.randn(2, 1, 8, 8, 12)
-    found = CombinedNormGrad(Volumes(), ["mix"], channel_dim=-1).attribute(x, target=1)
+    found = CombinedNormGrad(Volumes(), ["mix"]).attribute(x, target=1)
     assert found.shape == x.shape
 
 
@@ -88,7 +89,7 @@ def test_swin_stages_are_combined() -> None:
     model, x = swin(), torch.randn(2, 3, 64, 64)
     maps = NormGrad(model, ["features.1", "features.3"], channel_dim=-1).attribute(x, target=1)
     assert [m.shape for m in maps] == [(2, 1, 16, 16), (2, 1, 8, 8)]
-    found = CombinedNormGrad(model, ["features.1", "features.3"], channel_dim=-1).attribute(x, target=1)
+    found = CombinedNormGrad(model, ["features.1", "features.3"]).attribute(x, target=1)
     assert found.shape == (2, 1, 64, 64)
 
 
@@ -131,14 +132,18 @@ def test_a_channels_last_layer_gives_the_map_of_its_channels_first_twin(extract:
         (swin, "features.3"),
     ],
 )
-def test_tokens_without_channel_dim_are_an_error(build: Callable[[], nn.Module], layer: str) -> None:
-    with pytest.raises(ValueError, match=f"'{layer}'.*channel_dim=-1"):
-        NormGrad(build(), layer).attribute(torch.randn(1, 3, 64, 64), target=0)
+def test_tokens_are_told_without_a_word(build: Callable[[], nn.Module], layer: str) -> None:
+    model, x = build(), torch.randn(1, 3, 64, 64)
+    found = NormGrad(model, layer).attribute(x, target=0)
+    torch.testing.assert_close(found, NormGrad(model, layer, channel_dim=-1).attribute(x, target=0))
+    with pytest.raises(ValueError, match=f"channel_dim=1 is wrong for layer '{layer}'"):
+        NormGrad(model, layer, channel_dim=1).attribute(x, target=0)
 
 
 def test_a_swin_patch_embedding_is_told_from_a_map_even_if_its_width_is_its_channels() -> None:
-    with pytest.raises(ValueError, match="channel_dim=-1"):
-        NormGrad(swin(embed=16), "features.0").attribute(torch.randn(1, 3, 64, 64), target=0)
+    model, x = swin(embed=16), torch.randn(1, 3, 64, 64)
+    found = NormGrad(model, "features.0").attribute(x, target=0)
+    torch.testing.assert_close(found, NormGrad(model, "features.0", channel_dim=-1).attribute(x, target=0))
 
 
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")  # by maxvit_t of torchvision 0.19
@@ -162,19 +167,22 @@ def test_feature_maps_are_never_taken_for_tokens(name: str) -> None:
     # 384: the width of ConvNeXt's first maps is their number of channels. The meta device computes shapes only.
     size = {"convnext_tiny": 384, "maxvit_t": 224}.get(name, 96)
     with torch.device("meta"):
-        model, x = getattr(torchvision.models, name)().eval(), torch.empty(1, 3, size, size)
+        model, x = getattr(torchvision.models, name)().eval(), torch.empty(1, 3, size, size, requires_grad=True)
     seen = []
 
     def hook(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.append(layer)
-        assert not looks_like_tokens(layer, output), (layer, output.shape)
+        seen.append((layer, get_gradient_edge(output), tuple(output.shape)))
 
     for module_name, module in model.named_modules():
         # Inside their blocks, ConvNeXt and MaxViT do work on tokens for a while.
-        if ".block." not in module_name and "_attention." not in module_name:
+        if module_name and ".block." not in module_name and "_attention." not in module_name:
             module.register_forward_hook(hook)
-    model(x)
-    assert len(seen) > 5
+    layouts = Layouts(model(x).sum().grad_fn)
+    maps = [(layer, edge, shape) for layer, edge, shape in seen if len(shape) == 4 and shape[2] > 1]
+    assert len(maps) > 5
+    for layer, edge, shape in maps:
+        assert layouts.of(edge).channel_dim() == 1, (layer, shape)
+        assert layouts.of(edge).grid(2) == shape[2:], (layer, shape)
 
 
 @pytest.mark.parametrize("dims", [1, 3])
@@ -239,37 +247,16 @@ def test_tokens_that_do_not_fill_the_grid(
         tokens_to_map(torch.rand(shape), grid, prefix_tokens=prefix)
 
 
-@pytest.mark.parametrize(
-    ("tokens", "spatial", "grid"),
-    [
-        (197, (224, 224), (14, 14)),
-        (261, (224, 224), (16, 16)),
-        (3136, (224, 224), (56, 56)),
-        (9, (64, 32), (4, 2)),
-        (65, (32, 32, 32), (4, 4, 4)),
-    ],
-)
-def test_the_grid_is_inferred_from_the_image(tokens: int, spatial: tuple[int, ...], grid: tuple[int, ...]) -> None:
-    assert infer_grid(tokens, spatial) == grid
-
-
-def test_a_grid_that_cannot_be_inferred() -> None:
-    with pytest.raises(ValueError, match=r"150 tokens.*tokens_to_map"):
-        infer_grid(150, (224, 224))
-
-
 def test_timm_vit_with_register_tokens() -> None:
     timm = pytest.importorskip("timm")
     model = timm.models.VisionTransformer(
         img_size=64, patch_size=16, embed_dim=24, depth=2, num_heads=2, num_classes=3, reg_tokens=4
     ).eval()
     x = torch.randn(2, 3, 64, 64)
-    with pytest.raises(ValueError, match="channel_dim=-1"):
-        NormGrad(model, "blocks.1").attribute(x, target=0)
-    tokens = NormGrad(model, "blocks.0", channel_dim=-1).attribute(x, target=0)
+    tokens = NormGrad(model, "blocks.0").attribute(x, target=0)
     assert tokens.shape == (2, 1, 21)
     assert tokens_to_map(tokens).shape == (2, 1, 4, 4)
-    assert CombinedNormGrad(model, ["blocks.0"], channel_dim=-1).attribute(x, target=0).shape == (2, 1, 64, 64)
+    assert CombinedNormGrad(model, ["blocks.0"]).attribute(x, target=0).shape == (2, 1, 64, 64)
 
 
 @pytest.mark.parametrize(("size", "output_size"), [((16, 8), (16, 16)), ((16, 16), (40, 40))])
@@ -294,5 +281,5 @@ def test_tokens_in_the_input_of_a_layer_that_changes_their_width(layer: str) -> 
     model = VisionTransformer(
         image_size=16, patch_size=8, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=12, num_classes=2
     ).eval()
-    with pytest.raises(ValueError, match="channel_dim=-1"):
-        NormGrad(model, layer).attribute(torch.rand(1, 3, 16, 16), 0, attribute_to_layer_input=True)
+    found = NormGrad(model, layer).attribute(torch.rand(1, 3, 16, 16), 0, attribute_to_layer_input=True)
+    assert found.shape == (1, 1, 5)
