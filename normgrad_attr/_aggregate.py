@@ -150,6 +150,9 @@ def max_(s: Summands) -> Tensor:
     return of_any_scale(s, _max)
 
 
+#: A typical sum below this part of the norm is what rounding, and the epsilon of a layer norm, leave of nothing.
+_CANCELLED = 2.0**-6
+
 #: Aggregates by name. To add one, write a function of :class:`~normgrad_attr._extract.Summands` and enter it here.
 AGGREGATES: dict[str, Callable[[Summands], Tensor]] = {
     "norm": norm,
@@ -158,6 +161,20 @@ AGGREGATES: dict[str, Callable[[Summands], Tensor]] = {
     "positive_sum": positive_sum,
     "max": max_,
 }
+
+
+def is_cancelled(sums: Tensor, norms: Tensor) -> bool:
+    """Whether sums are what is left of summands that cancel, not something that they add up to.
+
+    Sums of summands that have nothing to do with each other are about as large as their norm. Before a layer norm,
+    which depends neither on its input's mean nor on its scale, activation x gradient sums to a millionth of that.
+
+    Args:
+        sums: What ``sum`` or ``positive_sum`` gave.
+        norms: What ``norm`` gives of the same summands.
+    """
+    told = sums != 0
+    return bool(told.any()) and bool((sums.abs()[told] / norms[told]).median() < _CANCELLED)
 
 
 def check_aggregate(name: str) -> None:

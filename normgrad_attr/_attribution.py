@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, overload
 import torch
 from torch import Tensor, nn
 
-from normgrad_attr._aggregate import AGGREGATES, check_aggregate
+from normgrad_attr._aggregate import AGGREGATES, check_aggregate, is_cancelled
 from normgrad_attr._captum import ForwardFunc, GradientAttribution, LayerAttribution, Target, log_usage
 from normgrad_attr._capture import capture
 from normgrad_attr._extract import EXTRACTS, Summands, check_extract, virtual_identity
@@ -313,6 +313,9 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
                 summands = [self._summands(extract, layer, one, laid) for one in by_device]
                 for aggregate in dict.fromkeys(a for e, a in of_layer if e == extract):
                     tensors = _gather([tuple(AGGREGATES[aggregate](s) for s in on_device) for on_device in summands])
+                    if extract == "scaling" and aggregate in ("sum", "positive_sum"):
+                        norms = _gather([tuple(AGGREGATES["norm"](s) for s in on_device) for on_device in summands])
+                        self._warn_if_cancelled(layer, tensors, norms)
                     tensors = tuple(t.to(dtype or dtype_of(inputs, t)) for t in tensors)
                     self._warn_if_not_finite(layer, tensors)
                     maps[extract, aggregate] = tensors[0] if len(tensors) == 1 else tensors
@@ -330,6 +333,14 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             arranged = layout.order(self.channel_dim, tuple(x.shape), name_of(self.forward_func, layer))
             summands.append(virtual_identity(x.permute(arranged), g.permute(arranged), extract))
         return summands
+
+    def _warn_if_cancelled(self, layer: nn.Module, sums: tuple[Tensor, ...], norms: tuple[Tensor, ...]) -> None:
+        if any(map(is_cancelled, sums, norms)):
+            warn(
+                f"Activation x gradient cancels out at layer {name_of(self.forward_func, layer)}, so its map shows "
+                "rounding: what reads this layer, such as a layer norm, does not depend on its scale; take the output "
+                "of that norm, or aggregate='norm'."
+            )
 
     def _warn_if_not_finite(self, layer: nn.Module, maps: tuple[Tensor, ...]) -> None:
         if not all(bool(t.isfinite().all()) for t in maps):

@@ -120,7 +120,9 @@ class CombinedNormGrad(GradientAttribution):
 
         Args:
             forward_func: As for the class, like the next two.
-            layers: See there. The last one decides where the class is.
+            layers: See there. The last one decides where the class is; if it is read by a layer norm alone, as in many
+                transformers, activation x gradient cancels out there (a warning says so), and that norm is the layer
+                to take, ``"blocks.11.norm1"`` for a ViT. :func:`explain` sees to it by itself.
             device_ids: See there.
             power: Weight of the last layer, the others having 1. More leaves less of what speaks for other classes.
             channel_dim: As for the class.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from normgrad_attr._combined import CombinedNormGrad
+from normgrad_attr._evidence import evidence_layer
 from normgrad_attr._extract import accumulation_dtype
 from normgrad_attr._peaks import Peak, find_peaks
 from normgrad_attr._suggest import suggest_layers
@@ -109,7 +110,8 @@ def explain(
 
     The layers are those that :func:`suggest_layers` proposes, the maps those of :class:`CombinedNormGrad`; its
     arguments are for those who want to choose. The model runs once, on the whole batch. The first time that it meets
-    images of some size it runs on one of them beforehand, to see its layers; they are remembered with the model.
+    images of some size it runs on one of them beforehand, to see its layers (and for the first class-sensitive maps
+    once more); they are remembered with the model.
 
     Args:
         model: A classifier that gives (N, K) logits, (N,) or (N, 1) for a single score, or an object that holds
@@ -154,13 +156,13 @@ def explain(
             "or use CombinedNormGrad with layers of your choice."
         )
     batch = _batch(model, images, preprocess)
-    layers = _layers(model, batch)
+    layers = _layers(model, batch, class_sensitive)
     method = CombinedNormGrad.class_sensitive(model, layers) if class_sensitive else CombinedNormGrad(model, layers)
     targets: list[Tensor] = []
 
     def choose_target(output: Tensor) -> Tensor | None:
         targets[:] = [_targets(output, target, len(batch))]
-        return None if output.dim() == 1 else targets[0]
+        return _target_of(output, targets[0])
 
     maps, output = method._maps_and_output(batch, choose_target=choose_target)
     return Explanation(batch, maps, output.view(len(batch), -1), targets[0], tuple(layers))
@@ -208,19 +210,31 @@ def _prepared(image: Any, preprocess: Callable[[Any], Tensor] | None) -> Tensor:
     raise TypeError(f"preprocess returned a {type(prepared).__name__} for an image; it must give a tensor (C, H, W).")
 
 
-#: Suggested layers of models, by the size of the images; forgotten with the model, or when its modules change.
-_SUGGESTED: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], tuple[Any, list[str]]]] = WeakKeyDictionary()
+#: Layers for models, by what they are for and the size of the images; forgotten with the model, or when its modules
+#: change.
+_CHOSEN: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], tuple[object, list[str]]]] = WeakKeyDictionary()
 
 
-def _layers(model: nn.Module, batch: Tensor) -> list[str]:
-    """The layers that are suggested for this model and size, looked for once."""
-    of_model = _SUGGESTED.setdefault(model, {})
+def _layers(model: nn.Module, batch: Tensor, class_sensitive: bool) -> list[str]:
+    """The layers for this model and size, looked for once."""
+    of_model = _CHOSEN.setdefault(model, {})
     modules = [(name, type(module)) for name, module in model.named_modules()]
-    size = tuple(batch.shape[1:])
-    known = of_model.get(size)
-    if known is None or known[0] != modules:
-        known = of_model[size] = (modules, suggest_layers(model, batch[:1]))
-    return known[1]
+    key = (class_sensitive, *batch.shape[1:])
+    known = of_model.get(key)
+    if known is not None and known[0] == modules:
+        return known[1]
+    if class_sensitive:
+        *early, last = _layers(model, batch, class_sensitive=False)
+        layers = [*early, evidence_layer(model, last, batch[:1], lambda y: _target_of(y, _targets(y, None, 1)))]
+    else:
+        layers = suggest_layers(model, batch[:1])
+    of_model[key] = (modules, layers)
+    return layers
+
+
+def _target_of(output: Tensor, targets: Tensor) -> Tensor | None:
+    """Captum's target: none for a model that gives one number for each image."""
+    return None if output.dim() == 1 else targets
 
 
 def _targets(output: Tensor, target: int | Sequence[int] | Tensor | None, count: int) -> Tensor:

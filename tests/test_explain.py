@@ -68,6 +68,7 @@ def test_the_model_runs_once_but_for_a_look_at_a_new_size_or_model() -> None:
 
     assert batches_in(lambda: explain(net, images(3))) == [1, 3]
     assert batches_in(lambda: explain(net, images(3))) == [3]
+    assert batches_in(lambda: explain(net, images(2), 1, class_sensitive=True)) == [1, 2]
     assert batches_in(lambda: explain(net, images(2), 1, class_sensitive=True)) == [2]
     assert batches_in(lambda: explain(net, torch.randn(2, 3, 16, 20))) == [1, 2]
     net.block = nn.Sequential(*net.block, nn.Conv2d(6, 6, 1))
@@ -81,7 +82,7 @@ def test_models_are_not_kept_alive() -> None:
     del net
     gc.collect()
     assert ghost() is None
-    assert not [model for model in _explain._SUGGESTED if isinstance(model, Net)]
+    assert not [model for model in _explain._CHOSEN if isinstance(model, Net)]
 
 
 @pytest.mark.parametrize("column", [slice(0, 1), 0], ids=["(N, 1)", "(N,)"])
