@@ -123,7 +123,6 @@ MONAI: tuple[tuple[str, int, dict[str, Any], bool], ...] = (
     ("SegResNet", 3, {"blocks_down": (1, 1, 2), "blocks_up": (1, 1)}, True),
     ("SegResNetDS", 2, {"init_filters": 8}, True),
     ("SwinUNETR", 2, {"feature_size": 12, "window_size": 4}, True),
-    ("SwinUNETR", 3, {"feature_size": 12, "window_size": 4, "depths": (1, 1, 1, 1)}, True),
     ("UNet", 2, {"channels": (8, 16, 32), "strides": (2, 2), "num_res_units": 2}, True),
     ("UNet", 3, {"channels": (8, 16, 32), "strides": (2, 2), "num_res_units": 2}, True),
     ("UNETR", 2, {"feature_size": 8, "hidden_size": 48, "mlp_dim": 96, "num_heads": 4, "img_size": "size"}, True),
@@ -175,7 +174,7 @@ BY_CONFIGURATION = (
     Architecture("transformers", "BertForSequenceClassification", _text, 12, 20, "text"),
     *(
         Architecture("monai", f"{name}, {dimensions}-D", _monai(name, dimensions, settings, segments),
-                     *((64, 96) if dimensions == 2 or name == "SwinUNETR" else (32, 64)),
+                     *((64, 96) if dimensions == 2 else (32, 64)),
                      "film" if dimensions == 2 else "volume")
         for name, dimensions, settings, segments in MONAI
     ),

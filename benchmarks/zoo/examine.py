@@ -18,6 +18,7 @@ from benchmarks.zoo.truth import (
     Recorded,
     channel_dim,
     combined,
+    contrast,
     is_constant,
     norm_map,
     record,
@@ -140,8 +141,8 @@ def combined_truth(
     truth: dict[str, Recorded],
     dims: dict[str, int | None],
     there: dict[str, torch.Size],
-) -> Tensor | str:
-    """The combined map of all layers, or why it is not known.
+) -> tuple[Tensor, float] | str:
+    """The combined map of all layers and how exactly it can be known, or why it is not.
 
     Args:
         network: In evaluation mode.
@@ -167,7 +168,7 @@ def combined_truth(
                 return f"nothing tells how {name} of shape {shape} lies on the input"
             values = values[:, :, order].reshape(len(inputs), 1, *found)
         laid.append(values)
-    return combined(laid, sides)
+    return combined(laid, sides), contrast(laid)
 
 
 class Calls:

@@ -120,7 +120,8 @@ def token_grid(
 ) -> tuple[int, ...] | None:
     """The grid of patches, from the numbers of tokens over two inputs: one size of patch, one number of other tokens.
 
-    Patches are square, but may have a length of their own in the first of three dimensions, which may be time.
+    Patches are square, but may have a length of their own in the first of three dimensions, which may be time. They lie
+    side by side, or overlap by up to a half.
 
     Args:
         tokens: Number of tokens over the input.
@@ -129,16 +130,19 @@ def token_grid(
         sides_elsewhere: That of the other input.
 
     Returns:
-        None if no patch size explains both.
+        None unless exactly one grid explains both.
     """
     found = set()
-    smallest = [range(1, side + 1) for side in sides]
-    for time, patch in product(smallest[0] if len(sides) == 3 else (0,), smallest[-1]):
-        patches = [time or patch, *[patch] * (len(sides) - 1)]
-        here, there = ([side // one for side, one in zip(s, patches, strict=True)] for s in (sides, sides_elsewhere))
-        others = tokens - math.prod(here)
-        if others >= 0 and others == tokens_elsewhere - math.prod(there):
-            found.add(tuple(here))
+    lengths = [range(1, side + 1) for side in sides]
+    for time, step in product(lengths[0] if len(sides) == 3 else (0,), lengths[-1]):
+        steps = [time or step, *[step] * (len(sides) - 1)]
+        for overlap in range(0 if len(sides) == 3 else step + 1) or (0,):
+            here, there = (
+                [(side - overlap) // one for side, one in zip(s, steps, strict=True)] for s in (sides, sides_elsewhere)
+            )
+            others = tokens - math.prod(here)
+            if min(here) > 0 and others >= 0 and others == tokens_elsewhere - math.prod(there):
+                found.add(tuple(here))
     return found.pop() if len(found) == 1 else None
 
 
@@ -161,31 +165,51 @@ def token_order(
     Returns:
         Indices of tokens for the cells in raster order; None if nothing tells.
     """
-    variants = []
+    best = None
+    for part in ("cell", "corner"):  # padded patches overlap their neighbours' cells, but not their first corners
+        change = _changes(network, inputs, name, dim, grid, axes, part)
+        raster: Tensor = torch.arange(len(change)) + change.shape[1] - len(change)
+        best = torch.from_numpy(linear_sum_assignment(change.numpy(), maximize=True)[1])
+        of_raster, of_best = (change.gather(1, order[:, None])[:, 0] for order in (raster, best))
+        if of_raster.sum() > 0.95 * of_best.sum():
+            return raster
+    stands_out = of_best > 2 * change.median(1).values
+    return best if float(stands_out.float().mean()) > 0.9 else None
+
+
+def _changes(
+    network: nn.Module, inputs: Tensor, name: str, dim: int, grid: Sequence[int], axes: Sequence[int], part: str
+) -> Tensor:
+    """By cell and token, how much the token changes with the cell."""
+    variants = [inputs[0]]
     for cell in product(*(range(number) for number in grid)):
         changed = inputs[0].clone()
         box = [slice(None)] * inputs.dim()
         for axis, place, number in zip(axes, cell, grid, strict=True):
-            side = inputs.shape[axis]
-            box[axis] = slice(place * side // number, (place + 1) * side // number)
-        changed[tuple(box[1:])] *= -1
+            first, end = (p * inputs.shape[axis] // number for p in (place, place + 1))
+            box[axis] = slice(first, end if part == "cell" else first + 1)
+        changed[tuple(box[1:])] *= -1 if part == "cell" else -9
         variants.append(changed)
     given: list[Tensor] = []
+    every = torch.stack(variants)
     with torch.no_grad():
         handle = network.get_submodule(name).register_forward_hook(lambda *call: given.append(tensor_of(call[2])))
-        every = torch.stack([inputs[0], *variants])
         for start in range(0, len(every), 16):
             network(every[start : start + 16])
         handle.remove()
     tokens = torch.cat(given).movedim(dim, 2)
-    change = torch.linalg.vector_norm(tokens[1:] - tokens[:1], dim=2)
-    raster: Tensor = torch.arange(len(change)) + change.shape[1] - len(change)
-    best: Tensor = torch.from_numpy(linear_sum_assignment(change.numpy(), maximize=True)[1])
-    of_raster, of_best = (change.gather(1, order[:, None])[:, 0] for order in (raster, best))
-    if of_raster.sum() > 0.95 * of_best.sum():
-        return raster
-    stands_out = of_best > 2 * change.median(1).values
-    return best if float(stands_out.float().mean()) > 0.9 else None
+    change: Tensor = torch.linalg.vector_norm(tokens[1:] - tokens[:1], dim=2)
+    return change
+
+
+def contrast(maps: Sequence[Tensor]) -> float:
+    """By how much scaling to [0, 1] enlarges roundings: the largest value over the range, of the flattest map."""
+    worst = 1.0
+    for one in maps:
+        low, high = one.flatten(1).amin(1), one.flatten(1).amax(1)
+        spans = (high / (high - low))[high - low > 1e-5 * high]
+        worst = max([worst, *spans.tolist()])
+    return worst
 
 
 def combined(maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:

@@ -16,7 +16,7 @@ from benchmarks.zoo.truth import Recorded, norm_map
 #: Largest difference from the truth, relative to its largest value.
 TOLERANCE = 1e-4
 #: The same for combined maps, in which scaling a map of little contrast enlarges roundings.
-TOLERANCE_COMBINED = 1e-3
+TOLERANCE_COMBINED = (1e-3, 5e-2)
 #: From best to worst. ``unproved``: a map came, but nothing tells where its channels are.
 VERDICTS = ("right", "refused", "unproved", "wrong", "crash")
 
@@ -78,21 +78,23 @@ def judge_map(got: Any, verdict: Verdict, truth: Recorded, dim: int | None) -> V
     return {"verdict": "wrong", "detail": detail}
 
 
-def judge_combined(got: Tensor | None, verdict: Verdict, want: Tensor | str, layers: int) -> Verdict:
+def judge_combined(got: Tensor | None, verdict: Verdict, known: tuple[Tensor, float] | str, layers: int) -> Verdict:
     """Compare a combined map with the true one, both as products: the root near zero enlarges roundings without bound.
 
     Args:
         got: What the library gave, None if it raised.
         verdict: Of :func:`attempt`.
-        want: The map, or why none is known.
+        known: The map and how much its making enlarges roundings, or why none is known.
         layers: How many are combined.
     """
     if got is None:
         return verdict
-    if isinstance(want, str):
-        return {"verdict": "unproved", "detail": want}
+    if isinstance(known, str):
+        return {"verdict": "unproved", "detail": known}
+    want, contrast = known
+    least, most = TOLERANCE_COMBINED
     difference = distance(got.double() ** layers, want**layers)
-    if difference <= TOLERANCE_COMBINED:
+    if difference <= min(max(least, TOLERANCE * contrast), most):
         return verdict
     shape = f" of shape {tuple(got.shape)}" if got.shape != want.shape else ""
     return {"verdict": "wrong", "detail": f"a map{shape} that differs by {difference:.1e}"}

@@ -10,6 +10,7 @@ from benchmarks.zoo.truth import (
     Recorded,
     channel_dim,
     combined,
+    contrast,
     grad_cam,
     norm_map,
     record,
@@ -83,6 +84,7 @@ def test_maps_are_norms_and_weighted_sums_over_the_channels() -> None:
 def test_two_sizes_tell_the_grid_of_tokens() -> None:
     assert token_grid(17, 37, (64, 64), (96, 96)) == (4, 4)
     assert token_grid(8 + 2, 27 + 2, (32, 32, 32), (48, 48, 48)) == (2, 2, 2)
+    assert token_grid(50, 122, (64, 64), (96, 96)) == (7, 7)  # 16 x 16, a step of 8
     assert token_grid(17, 18, (64, 64), (96, 96)) is None
 
 
@@ -104,6 +106,22 @@ def test_a_changed_patch_tells_its_token() -> None:
     assert order is not None
     assert order.tolist() == [6, 5, 4, 3, 2, 1]
     assert token_order(Shuffled(), torch.zeros(2, 1, 8, 12), "tokens", 2, (2, 3), (2, 3)) is None  # nothing changes
+
+
+def test_patches_that_overlap_are_told_by_their_corners() -> None:
+    class Overlapping(Shuffled):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = nn.Conv2d(1, 3, 7, 4, padding=3)
+
+    order = token_order(Overlapping(), torch.randn(2, 1, 16, 16), "tokens", 2, (4, 4), (2, 3))
+    assert order is not None
+    assert order.tolist() == list(range(16, 0, -1))
+
+
+def test_contrast_is_that_of_the_flattest_map() -> None:
+    maps = [torch.tensor([[[0.0, 2.0]], [[1.0, 2.0]]]), torch.tensor([[[8.0, 10.0]], [[3.0, 3.0]]])]
+    assert contrast(maps) == 5
 
 
 def test_a_combination_is_a_geometric_mean_and_leaves_constant_maps_out() -> None:

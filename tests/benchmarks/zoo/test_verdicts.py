@@ -109,9 +109,12 @@ def test_maps_of_known_and_unknown_layout() -> None:
 
 def test_combined_maps_of_another_size_or_value() -> None:
     right, want = {"verdict": "right"}, torch.rand(1, 1, 4, 4, dtype=torch.float64)
-    assert judge_combined(want.float(), right, want, 4) == right
-    assert judge_combined(1.1 * want, right, want, 4)["verdict"] == "wrong"
-    assert "of shape (1, 1, 2, 4)" in judge_combined(want[:, :, :2], right, want, 4)["detail"]
+    assert judge_combined(want.float(), right, (want, 1.0), 4) == right
+    assert judge_combined(1.1 * want, right, (want, 1e9), 4)["verdict"] == "wrong"
+    assert "of shape (1, 1, 2, 4)" in judge_combined(want[:, :, :2], right, (want, 1.0), 4)["detail"]
+    close = (want**4 + 3e-3 * (want < want.max())) ** 0.25  # apart by roundings of a flat map
+    assert judge_combined(close, right, (want, 1.0), 4)["verdict"] == "wrong"
+    assert judge_combined(close, right, (want, 50.0), 4) == right
     assert judge_combined(want, right, "nothing tells", 4) == {"verdict": "unproved", "detail": "nothing tells"}
 
 
