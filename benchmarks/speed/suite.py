@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.run.directory import version
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json, write_text
-from benchmarks.run.versions import version
 from benchmarks.speed import bounds, measurements
 from benchmarks.speed.contenders import CONTENDERS
 from benchmarks.speed.measurements import Plan, curve_exponent
