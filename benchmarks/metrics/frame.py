@@ -50,8 +50,11 @@ class Pieces:
         # Equal values come out of the interpolation with different rounding, which must not choose.
         found = []
         for values, first in self.by_map(self.first):
+            if not len(values):
+                found.append(first)
+                continue
             highest = values.amax(dim=1)
-            level = highest.amax(dim=0, keepdim=True) - ROUNDING if len(values) else highest
+            level = highest.amax() - ROUNDING
             pieces = (highest >= level).nonzero()[:, 0]
             piece, column = (values[pieces] >= level).nonzero(as_tuple=True)
             found.append(first[pieces[piece]] + column)
@@ -110,6 +113,11 @@ class Stretched:
                 return pieces
             share *= 4
 
+    def lowest(self) -> Tensor:
+        """Minima of the frames, float64 ``(N,)``; of maps that are neither constant nor not finite."""
+        inverted = replace(self, unit=1 - self.unit).highest([1] * len(self.unit))
+        return torch.stack([1 - values.amax() for (values,) in inverted.by_map()])
+
     def _levels(self, chosen: Sequence[int], shares: Sequence[float]) -> Tensor:
         """Levels that about those shares of the pixels of some maps reach, by a lattice of pixels."""
         low, high, weight = (part[_EVERY // 2 :: _EVERY] for part in self._axis(self.unit.shape[1]))
@@ -148,6 +156,8 @@ class Stretched:
 
 
 def _resize(maps: Tensor, height: int, width: int) -> Tensor:
+    if maps.shape[1:] == (height, width):
+        return maps
     return F.interpolate(maps[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
 
 

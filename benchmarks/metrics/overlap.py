@@ -29,13 +29,18 @@ def energy_share(stretched: Stretched, annotations: Annotations) -> Tensor:
         Wang et al.: Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks. CVPR
         workshops 2020, arXiv:1910.01279, section 4.3.
     """
-    unit, zero, size = stretched.unit, stretched.zero, stretched.frame**2
+    unit, size = stretched.unit, stretched.frame**2
+    # Where nothing is positive, the frame's minimum takes the place of the zero.
+    negative = (stretched.zero >= 1).nonzero()[:, 0]
+    zero = (
+        stretched.zero.index_put((negative,), stretched.choose(negative).lowest()) if len(negative) else stretched.zero
+    )
     counts = torch.tensor(annotations.counts, dtype=torch.float64, device=unit.device)
     inside, whole = annotations.in_cells(*unit.shape[1:])
     # All that follows is a sum over the cells of the map, unless negative values have to be cut off in the frame.
     common = (unit * inside).sum(dim=(1, 2)) - zero * counts
     total = (unit * whole).sum(dim=(1, 2)) - zero * size
-    for i in (zero > 0).nonzero()[:, 0]:
+    for i in ((stretched.zero > 0) & (stretched.zero < 1)).nonzero()[:, 0]:
         plane = stretched.choose(i[None]).planes[0]
         energy = (plane - zero[i]).clamp(min=0)
         if energy.sum() <= ROUNDING * size:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import platform
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from benchmarks.run.config import Config, from_dict
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
 from benchmarks.run.json_files import DamagedError, Measured, read_json
-from benchmarks.run.versions import version
 
 SPLITS = ("train", "dev", "test")
 PACKAGES = ("torch", "torchvision", "captum", "numpy", "lightning", "torchmetrics")
@@ -117,3 +117,15 @@ def environment(config: Config) -> dict[str, Any]:
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         **{name: getattr(config.devices, name) for name in ("accelerator", "devices", "num_nodes", "strategy")},
     }
+
+
+def version(package: str) -> str | None:
+    """Version of an installed package, or None; this project's own, which a checkout has without being installed."""
+    if package == "normgrad_attr":
+        from normgrad_attr import __version__
+
+        return __version__
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

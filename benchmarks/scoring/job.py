@@ -17,7 +17,7 @@ from benchmarks.data.object_cxr import Record
 from benchmarks.methods import METHODS, Context, TrainingFilms
 from benchmarks.metrics.frame import FRAME
 from benchmarks.run.config import Scoring
-from benchmarks.run.versions import version
+from benchmarks.run.directory import version
 
 FORMAT = 4
 """Raise it when the same films, settings and packages would give other numbers whatever the method."""

@@ -155,6 +155,21 @@ def scaling_bounds(
     ]
 
 
+def scoring_bounds(beside: Mapping[int, Seconds], whole: float) -> list[Bound]:
+    """Bounds on what scoring costs beside the maps, on one thread.
+
+    Args:
+        beside: By side of the films, seconds of the cheapest map and of the rest.
+        whole: Seconds of scoring as a multiple of those of the maps.
+    """
+    bounds = []
+    for (size, seconds), limit in zip(sorted(beside.items()), (0.10, 0.05), strict=True):
+        found = paired_ratio(seconds["rest"], seconds["map"])
+        measure = f"scoring: all after the map / the cheapest map, {size} px, one thread"
+        bounds.append(Bound(measure, found.median, limit, note=_quartiles(found)))
+    return [*bounds, Bound("scoring: --methods paper / its maps alone, one thread", whole, 1.25)]
+
+
 def import_bound(seconds: list[float]) -> Bound:
     """Bound on what ``import normgrad_attr`` adds to ``import captum.attr``."""
     median = sorted(seconds)[len(seconds) // 2]

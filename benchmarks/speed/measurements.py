@@ -26,6 +26,8 @@ class Plan:
         threads: Of torch.
         batches: Batch sizes for the cost against the batch.
         image_sizes: Sides for the cost against the pixels.
+        film_sizes: Two sides of films for the cost of scoring.
+        films: Annotated films for it.
         calls: Of one attribution in the search for leaks.
         seconds: Time for the table of each network but the first; three rounds at least.
     """
@@ -37,6 +39,8 @@ class Plan:
     threads: int = 2
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     image_sizes: tuple[int, ...] = (112, 160, 224, 320, 448)
+    film_sizes: tuple[int, int] = (224, 600)
+    films: int = 16
     calls: int = 1000
     seconds: float = 60.0
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.run.directory import version
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json, write_text
-from benchmarks.run.versions import version
 from benchmarks.speed import bounds, measurements
 from benchmarks.speed.contenders import CONTENDERS
 from benchmarks.speed.measurements import Plan, curve_exponent
+from benchmarks.speed.scoring_cost import beside_the_map, whole_step
 from benchmarks.speed.speed_tables import draw, markdown, print_tables
 from benchmarks.speed.subjects import subject
 from benchmarks.speed.timing import Seconds, paired_ratio
@@ -26,7 +27,7 @@ from benchmarks.speed.worker import import_seconds
 
 QUICK = {
     "networks": ("resnet18",), "batch": 2, "image_size": 64, "repeats": 3,
-    "batches": (1, 2, 4), "image_sizes": (64, 96, 128), "calls": 50,
+    "batches": (1, 2, 4), "image_sizes": (64, 96, 128), "film_sizes": (64, 96), "films": 2, "calls": 50,
 }  # fmt: skip
 
 
@@ -84,6 +85,10 @@ def measure_all(plan: Plan) -> dict[str, Any]:
     left = measurements.leftovers(plan)
     imports = [import_seconds() for _ in range(5)]
 
+    _say("scoring: what it costs beside the maps")
+    beside = {size: beside_the_map(size, plan.films, plan.repeats) for size in plan.film_sizes}
+    whole = whole_step(plan.film_sizes[0], plan.films)
+
     exponents = {
         row: {"batch": curve_exponent(by_batch, row), "pixels": curve_exponent(by_size, row, power=2)}
         for row in ("inference", "normgrad")
@@ -95,6 +100,7 @@ def measure_all(plan: Plan) -> dict[str, Any]:
         *bounds.scaling_bounds(
             {n: s["normgrad"] for n, s in by_batch.items()}, exponents["normgrad"], exponents["inference"]
         ),
+        *bounds.scoring_bounds(beside, whole),
         bounds.import_bound(imports),
     ]
     return {

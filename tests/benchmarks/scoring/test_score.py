@@ -13,8 +13,8 @@ from benchmarks.classifier.network import normalise
 from benchmarks.methods import METHODS, Method
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import PointingGame, find_maxima
+from benchmarks.run.directory import version
 from benchmarks.run.errors import UserError
-from benchmarks.run.versions import version
 from benchmarks.scoring import job as job_module
 from benchmarks.scoring.batch import FilmBatch, explain_within_memory, scored_cost, scored_maps
 from benchmarks.scoring.score import ScoreStep, open_job, open_store, score

@@ -153,6 +153,15 @@ def test_memory_growth_scaling_and_import_have_bounds():
     assert bounds.import_bound([0.1, 0.3, 0.1]).status == "pass"
 
 
+def test_the_cost_of_scoring_has_bounds():
+    beside = {600: {"rest": [1.0, 1.0], "map": [10.0, 10.0]}, 224: {"rest": [1.0, 1.0], "map": [11.0, 11.0]}}
+    small, large, whole = bounds.scoring_bounds(beside, 1.3)
+    assert "224 px" in small.measure
+    assert (small.value, small.status) == (pytest.approx(1 / 11), "pass")
+    assert (large.value, large.text, large.status) == (pytest.approx(0.1), "<= 0.05", "fail")
+    assert (whole.value, whole.status) == (1.3, "fail")
+
+
 def test_the_minimal_pass_has_the_gradients_of_autograd():
     network, images, targets = make_case("tiny", 2, 16)
     kept, gradients = minimal_pass(network, ["1", "3"], images, targets)()
@@ -212,7 +221,7 @@ def test_the_command_writes_json_markdown_and_a_figure(tmp_path, monkeypatch, ca
     assert content["conditions"]["met"] is False
     assert len(content["networks"]["tiny"]) == len(CONTENDERS)
     assert {row["status"] for row in content["bounds"]} <= {"pass", "fail", "not measured"}
-    assert len(content["bounds"]) == 13
+    assert len(content["bounds"]) == 16
     assert [point["x"] for point in content["curves"]["batch"]["normgrad"]] == [1, 2, 4]
     assert [point["x"] for point in content["curves"]["layers"]["captum"]] == [1, 2, 4]
     assert content["control"]["low"] <= content["control"]["median"] <= content["control"]["high"]
