@@ -17,6 +17,8 @@ from benchmarks.run.stored import DamagedError, Measured, read_json
 from benchmarks.run.versions import version
 
 SPLITS = ("train", "dev", "test")
+NEEDED = ("preset", "out", "data", "seed", "arch", "image_size", "epochs", "film_counts", "truth", "methods")
+"""Settings without which ``config.json`` is damaged; others may be younger than a run, and have their default."""
 PACKAGES = ("torch", "torchvision", "captum", "numpy", "lightning", "torchmetrics")
 
 
@@ -73,9 +75,10 @@ def run_record(run: Path) -> dict[str, Any] | None:
         try:
             record: dict[str, Any] = read_json(path, remedy="no checkpoint tells what it held, so choose another --out")
             _settings(record, path)
-            return record
         except DamagedError as error:
             damaged = error
+        else:
+            return record
     found = _record_of_training(run)
     if found is not None:
         print(f"{path} is {'damaged' if damaged else 'gone'}; it is made again from {found[1]}.")
@@ -87,7 +90,7 @@ def run_record(run: Path) -> dict[str, Any] | None:
 
 
 def _settings(record: dict[str, Any], path: Path) -> Config:
-    missing = sorted(Config().settings().keys() - record.keys())
+    missing = [name for name in NEEDED if name not in record]
     if missing:
         raise DamagedError(f"{path} is damaged (it lacks {flag(missing[0])}): choose another --out.")
     return from_dict({name: value for name, value in record.items() if name != "annotations"}, path)
