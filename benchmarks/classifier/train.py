@@ -27,8 +27,8 @@ from benchmarks.run.devices import plain_device_errors
 from benchmarks.run.directory import process_rank, read_measured, run_record, write_environment
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
-from benchmarks.run.json_files import DamagedError
 from benchmarks.run.progress import TrainingBar
+from benchmarks.run.stored import DamagedError
 
 
 class Films(LightningDataModule):

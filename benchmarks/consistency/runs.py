@@ -13,8 +13,7 @@ import pandas as pd
 from benchmarks.analysis.tallies import SUMMARY_COLUMNS
 from benchmarks.run.config import FREE_SETTINGS, flag, from_dict
 from benchmarks.run.errors import UserError
-from benchmarks.run.json_files import Summary, read_json
-from benchmarks.run.table_files import read_table
+from benchmarks.run.stored import Summary, read_json, read_table
 
 # Settings that may differ between runs that count as repetitions of one recipe.
 _REPEATS = FREE_SETTINGS | {"seed", "preset", "score_batch_size"}

@@ -63,7 +63,7 @@ def open_existing(out: Path, settings: dict[str, Any]) -> Config:
 
 def _refuse_differences(run: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     for name in new:
-        if name in FREE_SETTINGS or old.get(name) == new[name]:
+        if name in FREE_SETTINGS or name not in old or old[name] == new[name]:
             continue
         if name == "annotations":
             raise UserError(f"{run} was made with other films or annotations: choose another --out.")

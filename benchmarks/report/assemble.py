@@ -21,7 +21,7 @@ from benchmarks.report.step_tables import COLUMNS, mend_tables
 from benchmarks.run.config import Config
 from benchmarks.run.directory import read_measured, run_record
 from benchmarks.run.files import file_digest, write_csv, write_json, write_parquet, write_text
-from benchmarks.run.json_files import DamagedError, Summary, read_json
+from benchmarks.run.stored import DamagedError, Summary, read_json
 from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
 from benchmarks.scoring.score import open_job
 from normgrad_attr import __version__

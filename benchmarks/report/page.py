@@ -23,7 +23,7 @@ from benchmarks.report.results import Results
 from benchmarks.report.step_tables import COLUMNS, consistency_data, froc_data, markdown, measures_data, read_table
 from benchmarks.run.config import Config
 from benchmarks.run.files import write_csv, write_text
-from benchmarks.run.json_files import DamagedError, Environment, read_json
+from benchmarks.run.stored import DamagedError, Environment, read_json
 from benchmarks.scoring.job import Job
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -16,9 +16,9 @@ from benchmarks.analysis.breakdown import BREAKDOWNS
 from benchmarks.analysis.measure_table import FROC_COLUMNS, MEASURES, TABLE_COLUMNS, measure_of
 from benchmarks.consistency.check_tables import CHECKS
 from benchmarks.consistency.check_tables import COLUMNS as CONSISTENCY_COLUMNS
-from benchmarks.run import table_files
+from benchmarks.run import stored
 from benchmarks.run.config import Config
-from benchmarks.run.json_files import DamagedError
+from benchmarks.run.stored import DamagedError
 from benchmarks.run.text_tables import markdown_table, with_interval, within
 from benchmarks.scoring.measure import remake_tables
 
@@ -67,7 +67,7 @@ def read_table(folder: Path, name: str) -> pd.DataFrame | None:
         remedy = (
             f"the report leaves it out until `python -m benchmarks consistency --checkpoint {folder}` writes it anew"
         )
-    table = table_files.read_table(path, COLUMNS[name], COLUMNS[name][: _KEYS[name]], remedy)
+    table = stored.read_table(path, COLUMNS[name], COLUMNS[name][: _KEYS[name]], remedy)
     return table if len(table) else None
 
 

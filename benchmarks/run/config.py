@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from benchmarks.run.errors import UserError
-from benchmarks.run.json_files import NotOfKindError, convert
+from benchmarks.run.stored import DamagedError, NotOfKindError, convert
 
 # Settings in which two starts in one run directory may differ. Most say where and how fast a run works; ``methods`` and
 # ``measure_films`` may change in a finished run, and ``data`` is compared by films and annotations, not by path.
@@ -20,6 +20,8 @@ FREE_SETTINGS = frozenset(
         "accelerator", "devices", "num_nodes", "strategy", "threads", "quiet", "allow_weak",
     }
 )  # fmt: skip
+MOST_PIXELS = 2**14
+"""Of a film's working size, on a side; no network takes more."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +280,8 @@ def from_dict(plain: dict[str, Any], path: Path = Path("config.json")) -> Config
         path: The file that they are from, for the sentence.
 
     Raises:
-        UserError: A setting is unknown, as of another version, or has a value that it cannot have.
+        UserError: A setting is unknown, as of another version.
+        DamagedError: A setting has a value that it cannot have.
     """
     kinds = {name: kind for name, kind in get_type_hints(Config).items() if name not in PARTS}
     for part in PARTS.values():
@@ -290,12 +293,12 @@ def from_dict(plain: dict[str, Any], path: Path = Path("config.json")) -> Config
         try:
             values[name] = convert(value, kinds[name])
         except NotOfKindError as error:
-            raise UserError(f"{path} is damaged ({flag(name)}: {error}): choose another --out.") from None
+            raise DamagedError(f"{path} is damaged ({flag(name)}: {error}): choose another --out.") from None
     config = Config().replace(**values)
     try:
         check(config)
     except UserError as error:
-        raise UserError(f"{path} is damaged ({error}).") from None
+        raise DamagedError(f"{path} is damaged ({error})") from None
     return config
 
 
@@ -318,6 +321,8 @@ def check(config: Config) -> None:
     ):
         if settings[name] < least:
             raise UserError(f"{flag(name)} is {settings[name]}: it must be at least {least}.")
+    if config.image_size > MOST_PIXELS:
+        raise UserError(f"--image-size is {config.image_size}: it must be at most {MOST_PIXELS}.")
     if not 0 < config.lr < math.inf:
         raise UserError(f"--lr is {config.lr}: it must be above 0.")
     if config.limit is not None and config.limit < 2:

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
-from benchmarks.run.config import Config, from_dict
+from benchmarks.run.config import Config, flag, from_dict
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
-from benchmarks.run.json_files import DamagedError, Measured, read_json
+from benchmarks.run.stored import DamagedError, Measured, read_json
 
 SPLITS = ("train", "dev", "test")
+NEEDED = ("preset", "out", "data", "seed", "arch", "image_size", "epochs", "film_counts", "truth", "methods")
+"""Settings without which ``config.json`` is damaged; others may be younger than a run, and have their default."""
 PACKAGES = ("torch", "torchvision", "captum", "numpy", "lightning", "torchmetrics")
 
 
@@ -37,13 +39,12 @@ def saved_config(run: Path) -> Config:
     """The settings of an existing run directory.
 
     Raises:
-        UserError: The folder is not a run directory.
+        UserError: The folder is not a run directory, or its settings cannot be read.
     """
     record = run_record(run)
     if record is None:
         raise UserError(f"{run} holds no run: start with `python -m benchmarks train --out {run}`.")
-    record.pop("annotations", None)
-    return from_dict(record, run / "config.json")
+    return _settings(record, run / "config.json")
 
 
 def read_measured(run: Path) -> Measured:
@@ -66,16 +67,18 @@ def run_record(run: Path) -> dict[str, Any] | None:
         The content; None for a folder without a run.
 
     Raises:
-        UserError: The file is damaged, and no checkpoint tells.
+        UserError: The file is of another version, or damaged and no checkpoint tells.
     """
     path = run / "config.json"
     damaged = None
     if path.exists():
         try:
             record: dict[str, Any] = read_json(path, remedy="no checkpoint tells what it held, so choose another --out")
-            return record
+            _settings(record, path)
         except DamagedError as error:
             damaged = error
+        else:
+            return record
     found = _record_of_training(run)
     if found is not None:
         print(f"{path} is {'damaged' if damaged else 'gone'}; it is made again from {found[1]}.")
@@ -84,6 +87,13 @@ def run_record(run: Path) -> dict[str, Any] | None:
     if damaged is not None:
         raise damaged
     return None
+
+
+def _settings(record: dict[str, Any], path: Path) -> Config:
+    missing = [name for name in NEEDED if name not in record]
+    if missing:
+        raise DamagedError(f"{path} is damaged (it lacks {flag(missing[0])}): choose another --out.")
+    return from_dict({name: value for name, value in record.items() if name != "annotations"}, path)
 
 
 def _record_of_training(run: Path) -> tuple[dict[str, Any], Path] | None:

@@ -15,8 +15,8 @@ from benchmarks.run.config import Config, flag
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
-from benchmarks.run.json_files import read_json
 from benchmarks.run.printable import printable
+from benchmarks.run.stored import read_json
 
 MANIFEST, BEGUN = "manifest.json", "unfinished"
 

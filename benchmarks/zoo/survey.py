@@ -13,7 +13,7 @@ from typing import Any
 import normgrad_attr
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
-from benchmarks.run.json_files import read_json
+from benchmarks.run.stored import read_json
 from benchmarks.zoo.architecture import PIP, Architecture
 from benchmarks.zoo.by_configuration import BY_CONFIGURATION
 from benchmarks.zoo.by_name import BY_NAME

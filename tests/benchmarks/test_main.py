@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks import __main__ as cli
 from benchmarks.run.config import Config
 from benchmarks.run.directory import process_rank
-from benchmarks.run.json_files import read_json
+from benchmarks.run.stored import read_json
 
 TINY = ["--limit", "8", "--image-size", "32", "--epochs", "2", "--batch-size", "4", "--quiet", "--threads", "1"]
 

@@ -1,51 +1,17 @@
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from PIL import Image
+from tiny_training import tiny
 
 from benchmarks.classifier.checkpoints import load_classifier
 from benchmarks.classifier.train import train
 from benchmarks.data.open_run import open_run
-from benchmarks.run.config import Config, make_config
 from benchmarks.run.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise with a bright square on every second film."""
-    root = tmp_path_factory.mktemp("films")
-    rng = np.random.default_rng(0)
-    for split, count in {"train": 24, "dev": 8, "test": 10}.items():
-        (root / split).mkdir()
-        rows = []
-        for number in range(count):
-            film = rng.normal(100, 20, (48, 48))
-            annotation = ""
-            if number % 2:
-                film[10:26, 12:28] = 250
-                annotation = "0 12 10 28 26"
-            name = f"{split}{number}.png"
-            Image.fromarray(film.clip(0, 255).astype(np.uint8)).save(root / split / name)
-            rows.append((name, annotation))
-        with (root / f"{split}.csv").open("w", newline="") as stream:
-            csv.writer(stream).writerows([("image_name", "annotation"), *rows])
-    return root
-
-
-def tiny(films: Path, out: Path, **settings: object) -> Config:
-    config = make_config(
-        "synthetic",
-        {"data": films, "out": out, "image_size": 32, "epochs": 3, "batch_size": 8, "quiet": True, **settings},
-    )
-    open_run(config)
-    return config
 
 
 class InterruptionError(Exception):

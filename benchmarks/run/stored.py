@@ -1,15 +1,19 @@
-"""How the JSON files of a run directory are read: one that does not hold what it should is damaged, and said to be."""
+"""How files of a run directory are read: JSON or table, one that does not hold what it should is said to be damaged."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from benchmarks.run.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -124,3 +128,42 @@ def _path(kind: type, value: Any) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
     raise msgspec.ValidationError(f"Expected str, got {type(value).__name__}")
+
+
+WORDS = frozenset({"image", "method", "protocol", "measure", "better", "check", "variant", "status"})
+"""Columns of words in all tables; the others hold numbers."""
+
+
+def read_table(path: Path, columns: Sequence[str], keys: Sequence[str], remedy: str) -> pd.DataFrame:
+    """Read a table, CSV or Parquet by its name.
+
+    Args:
+        path: The file.
+        columns: That it must have.
+        keys: Columns that tell its rows apart.
+        remedy: What makes it again, for the sentence.
+
+    Raises:
+        DamagedError: The file holds something else, or cannot be read.
+    """
+    import pandas as pd  # late: settings are read by this module too, and --help must answer at once
+
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        problem = _problem(table, columns, keys)
+    except (ValueError, OSError) as error:  # pandas and pyarrow say all else by these
+        problem = " ".join(str(error).split())[:100] or type(error).__name__
+    if problem:
+        raise DamagedError(f"{path} is damaged ({problem}): {remedy}.")
+    return table
+
+
+def _problem(table: pd.DataFrame, columns: Sequence[str], keys: Sequence[str]) -> str:
+    for name in columns:
+        if name not in table:
+            return f"it has no column {name!r}"
+        if name in WORDS and not table[name].map(lambda value: isinstance(value, str)).all():
+            return f"its column {name!r} holds something other than words"
+        if name not in WORDS and len(table) and table[name].dtype.kind not in "biuf":
+            return f"its column {name!r} holds something other than numbers"
+    return "two of its rows are about the same" if table.duplicated(list(keys)).any() else ""
