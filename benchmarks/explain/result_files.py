@@ -81,7 +81,7 @@ class Results:
         info.add_text("Software", MAKER)
         info.add_text("Film", identity)
         with whole_file(overlay) as stream:
-            picture.save(stream, "PNG", pnginfo=info)
+            picture.save(stream, "PNG", pnginfo=info, compress_level=1)  # the higher ones take most of the time
         write_json(self.folder / f"{stem}.json", content)
         if self.dicom and result.film.is_dicom:
             report = structured_report(result, path, explainer.method)
