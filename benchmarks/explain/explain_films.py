@@ -12,8 +12,7 @@ from benchmarks.explain.result_files import PAGE, Results, is_own_overlay
 from benchmarks.explain.verdict import NOTICE, Explanation
 from benchmarks.films.decode import read_film
 from benchmarks.films.grey import Film
-from benchmarks.run.errors import UserError
-from benchmarks.run.printable import printable
+from benchmarks.run.errors import UserError, printable
 
 SMALLEST = 32
 """Shorter side of a film, in pixels."""

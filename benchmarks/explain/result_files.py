@@ -19,9 +19,8 @@ from benchmarks.explain.marked_film import draw
 from benchmarks.explain.structured_report import require_highdicom, structured_report
 from benchmarks.explain.verdict import NOTICE, Explanation
 from benchmarks.films.grey import Film
-from benchmarks.run.errors import UserError
+from benchmarks.run.errors import UserError, printable
 from benchmarks.run.files import whole_file, write_json, write_text
-from benchmarks.run.printable import printable
 from normgrad_attr import __version__
 
 MAKER = "normgrad_attr explain"
