@@ -60,13 +60,9 @@ def film_facts(records: Sequence[Record], cache_dir: Path) -> list[FilmFacts]:
         # Threads are enough: PIL decodes without holding the interpreter's lock.
         with warnings_hidden(), ThreadPoolExecutor(os.cpu_count()) as pool:
             looked_up = pool.map(_look, new.values())
+            console = Console(stderr=True)
             found = track(
-                looked_up,
-                "Reading films",
-                len(new),
-                console=Console(stderr=True),
-                transient=True,
-                disable=not sys.stderr.isatty(),
+                looked_up, "Reading films", len(new), console=console, transient=True, disable=not console.is_terminal
             )
             for key, facts in zip(new, found, strict=True):
                 if isinstance(facts, FilmFacts):
