@@ -95,6 +95,7 @@ def _add_explain(commands: Any) -> None:
     command.add_argument("--checkpoint", type=Path, metavar="RUN", required=True, help="run with the classifier")
     command.add_argument("--out", type=Path, metavar="DIR", help="for overlays, JSON and table; default: explained")
     command.add_argument("--method", metavar="NAME", help="default: normgrad_conv1x1_combined_uniform")
+    command.add_argument("--dicom", action="store_true", help="DICOM structured reports, too, of films that are DICOM")
     command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 

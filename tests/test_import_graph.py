@@ -90,7 +90,8 @@ def test_the_library_needs_torch_and_captum_alone() -> None:
         imported = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
         imported |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
         roots = {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names)
-        drawing = {"matplotlib", "numpy", "PIL"} if module.name in ("visualize.py", "_explain.py") else set()  # which captum needs
+        draws = module.name in ("visualize.py", "_explain.py")
+        drawing = {"matplotlib", "numpy", "PIL"} if draws else set()  # which captum needs
         assert roots <= {"normgrad_attr", "torch", "captum"} | drawing, module.name
 
 

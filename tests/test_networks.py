@@ -126,6 +126,7 @@ def test_auxiliary_outputs_in_training_mode(output: str) -> None:
     model = tv.googlenet(num_classes=5, init_weights=False, aux_logits=True).train()
     x = torch.randn(2, 3, 64, 64)
     layer = model.inception3b
+
     def forward(t: Tensor) -> Tensor:
         return getattr(model(t), output)
 

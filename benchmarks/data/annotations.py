@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.run.printable import printable
+from benchmarks.run.errors import printable
 
 KINDS = ("rectangle", "ellipse", "polygon")
 """Names of the type codes of the files, whose position is the code."""

@@ -60,7 +60,10 @@ def film_facts(records: Sequence[Record], cache_dir: Path) -> list[FilmFacts]:
         # Threads are enough: PIL decodes without holding the interpreter's lock.
         with warnings_hidden(), ThreadPoolExecutor(os.cpu_count()) as pool:
             looked_up = pool.map(_look, new.values())
-            found = track(looked_up, "Reading films", total=len(new), console=Console(stderr=True), transient=True)
+            console = Console(stderr=True)
+            found = track(
+                looked_up, "Reading films", len(new), console=console, transient=True, disable=not console.is_terminal
+            )
             for key, facts in zip(new, found, strict=True):
                 if isinstance(facts, FilmFacts):
                     known[key] = facts

@@ -130,14 +130,14 @@ def _joined(record: Record, shapes: tuple[Shape, ...]) -> Record:
 
 
 def split_tables(root: Path, split: str) -> list[Path]:
-    """Where the CSV of a split may be.
+    """Find where the CSV of a split may be.
 
     Args:
         root: Data folder.
-        split: ``"train"``, ``"dev"`` or ``"test"``.
+        split: Its name.
 
     Returns:
-        Paths, some of which may not be there.
+        Paths, of which any may be missing; the first that is there counts.
     """
     return [root / f"{split}.csv", *sorted(root.glob(f"*{split}/{split}.csv"))]
 

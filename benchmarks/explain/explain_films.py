@@ -12,8 +12,7 @@ from benchmarks.explain.result_files import PAGE, Results, is_own_overlay
 from benchmarks.explain.verdict import NOTICE, Explanation
 from benchmarks.films.decode import read_film
 from benchmarks.films.grey import Film
-from benchmarks.run.errors import UserError
-from benchmarks.run.printable import printable
+from benchmarks.run.errors import UserError, printable
 
 SMALLEST = 32
 """Shorter side of a film, in pixels."""
@@ -25,6 +24,7 @@ def explain(
     out: Path | None = None,
     method: str = DEFAULT_METHOD,
     threads: int | None = None,
+    dicom: bool = False,
 ) -> None:
     """Explain films: print the verdicts, write an overlay PNG and a JSON for each, and a table and a page of all.
 
@@ -36,6 +36,7 @@ def explain(
         out: Folder for the files; ``explained`` in the working directory by default. It may be the films' own.
         method: Name in the registry of methods.
         threads: Threads of torch; None leaves torch's choice.
+        dicom: Write a DICOM structured report of each film that is DICOM, too.
 
     Raises:
         UserError: As :class:`Explainer` does; or, after all others are written, films that could not be explained.
@@ -47,7 +48,7 @@ def explain(
             raise UserError(f"--threads is {threads}: it must be at least 1.")
         torch.set_num_threads(threads)
     explainer = Explainer(checkpoint, method)
-    results = Results(Path("explained") if out is None else out)
+    results = Results(Path("explained") if out is None else out, dicom)
     print(NOTICE)
     problems: list[str] = []
     films = _read(images, problems)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.explain.verdict import NOTICE, Explanation
-from benchmarks.run.printable import printable
+from benchmarks.run.errors import printable
 
 TALL, WIDEST, NARROWEST = 620, 990, 280
 """Of one of the two pictures, in pixels; a film keeps its aspect."""

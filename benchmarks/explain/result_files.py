@@ -16,11 +16,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from benchmarks.explain.explainer import Explainer
 from benchmarks.explain.marked_film import draw
+from benchmarks.explain.structured_report import require_highdicom, structured_report
 from benchmarks.explain.verdict import NOTICE, Explanation
 from benchmarks.films.grey import Film
-from benchmarks.run.errors import UserError
+from benchmarks.run.errors import UserError, printable
 from benchmarks.run.files import whole_file, write_json, write_text
-from benchmarks.run.printable import printable
 from normgrad_attr import __version__
 
 MAKER = "normgrad_attr explain"
@@ -41,13 +41,18 @@ class Results:
 
     Args:
         folder: Made when missing; it may hold anything else, such as the films.
+        dicom: Write structured reports, too.
 
     Raises:
-        UserError: The folder cannot be made, or holds a table or page of other origin under the names of these.
+        UserError: The folder cannot be made, or holds a table or page of other origin under the names of these; reports
+            are asked for and highdicom is missing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dicom: bool = False) -> None:
         self.folder = folder
+        self.dicom = dicom
+        if dicom:
+            require_highdicom()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -75,8 +80,12 @@ class Results:
         info.add_text("Software", MAKER)
         info.add_text("Film", identity)
         with whole_file(overlay) as stream:
-            picture.save(stream, "PNG", pnginfo=info)
+            picture.save(stream, "PNG", pnginfo=info, compress_level=1)  # the higher ones take most of the time
         write_json(self.folder / f"{stem}.json", content)
+        if self.dicom and result.film.is_dicom:
+            report = structured_report(result, path, explainer.method)
+            with whole_file(self.folder / f"{stem}.report.dcm") as stream:
+                report.save_as(stream)
         return overlay
 
     def _stem(self, path: Path, identity: str) -> str:
@@ -87,7 +96,7 @@ class Results:
         while len(short.encode()) > 200:
             short = short[:-1]
         for stem in (name, f"{short}-{identity[:8]}", f"{short}-{identity[:16]}"):
-            files = (self.folder / f"{stem}.json", self.folder / f"{stem}.overlay.png")
+            files = [self.folder / f"{stem}{ending}" for ending in (".json", ".overlay.png", ".report.dcm")]
             if len(stem.encode()) <= 220 and all(_free_or_of(file, identity) for file in files):
                 return stem
         raise UserError(f"{self.folder} holds other files by the name of the result for {path}: choose another --out.")
@@ -192,6 +201,8 @@ def _free_or_of(path: Path, identity: str) -> bool:
         return False
     if path.suffix == ".png":
         return _overlay_of(path) == identity
+    if path.suffix == ".dcm":  # the JSON beside it says whose it is
+        path = path.with_name(f"{path.name.removesuffix('.report.dcm')}.json")
     content = _own_json(path)
     return content is not None and content.get("identity") == identity
 

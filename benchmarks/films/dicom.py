@@ -53,7 +53,8 @@ def load_dicom(stream: BinaryIO) -> Film:
     grey, note = (grey_of_monochrome if monochrome else grey_of_colour)(stored, dataset)
     check_content(grey)
     height, width = grey.shape
-    return Film(grey, (width, height), (note,) if note else (), str(dataset.get("SOPInstanceUID") or ""))
+    uid = str(dataset.get("SOPInstanceUID") or "")
+    return Film(grey, (width, height), (note,) if note else (), uid, is_dicom=True)
 
 
 def _check_inflated(stream: BinaryIO) -> None:

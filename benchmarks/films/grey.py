@@ -24,12 +24,14 @@ class Film:
         size: (width, height) as stored, to which annotations refer.
         notes: What had to be decided while reading it, a clause each.
         uid: SOPInstanceUID of a DICOM film, else empty.
+        is_dicom: Whether it is DICOM.
     """
 
     grey: npt.NDArray[np.uint8]
     size: tuple[int, int]
     notes: tuple[str, ...] = ()
     uid: str = ""
+    is_dicom: bool = False
 
 
 def check_size(width: int, height: int) -> None:

@@ -13,9 +13,8 @@ from benchmarks.data.check_set import check_set
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.run.config import Config, flag
 from benchmarks.run.directory import process_rank
-from benchmarks.run.errors import UserError
+from benchmarks.run.errors import UserError, printable
 from benchmarks.run.files import write_json
-from benchmarks.run.printable import printable
 from benchmarks.run.stored import read_json
 
 MANIFEST, BEGUN = "manifest.json", "unfinished"

@@ -319,6 +319,23 @@ def test_a_film_that_breaks_the_method_is_named(
     assert list(results(tmp_path / "out")) == ["00000.json", "00001.json"]
 
 
+def test_reports_of_films_that_are_dicom(run: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("highdicom")
+    film = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    uids = {"SOPInstanceUID": "1.2.3", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1", "SeriesInstanceUID": "1.2.4"}
+    write_dicom(tmp_path / "a.dcm", film, StudyInstanceUID="1.2.5", **uids)
+    write_dicom(tmp_path / "no_study.dcm", film[::-1].copy(), **uids)
+    Image.fromarray(film.T.copy()).save(tmp_path / "b.png")
+    films = [tmp_path / name for name in ("a.dcm", "no_study.dcm", "b.png")]
+
+    for _ in range(2):
+        assert command(*films, "--checkpoint", run.out, "--out", tmp_path / "out", "--dicom") == 2
+
+    assert "no_study.dcm has no StudyInstanceUID" in capsys.readouterr().err
+    assert list(results(tmp_path / "out")) == ["a.json", "b.json", "no_study.json"]
+    assert [path.name for path in (tmp_path / "out").glob("*.dcm")] == ["a.report.dcm"]
+
+
 def test_a_console_of_another_encoding(run: Config, tmp_path: Path) -> None:
     film = tmp_path / "\u80ba\xe9.png"
     film.write_bytes(sorted((run.data_root / "test").glob("*.png"))[0].read_bytes())
