@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,10 @@ from benchmarks.run.config import Config
 from benchmarks.run.directory import process_rank
 from benchmarks.run.stored import read_json
 
-TINY = ["--limit", "8", "--image-size", "32", "--epochs", "2", "--batch-size", "4", "--quiet", "--threads", "1"]
+TINY = [
+    "--weights", "none", "--limit", "8", "--image-size", "32", "--epochs", "2", "--batch-size", "4", "--quiet",
+    "--threads", "1",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -274,3 +279,25 @@ def test_score_refuses_other_settings(trained: Path, scored: list[Config], capsy
 def test_score_without_a_run(tmp_path: Path, scored: list[Config], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["score", "--out", str(tmp_path / "empty")]) == 2
     assert "holds no run" in capsys.readouterr().err
+
+
+def test_films_of_the_users_own_ask_for_the_recipe_made_for_them(films: Path) -> None:
+    config = cli.configure("train", {"data": films})
+    assert (config.preset, config.weights, config.out) == ("films", "synthetic", Path("runs/films"))
+    assert cli.configure("train", {"data": films, "preset": "synthetic"}).weights == "none"
+    assert cli.configure("train", {}).preset == "synthetic"
+
+
+def test_a_classifier_that_guesses_is_not_scored_unasked(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.scoring.score.score", lambda config: print("scored"))
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    facts = json.loads((run / "classifier.json").read_text())
+    assert (facts["dev_n"], facts["dev_positives"]) == (8, 4)
+    (run / "classifier.json").write_text(json.dumps({**facts, "dev_auc": 0.5, "dev_n": 200, "dev_positives": 100}))
+    assert cli.main(["score", "--out", str(run)]) == 2
+    assert "guesses: its AUC on 200 dev films is 0.50" in capsys.readouterr().err
+    assert cli.main(["score", "--out", str(run), "--allow-weak"]) == 0
+    assert capsys.readouterr().out.strip() == "scored"

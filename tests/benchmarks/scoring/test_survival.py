@@ -99,7 +99,7 @@ def test_training_and_scoring_killed_by_sigkill_end_with_the_numbers_of_a_whole_
     tmp_path: Path, finished: Config
 ) -> None:
     options = [
-        "--data", str(finished.data), "--arch", "slim_resnet18", "--image-size", "64", "--epochs", "3",
+        "--data", str(finished.data), "--weights", "none", "--image-size", "64", "--epochs", "3",
         "--batch-size", "4", "--accelerator", "cpu", "--threads", "1", "--quiet",
     ]  # fmt: skip
     whole, broken = tmp_path / "whole", tmp_path / "broken"
