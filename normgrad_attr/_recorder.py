@@ -187,11 +187,11 @@ class Recorder:
 
     def _keep(self, layer: nn.Module, tensors: Sequence[Any], received: Sequence[Any]) -> list[Tensor]:
         """Keep the layer's tensors and return what the forward goes on with."""
-        name = name_of(self.forward_func, layer) if torch.is_inference_mode_enabled() else ""
-        if name:
+        if torch.is_inference_mode_enabled() or any(isinstance(t, Tensor) and t.is_inference() for t in tensors):
             raise RuntimeError(
-                f"Layer {name} runs in a torch.inference_mode() of the model's or forward_func's own, in which nothing "
-                "is recorded; use torch.no_grad() around the call of attribute() instead, if anything."
+                f"Layer {name_of(self.forward_func, layer)} runs in a torch.inference_mode() of the model's or "
+                "forward_func's own, in which nothing is recorded; take that out, or use torch.no_grad() around the "
+                "call of attribute()."
             )
         wrong = next((t for t in tensors or [None] if not differentiable(t)), tensors)
         if wrong is not tensors:

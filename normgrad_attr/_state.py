@@ -35,7 +35,7 @@ class ModelState:
     def __init__(self, forward_func: Callable[..., Any]) -> None:
         self.forward_func = forward_func
         self.thread = threading.get_ident()
-        self.buffers: dict[nn.Module, list[tuple[str, Tensor, Tensor, Any]]] = {}
+        self.buffers: dict[nn.Module, list[tuple[str, Tensor, Tensor, int]]] = {}
         self.contents: list[tuple[Any, Any]] = []
         self.tensors: list[tuple[Tensor, int]] = []
         #: Where the buffers lie.
@@ -66,9 +66,12 @@ class ModelState:
         """Note the state of a module and of those in it, the first time only."""
         if module in self.buffers or threading.get_ident() != self.thread:
             return
-        for m in module.modules():
-            if m in self.buffers:
+        waiting: list[nn.Module | None] = [module]
+        while waiting:
+            m = waiting.pop()
+            if m is None or m in self.buffers:
                 continue
+            waiting += m._modules.values()
             for t in (*m._parameters.values(), *m._buffers.values()):
                 if t is not None and not is_lazy(t) and t.is_inference():
                     raise RuntimeError(
@@ -77,16 +80,17 @@ class ModelState:
                         ".clone()."
                     )
             buffers = [(name, b) for name, b in m._buffers.items() if b is not None and not is_lazy(b)]
-            versions = torch.autograd.grad_mode._unsafe_preserve_version_counter
-            self.buffers[m] = [(name, b, b.detach().clone(), versions(b)) for name, b in buffers]
-            self.memory |= {b.untyped_storage().data_ptr() for _, b in buffers}
-            if not type(m).__module__.startswith("torch.nn."):  # those hold nothing else that changes
-                self.contents.append((vars(m), dict(vars(m))))
-                for part in _walk(_attributes(vars(m))):
-                    if isinstance(part, Tensor):
-                        self.tensors.append((part, _version(part)))
-                    else:
-                        self.contents.append((part, dict(part) if isinstance(part, dict) else list(part)))
+            self.buffers[m] = [(name, b, b.detach().clone(), b._version) for name, b in buffers]
+            self.memory.update(b.untyped_storage().data_ptr() for _, b in buffers)
+            if type(m).__module__.startswith("torch.nn."):
+                continue  # they hold nothing else that changes
+            self.contents.append((vars(m), dict(vars(m))))
+            attributes = [v for k, v in vars(m).items() if type(v) not in _ATOMS and k not in _OF_TORCH]
+            for part in _walk(attributes) if attributes else ():
+                if isinstance(part, Tensor):
+                    self.tensors.append((part, _version(part)))
+                else:
+                    self.contents.append((part, dict(part) if isinstance(part, dict) else list(part)))
 
     def rewind(self) -> None:
         """Put everything back, for another forward that finds what the first found."""
@@ -104,15 +108,17 @@ class ModelState:
     def put_buffers_back(self) -> None:
         """Give the buffers the values that they had, unseen by a backward of the user's own that may be pending."""
         for module, buffers in self.buffers.items():
-            for name in module._buffers.keys() - {name for name, *_ in buffers}:
-                new = module._buffers[name]
-                if new is not None and not is_lazy(new):
-                    module._buffers[name] = None
+            if len(module._buffers) > len(buffers):
+                names = {name for name, *_ in buffers}
+                for name, new in module._buffers.items():
+                    if name not in names and new is not None and not is_lazy(new):
+                        module._buffers[name] = None
             for name, buffer, value, version in buffers:
                 if buffer.grad_fn is not None:
                     buffer.detach_()
                 buffer.data.copy_(value)
-                version.__exit__()
+                if buffer._version != version:
+                    _set_version(buffer, version)
                 if module._buffers.get(name) is not buffer:
                     module._buffers[name] = buffer
 
@@ -188,11 +194,6 @@ def _depends_on_mode(module: nn.Module) -> bool:
     return module.training and (isinstance(module, kinds) or named)
 
 
-def _attributes(holder: dict[str, Any]) -> dict[str, Any]:
-    """What a module holds besides parameters, buffers, modules, hooks, numbers and names."""
-    return {k: v for k, v in holder.items() if type(v) not in _ATOMS and k not in _OF_TORCH}
-
-
 def _container(value: Any, depth: int) -> Any:
     """What of a value can be refilled: itself if it is a container, the attributes of an object, or None."""
     if type(value) in _ATOMS:
@@ -252,3 +253,9 @@ def _fill(container: Any, new: Any) -> None:
 
 def _version(t: Tensor) -> int:
     return -1 if t.is_inference() else t._version
+
+
+def _set_version(t: Tensor, version: int) -> None:
+    guard: Any = torch.autograd.grad_mode._unsafe_preserve_version_counter(t)
+    guard.prev_versions, guard.prev_version = (version,), version  # the latter up to torch 2.5
+    guard.__exit__()
