@@ -285,7 +285,7 @@ class CombinedNormGrad(GradientAttribution):
         """The combined map at the size of one input."""
         shape = tuple(input_.shape)
         channels = layouts[0][0].input_channel_dim(shape)
-        own_size = shape[1:channels] + shape[channels + 1 :]
+        own_size = shape[1:] if channels is None else shape[1:channels] + shape[channels + 1 :]
         size = spatial_size(own_size if output_size is None else output_size)
         if not size:
             raise ValueError(
@@ -305,7 +305,8 @@ class CombinedNormGrad(GradientAttribution):
             return combined
         if own_size != size:
             raise ValueError(f"expand_as_inputs needs maps at the input's size {own_size}; leave output_size out.")
-        return combined.movedim(1, channels).expand_as(input_).contiguous()
+        arranged = combined.squeeze(1) if channels is None else combined.movedim(1, channels)
+        return arranged.expand_as(input_).contiguous()
 
     @property
     def layers(self) -> list[nn.Module]:

@@ -454,8 +454,7 @@ _RULES: dict[str, Rule] = {
             LeakyRelu Lerp Log Log10 Log1P Log2 LogSigmoid LogSoftmax Logaddexp Logcumsumexp Logit MaskedFill Maximum
             Minimum Mish Mul NanToNum NativeDropout Neg Pow PreluKernel Prelu Real Reciprocal Relu Remainder Round
             Rrelu RreluWithNoise Rsqrt Rsub Sigmoid Sign Silu Sin Sinc Sinh Softmax Softplus Softshrink Sqrt Square
-            Sub Tan Tanh Threshold ToCopy Trunc Where Xlogy ReluBackward SigmoidBackward ErrorBackward Fill Contiguous
-            Frac""",
+            Sub Tan Tanh Threshold ToCopy Trunc Where Xlogy Fill Frac _Overwritten""",
         )
     ),
     **dict(_entries(_first, "CopySlices")),

@@ -99,12 +99,17 @@ class Layout:
         elsewhere = len(found) == 1 and kind_of(self.dims[0]) in ("space", "channel")
         return found[0] if elsewhere and size_of(self.dims[0]) > 1 else 0
 
-    def input_channel_dim(self, shape: tuple[int, ...]) -> int:
-        """Dimension of the channels in the input of this shape: 1 unless the network takes it otherwise."""
+    def input_channel_dim(self, shape: tuple[int, ...]) -> int | None:
+        """Dimension of the channels in the input of this shape: 1 unless the network takes it otherwise.
+
+        None for an input that the network takes for one without channels, such as a spectrogram (N, time, frequency).
+        """
         factors = [f for dim in self.dims for f in dim]
         for axis in (f.axis.origin or f.axis for f in factors):
             if axis.of_input is not None and axis.of_input[0].shape == shape:
                 kinds = axis.of_input[0].kinds
+                if len(kinds) > 2 and all(kind == "space" for kind in kinds[1:]):
+                    return None
                 return kinds.index("channel") if kinds.count("channel") == 1 else 1
         return 1
 

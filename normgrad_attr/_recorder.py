@@ -171,7 +171,9 @@ class Recorder:
             received = (*args, *kwargs.values())
             if not isinstance(output, (tuple, list)):
                 return self._keep(layer, (output,), received)[0]
-            passed_on = self._keep(layer, output, received)
+            # None stands where a block could give more, as the attention weights of a transformer's, and did not.
+            kept = iter(self._keep(layer, [t for t in output if t is not None], received))
+            passed_on: list[Any] = [None if t is None else next(kept) for t in output]
             if all(new is old for new, old in zip(passed_on, output, strict=True)):
                 return None
             # A named tuple takes its fields one by one.

@@ -125,7 +125,8 @@ def _trace(model: nn.Module, inputs: Any, additional_forward_args: Any) -> dict[
     def after(module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
         nonlocal finished, latest
         finished += 1
-        single = output[0] if isinstance(output, (tuple, list)) and len(output) == 1 else output
+        parts = [t for t in output if t is not None] if isinstance(output, (tuple, list)) else [output]
+        single = parts[0] if len(parts) == 1 else output
         recorded = isinstance(single, Tensor) and single.requires_grad and single.dim() > 2
         found = (
             _Output(finished, single.detach(), get_gradient_edge(single), single is not latest) if recorded else None
@@ -146,21 +147,22 @@ def _trace(model: nn.Module, inputs: Any, additional_forward_args: Any) -> dict[
         sample = begun(_two(inputs) if additional_forward_args is None else inputs)
         output = run_forward(model, sample, None, additional_forward_args)
     score = _any_score(output)
-    first = inputs[0] if isinstance(inputs, tuple) else inputs
+    first = sample[0] if isinstance(sample, tuple) else sample
     once = {module: outputs[0] for module, outputs in given.items() if len(outputs) == 1 and outputs[0] is not None}
     layouts = Layouts(None if score is None else score.grad_fn)
     classes = [type(module) for module in given]
-    directions = max(first.dim() - 2, 1)
     calls, maps = {}, {}
     for module, found in once.items():
         layout = layouts.of(found.edge)
+        without_channels = layout.input_channel_dim(tuple(first.shape)) is None
+        directions = max(first.dim() - (1 if without_channels else 2), 1)
         resolution = layout.grid(directions)
         if resolution is not None and torch.Size(resolution).numel() > 1:
             part = 2 * sum(1 for _ in module.modules()) < len(given)  # not a backbone in a wrapper
             atomic = classes.count(type(module)) > 1 or (found.made_here and part)
             calls[module] = _Call(names[module], module, found.order, resolution, atomic)
-            maps[module] = (found, layout)
-    flat = _constant(maps, score, directions)
+            maps[module] = (found, layout, directions)
+    flat = _constant(maps, score)
     return {module: call for module, call in calls.items() if module not in flat}
 
 
@@ -181,14 +183,14 @@ def _any_score(output: Any) -> Tensor | None:
     return torch.stack([s.real.double() if s.is_complex() else s.double() for s in scores]).sum() if scores else None
 
 
-def _constant(maps: dict[nn.Module, tuple[_Output, Layout]], score: Tensor | None, directions: int) -> set[nn.Module]:
+def _constant(maps: dict[nn.Module, tuple[_Output, Layout, int]], score: Tensor | None) -> set[nn.Module]:
     """The modules whose map is the same everywhere; none if no map says anything, as with a head of zeros."""
     if score is None or score.is_meta or not maps:
         return set()
-    edges = [found.edge for found, _ in maps.values()]
+    edges = [found.edge for found, _, _ in maps.values()]
     gradients = torch.autograd.grad(score, edges, allow_unused=True)
     flat = set()
-    for (module, (found, layout)), g in zip(maps.items(), gradients, strict=True):
+    for (module, (found, layout, directions)), g in zip(maps.items(), gradients, strict=True):
         if g is not None:
             order = layout.order(None, tuple(g.shape), "")
             x, g = (t.permute(order).float() for t in (found.value, g))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
-from normgrad_attr import CombinedNormGrad, suggest_layers
+from normgrad_attr import CombinedNormGrad, NormGrad, suggest_layers
 
 KNOWN = {
     "resnet18": ["layer1.1", "layer2.1", "layer3.1", "layer4.1"],
@@ -174,6 +174,35 @@ def test_no_layer_is_proposed_whose_map_is_constant() -> None:
     assert last in suggest_layers(Late().eval(), x)
     for reads in ("class", "mean"):
         assert "norm" not in suggest_layers(Late(head_reads=reads).eval(), x)
+
+
+def test_blocks_that_give_none_beside_their_tensor() -> None:
+    class Block(nn.Module):  # as in transformers, where attention weights may stand in second place
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.mlp = nn.LayerNorm(8), nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 8))
+
+        def forward(self, t: Tensor) -> tuple[Tensor, None]:
+            return t + self.mlp(self.norm(t)), None
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.blocks = nn.Conv2d(3, 8, 4, 4), nn.ModuleList([Block() for _ in range(3)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            t = self.embed(x).flatten(2).mT
+            for block in self.blocks:
+                t = block(t)[0]
+            return t.square().mean(1)
+
+    model, x = Net().eval(), torch.rand(1, 3, 12, 20)
+    assert suggest_layers(model, x) == [f"blocks.{i}" for i in range(3)]
+    t = model.embed(x).flatten(2).mT
+    t = model.blocks[1](model.blocks[0](t)[0])[0].detach().requires_grad_()
+    (g,) = torch.autograd.grad(model.blocks[2](t)[0].square().mean(1)[0, 5], t)
+    expected = (t.norm(dim=-1) * g.norm(dim=-1)).detach()
+    torch.testing.assert_close(NormGrad(model, "blocks.1").attribute(x, 5)[:, 0], expected)
 
 
 def test_no_layer_of_another_number_of_dimensions_is_proposed() -> None:

@@ -137,7 +137,6 @@ class Odd(nn.Module):
         (lambda x: {"out": x}, "dict"),
         (lambda x: Data(x), "Data"),
         (lambda x: None, "NoneType"),
-        (lambda x: (x, None), "NoneType"),
         (lambda x: (x, (x, x)), "tuple"),
         (lambda x: (), "NoneType"),
         (lambda x: x > 0, r"torch\.bool"),
