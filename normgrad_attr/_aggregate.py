@@ -150,8 +150,9 @@ def max_(s: Summands) -> Tensor:
     return of_any_scale(s, _max)
 
 
-#: A typical sum below this part of the norm is what rounding, and the epsilon of a layer norm, leave of nothing.
+#: Sums that are typically below this part of the norm are what rounding, and a layer norm's epsilon, leave of nothing.
 _CANCELLED = 2.0**-6
+_FEW = 8  # so many may all be that small by chance
 
 #: Aggregates by name. To add one, write a function of :class:`~normgrad_attr._extract.Summands` and enter it here.
 AGGREGATES: dict[str, Callable[[Summands], Tensor]] = {
@@ -174,7 +175,7 @@ def is_cancelled(sums: Tensor, norms: Tensor) -> bool:
         norms: What ``norm`` gives of the same summands.
     """
     told = sums != 0
-    return bool(told.any()) and bool((sums.abs()[told] / norms[told]).median() < _CANCELLED)
+    return int(told.sum()) >= _FEW and bool((sums.abs()[told] / norms[told]).median() < _CANCELLED)
 
 
 def check_aggregate(name: str) -> None:

@@ -16,7 +16,7 @@ from torchvision.models import SwinTransformer, VisionTransformer
 from benchmarks.methods.context import Context
 from benchmarks.methods.method import ALL, FAST, PAPER, Explain, Method
 from benchmarks.run.errors import UserError
-from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad
+from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad, explain
 
 Combination = Literal["product", "sum"]
 
@@ -91,6 +91,15 @@ def _suggested(extract: str, context: Context) -> Explain:
     return lambda images, targets: method.attribute(images, targets)
 
 
+def _class_sensitive(context: Context) -> Explain:
+    method = CombinedNormGrad.class_sensitive(context.network, context.layers.combined)
+    return lambda images, targets: method.attribute(images, targets)
+
+
+def _class_sensitive_suggested(context: Context) -> Explain:
+    return lambda images, targets: explain(context.network, images, targets, class_sensitive=True).maps
+
+
 def _meta(extract: str, scope: str, context: Context) -> Explain:
     inner = (
         NormGrad(context.network, context.layers.single, extract=extract)
@@ -148,4 +157,6 @@ METHODS = (
         for extract in EXTRACTS
         for scope in ("single", "combined")
     ),
+    _entry(("class_sensitive", "combined"), _class_sensitive, FAST, "CombinedNormGrad"),
+    _entry(("class_sensitive", "combined", "suggested"), _class_sensitive_suggested, FAST, "explain"),
 )  # fmt: skip

@@ -127,7 +127,8 @@ def test_normgrad_is_the_whole_grid_by_name():
     others = {f"normgrad_{e}_combined_{w}" for e in extracts for w in ways}
     single = {f"normgrad_{e}_single_meta" for e in extracts}
     noisy = {f"normgrad_conv1x1_combined_{kind}" for kind in ("smoothgrad", "smoothgrad_squared", "vargrad")}
-    assert {n for n, m in METHODS.items() if m.family == "normgrad"} == grid | layers | others | single | noisy
+    recipe = {"normgrad_class_sensitive_combined", "normgrad_class_sensitive_combined_suggested"}
+    assert {n for n, m in METHODS.items() if m.family == "normgrad"} == grid | layers | others | single | noisy | recipe
 
 
 def test_selection_by_set_and_name_keeps_the_order_of_the_registry():
@@ -286,6 +287,7 @@ def test_added_maps_are_the_sum_of_the_papers_layers(network, context, images):
     torch.testing.assert_close(actual, (total - low) / (high - low), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The map of layer .* is constant")
 def test_suggested_layers_serve_a_transformer_too():
     transformer = VisionTransformer(32, 8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=2).eval()
     with torch.no_grad():
@@ -294,6 +296,8 @@ def test_suggested_layers_serve_a_transformer_too():
     maps = METHODS["normgrad_conv1x1_combined_suggested"].prepare(context)(torch.randn(2, 3, 32, 32), TARGETS)
     assert maps.shape == (2, 1, 32, 32)
     assert (maps.flatten(1).amax(dim=1) == 1).all()
+    maps = METHODS["normgrad_class_sensitive_combined_suggested"].prepare(context)(torch.randn(2, 3, 32, 32), TARGETS)
+    assert maps.shape == (2, 1, 32, 32)
 
 
 def test_layer_methods_say_that_a_transformer_has_no_maps():
