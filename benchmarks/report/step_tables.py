@@ -18,6 +18,7 @@ from benchmarks.consistency.check_tables import CHECKS
 from benchmarks.consistency.check_tables import COLUMNS as CONSISTENCY_COLUMNS
 from benchmarks.run import stored
 from benchmarks.run.config import Config
+from benchmarks.run.errors import UserError
 from benchmarks.run.stored import DamagedError
 from benchmarks.run.text_tables import markdown_table, with_interval, within
 from benchmarks.scoring.measure import remake_tables
@@ -43,7 +44,10 @@ def mend_tables(config: Config) -> None:
                 lines.append(f"{path} is gone: it is made again from measures.sqlite.")
     print(*lines, sep="\n", end="\n" * bool(lines))
     if any("consistency" not in line for line in lines):
-        remake_tables(config)
+        try:
+            remake_tables(config)
+        except UserError as error:
+            print(f"The report does without further measures. {error}")
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame | None:

@@ -63,6 +63,7 @@ class MeasureStep(Step[MeasureStore, MeasureBatch]):
     """Maps of all methods for both classes, and what is measured on them."""
 
     name, doing, done = "measures", "Measuring", "measured"
+    store = MeasureStore
 
     def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
         """As :func:`open_measure_job`."""

@@ -65,6 +65,7 @@ class ScoreStep(Step[ScoreStore, FilmBatch]):
     """Maps of all methods, and the game on them."""
 
     name, doing, done = "scores", "Scoring", "scored"
+    store = ScoreStore
 
     def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
         """As :func:`open_job`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -276,14 +276,58 @@ class MeasureStore(UnitStore):
         return self.frame("peaks", PEAK_COLUMNS, "image, method, peak, object")
 
 
+_DAMAGED = (
+    "{path} is damaged ({error}): `python -m benchmarks run --out {run}` keeps it under another name and computes its "
+    "results anew."
+)
+
+
+def set_damaged_aside(path: Path, tables: Mapping[str, str]) -> None:
+    """Keep a file that is damaged, or has other tables, under another name, so that a new one can be begun.
+
+    Args:
+        path: of a file of results.
+        tables: those that it should have, as of :class:`UnitStore`.
+    """
+    problem = _damage(path, {**_OWN_TABLES, **tables}) if path.is_file() else ""
+    if problem:
+        number = 1
+        while (aside := path.with_name(f"{path.name}.damaged{number}")).exists():
+            number += 1
+        path.replace(aside)
+        print(f"{path} is damaged ({problem}); it is kept as {aside.name}, and its results are computed anew.")
+
+
+def _damage(path: Path, tables: Mapping[str, str]) -> str:
+    try:
+        with closing(sqlite3.connect(path, timeout=60)) as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                return str(verdict)
+            there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            for name, columns in tables.items() if there else ():
+                found = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
+                if name not in there:
+                    return f"it lacks the table {name}"
+                if found != [part.split()[0] for part in columns.partition(", PRIMARY")[0].split(", ")]:
+                    return f"its table {name} has other columns"
+    except sqlite3.OperationalError:  # it is locked, or cannot be read at all, which writing will tell
+        return ""
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return ""
+
+
 @contextmanager
 def _plain_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        if str(error).startswith("no such"):  # a table or a column
+            raise UserError(_DAMAGED.format(path=path, error=error, run=path.parent)) from error
         raise UserError(
             f"{path} cannot be written ({error}): free space or permit writing, then start the same command again; "
             "nothing computed so far is lost."
         ) from error
     except sqlite3.DatabaseError as error:
-        raise UserError(f"{path} is not a file of scores ({error}): move it away and start again.") from error
+        raise UserError(_DAMAGED.format(path=path, error=error, run=path.parent)) from error

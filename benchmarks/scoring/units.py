@@ -24,7 +24,7 @@ from benchmarks.run.directory import write_environment
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.batch import FilmBatch, is_out_of_memory
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.store import Row, UnitStore
+from benchmarks.scoring.store import Row, UnitStore, set_damaged_aside
 
 S = TypeVar("S", bound=UnitStore)
 B = TypeVar("B", bound=FilmBatch)
@@ -36,12 +36,14 @@ class Step(ABC, Generic[S, B]):
     Attributes:
         name: stem of its files in the run directory.
         doing: for the progress bar, as in "Scoring".
+        store: class of its results.
         done: what is said of methods that need no more work, as in "all methods are scored".
     """
 
     name: ClassVar[str]
     doing: ClassVar[str]
     done: ClassVar[str]
+    store: ClassVar[type[UnitStore]]
 
     @abstractmethod
     def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
@@ -84,6 +86,7 @@ class Step(ABC, Generic[S, B]):
         methods = select_methods(config.scoring.methods)
         path = config.out / f"{self.name}.sqlite"
         if fabric.is_global_zero:
+            set_damaged_aside(path, self.store.tables)
             store = self.open_store(path, job)
             self._absorb_parts(config, store)  # of an earlier start that was killed
             store.forget_failures()

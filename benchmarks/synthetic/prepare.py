@@ -6,16 +6,17 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.data.check_set import check_set
 from benchmarks.data.object_cxr import FaultyTableError
-from benchmarks.run.config import Config, flag
-from benchmarks.run.directory import process_rank
+from benchmarks.run.config import Config, flag, from_dict
+from benchmarks.run.directory import process_rank, run_record
 from benchmarks.run.errors import UserError, printable
 from benchmarks.run.files import write_json
-from benchmarks.run.stored import read_json
+from benchmarks.run.stored import DamagedError, SetFacts, read_json
 
 MANIFEST, BEGUN = "manifest.json", "unfinished"
 
@@ -51,15 +52,11 @@ def prepare(config: Config) -> None:
 
 def _write_once(config: Config, write: Callable[..., None]) -> None:
     root = config.data_root
-    manifest: dict[str, Any] = {
-        "film_counts": list(config.split_counts().values()),
-        "film_size": config.film_size,
-        "data_seed": config.data_seed,
-    }
+    manifest = _manifest(config)
     while process_rank() > 0 and not (root / MANIFEST).exists():  # process 0 writes it
         time.sleep(1)
     if (root / MANIFEST).exists():
-        _refuse_other(root, read_json(root / MANIFEST), manifest)
+        _refuse_other(root, _facts(config), manifest)
         return
     if root.exists():
         if not (root / BEGUN).exists():
@@ -74,8 +71,33 @@ def _write_once(config: Config, write: Callable[..., None]) -> None:
     (root / BEGUN).unlink()
 
 
+def _facts(config: Config) -> dict[str, Any]:
+    """What the manifest of a set says; where it is damaged, what the run that it was written for says."""
+    path = config.data_root / MANIFEST
+    try:
+        return asdict(read_json(path, SetFacts, f"choose another --out, or pass --data {path.parent} for its films"))
+    except DamagedError:
+        record = run_record(config.out)
+        if record is None:
+            raise
+    print(f"{path} is damaged; it is made again from the run's settings.")
+    settings = from_dict({name: value for name, value in record.items() if name != "annotations"})
+    facts = _manifest(settings)
+    write_json(path, facts)
+    return facts
+
+
+def _manifest(config: Config) -> dict[str, Any]:
+    return {
+        "film_counts": list(config.split_counts().values()),
+        "film_size": config.film_size,
+        "data_seed": config.data_seed,
+    }
+
+
 def _refuse_other(root: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     for name, value in new.items():
-        if old.get(name) != value:
+        then = list(old[name]) if isinstance(old[name], tuple) else old[name]
+        if then != value:
             shown = "--limit or film counts" if name == "film_counts" else flag(name)
-            raise UserError(f"{root} was written with {shown} {old.get(name)}, not {value}: choose another --out.")
+            raise UserError(f"{root} was written with {shown} {then}, not {value}: choose another --out.")

@@ -115,6 +115,29 @@ def test_a_report_is_current_until_something_that_it_shows_changes(run):
         (run.out / "hidden").rename(run.out / name)
 
 
+@pytest.mark.parametrize("name", ["report.html", "overlays.png", "ranking.svg", "summary.csv", "scores.parquet"])
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_report_is_not_current_where_a_file_is_gone_or_cut(run, name, content, capsys):
+    before = (run.out / name).read_bytes()
+    (run.out / name).unlink()
+    if content is not None:
+        (run.out / name).write_bytes(content)
+    assert not is_current(run)
+    assert f"{name} is gone or damaged; the report is made again." in capsys.readouterr().out
+    (run.out / name).write_bytes(before)
+    assert is_current(run)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"images": "many"}'])
+def test_a_damaged_summary_is_said_and_made_again(run, text, capsys):
+    path = run.out / "summary.json"
+    before = path.read_text()
+    path.write_text(text)
+    assert not is_current(run)
+    assert "summary.json is damaged" in capsys.readouterr().out
+    path.write_text(before)
+
+
 def test_a_report_on_other_films_says_where_the_auc_is_from(run, tmp_path):
     other = make_run(tmp_path, methods=SOME)
     config = run.replace(data=other.data, out=tmp_path / "elsewhere", checkpoint=run.out)

@@ -4,16 +4,20 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tiny_run import make_run
 
 from benchmarks.report.step_tables import (
     consistency_data,
     fraction,
     froc_data,
     measures_data,
+    mend_tables,
     read_table,
     sensitivities,
 )
 from benchmarks.run.errors import UserError
+from benchmarks.scoring.measure import measure
+from benchmarks.scoring.score import score
 
 
 def test_a_table_that_is_not_there_leaves_its_part_out(tmp_path: Path) -> None:
@@ -80,3 +84,26 @@ def test_consistency_is_a_table_for_each_check_and_measure() -> None:
     assert smoothing["values"] == {"a": [[-0.02, -0.1, 0.05, 5]]}
     assert seed["variants"] == ["seed 1", "seed 2"]
     assert seed["values"] == {"a": [[0.9, 0.8, 1.0, 5], [0.7, 0.6, 0.8, 5]], "b": [[0.1, None, None, 5], None]}
+
+
+def test_tables_of_the_step_measure_are_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = make_run(tmp_path, methods=("center",), measure_films=2)
+    score(config)
+    measure(config)
+    names = ("measures.csv", "froc.csv")
+    before = [(config.out / name).read_bytes() for name in names]
+    mend_tables(config)
+    assert "damaged" not in capsys.readouterr().out
+    for damage in (b"", b"method,measure\n", b"\xff\x00", None):
+        for name in names:
+            (config.out / name).unlink() if damage is None else (config.out / name).write_bytes(damage)
+        (config.out / "consistency.csv").write_bytes(damage or b"")
+        mend_tables(config)
+        assert [(config.out / name).read_bytes() for name in names] == before
+        told = capsys.readouterr().out
+        assert told.count("made again from measures.sqlite") == 2
+        assert "consistency.csv is damaged" in told
+    (config.out / "measures.sqlite").write_text("no database" * 100)
+    (config.out / "measures.csv").write_text("")
+    mend_tables(config)
+    assert "The report does without further measures." in capsys.readouterr().out

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from benchmarks.run.errors import UserError
-from benchmarks.scoring.store import SCORE_COLUMNS, ScoreStore
+from benchmarks.scoring.store import SCORE_COLUMNS, ScoreStore, set_damaged_aside
 
 NUMBERS = ("batch", "x", "y", "distance", "energy", "iou", "seconds")
 
@@ -151,7 +154,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path):
 def test_a_file_that_is_no_database_is_one_sentence(tmp_path):
     path = tmp_path / "scores.sqlite"
     path.write_text("image,method\n" * 100)
-    with pytest.raises(UserError, match=r"scores\.sqlite is not a file of scores"):
+    with pytest.raises(UserError, match=r"scores\.sqlite is damaged .*keeps it under another name"):
         ScoreStore(path, facts)
 
 
@@ -164,3 +167,36 @@ def test_the_file_is_plain_sqlite(store):
     store.write_unit(0, "a", plays(row()))
     with sqlite3.connect(store.path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:6000])
+
+
+def drop(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE units")
+
+
+def older(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE units (digest TEXT, batch INTEGER, method TEXT)")
+
+
+@pytest.mark.parametrize("damage", [halve, drop, older, lambda path: path.write_text("image,method\n" * 100)])
+def test_a_damaged_file_is_kept_aside(
+    tmp_path: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "scores.sqlite"
+    ScoreStore(path, lambda method: {}).close()
+    set_damaged_aside(path, ScoreStore.tables)
+    assert path.exists()
+    for number in (1, 2):
+        damage(path)
+        content = path.read_bytes()
+        set_damaged_aside(path, ScoreStore.tables)
+        assert not path.exists()
+        assert (tmp_path / f"scores.sqlite.damaged{number}").read_bytes() == content
+        assert "is damaged (" in capsys.readouterr().out
+        ScoreStore(path, lambda method: {}).close()
