@@ -52,7 +52,8 @@ def load_picture(stream: BinaryIO, at_least: int | None = None, upright: bool = 
     """
     with Image.open(stream, formats=FORMATS) as image:
         deep = 2 if "16" in image.mode + _rawmode(image) else 4 if image.mode in ("I", "F") else 1
-        check_size(*image.size, deep * len(image.getbands()))  # Pillow warns of large pictures only
+        width, height = image.size
+        check_size(width, height, deep * len(image.getbands()))  # Pillow warns of large pictures only
         if image.format == "PNG":  # Pillow decodes a damaged one to noise, but can check its sums
             image.verify()
     stream.seek(0)
