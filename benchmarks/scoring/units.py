@@ -10,10 +10,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import torch
-from lightning.fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -25,6 +24,9 @@ from benchmarks.run.errors import UserError
 from benchmarks.scoring.batch import FilmBatch, is_out_of_memory
 from benchmarks.scoring.job import Job
 from benchmarks.scoring.store import Row, UnitStore, set_damaged_aside
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 S = TypeVar("S", bound=UnitStore)
 B = TypeVar("B", bound=FilmBatch)
@@ -74,6 +76,8 @@ class Step(ABC, Generic[S, B]):
         Raises:
             UserError: an unknown method, a full disk, or what the step raises.
         """
+        from lightning.fabric import Fabric  # late: the report reads results without it, and it takes 100 MB
+
         select_methods(config.scoring.methods)  # before any work, so that a wrong name is told at once
         config.out.mkdir(parents=True, exist_ok=True)
         with plain_device_errors(config):
