@@ -19,10 +19,10 @@ from benchmarks.classifier.training_films import training_films
 from benchmarks.explain.verdict import UNSURE, Explanation
 from benchmarks.films.grey import Film
 from benchmarks.methods import METHODS, Context, Explain, near_names
-from benchmarks.metrics.peaks import Peak, find_peaks
 from benchmarks.run.config import Config
 from benchmarks.run.directory import read_measured, saved_config
 from benchmarks.run.errors import UserError
+from normgrad_attr.functional import Peak, find_peaks
 
 DEFAULT_METHOD = "normgrad_conv1x1_combined_uniform"
 """Its maximum is where the plain product has it, but lower peaks stay visible, so that further objects are marked."""
@@ -87,7 +87,10 @@ class Explainer:
         if probability <= self.unsure_range[0]:
             return ()
         (height, width), size = film.grey.shape, self.config.image_size
-        return tuple(_to_film(peak, width / size, height / size) for peak in find_peaks(saliency))
+        return tuple(
+            _to_film(peak, width / size, height / size)
+            for peak in find_peaks(torch.from_numpy(saliency)[None, None])[0]
+        )
 
 
 def _resized(film: Film, size: int) -> np.ndarray:

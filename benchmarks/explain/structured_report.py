@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.explain.verdict import NOTICE, Explanation
-from benchmarks.metrics.peaks import Peak
 from benchmarks.run.errors import UserError
 from normgrad_attr import __version__
+from normgrad_attr.functional import Peak
 
 _SCHEME = "99NORMGRAD"
 _TYPE_2 = (

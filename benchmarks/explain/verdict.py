@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.films.grey import Film
-from benchmarks.metrics.peaks import Peak
+from normgrad_attr.functional import Peak
 
 UNSURE = (0.25, 0.75)
 """Where verdicts count as unsure by runs that have measured no range of their own (``classifier.json``)."""

@@ -12,11 +12,10 @@ from benchmarks.data.annotations import rasterize
 from benchmarks.methods import Explain, Method
 from benchmarks.metrics.faithfulness import blur, insertion_and_deletion, rank_pixels
 from benchmarks.metrics.frame import FRAME, stretch
-from benchmarks.metrics.peaks import find_points
 from benchmarks.scoring.batch import FilmBatch, class_probabilities, explain_within_memory, seeded
 from benchmarks.scoring.job import Job
 from benchmarks.scoring.store import Row
-from normgrad_attr.functional import spearman
+from normgrad_attr.functional import find_points, spearman
 
 CLEAN, OBJECT = 0, 1
 MOST_PEAKS, LEAST_PEAK = 30, 0.01
@@ -79,10 +78,10 @@ class MeasureBatch(FilmBatch):
 
     def _peaks(self, method: Method, maps: Tensor) -> list[Row]:
         rows: list[Row] = []
-        frames = stretch(maps)
-        for i, (plane, record) in enumerate(zip(frames.planes.numpy(), self.records, strict=True)):
+        points = find_points(stretch(maps).planes[:, None], most=MOST_PEAKS, least=LEAST_PEAK)
+        for i, (places, record) in enumerate(zip(points, self.records, strict=True)):
             probability = float(self.probabilities[i, OBJECT])
-            for number, (x, y, height) in enumerate(find_points(plane, most=MOST_PEAKS, least=LEAST_PEAK)):
+            for number, (x, y, height) in enumerate(places):
                 found = [index for index, mask in enumerate(self.objects[i]) if mask[y, x]]
                 peak = {"image": record.name, "method": method.name, "peak": number, "x": x, "y": y}
                 rows += [{**peak, "score": probability * height, "object": index} for index in found or [-1]]

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.explain.marked_film import MARK, _blended, _font, _lines, draw
 from benchmarks.explain.verdict import Explanation
 from benchmarks.films.grey import Film
-from benchmarks.metrics.peaks import Peak
+from normgrad_attr.functional import Peak
 
 
 def explanation(shape: tuple[int, int], peaks: tuple[Peak, ...]) -> Explanation:

@@ -11,8 +11,8 @@ from benchmarks.explain.result_files import Results
 from benchmarks.explain.structured_report import structured_report
 from benchmarks.explain.verdict import Explanation
 from benchmarks.films.decode import read_film
-from benchmarks.metrics.peaks import Peak
 from benchmarks.run.errors import UserError
+from normgrad_attr.functional import Peak
 
 IDENTIFIERS = {
     "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1", "SOPInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.4",

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.explain.verdict import Explanation
 from benchmarks.films.grey import Film
-from benchmarks.metrics.peaks import Peak
+from normgrad_attr.functional import Peak
 
 
 @pytest.mark.parametrize(
