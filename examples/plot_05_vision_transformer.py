@@ -2,8 +2,8 @@
 Vision transformers
 ===================
 
-The channels of tokens are in the last dimension, and the first token belongs to no place. ``channel_dim=-1`` says the
-one, ``tokens_to_map`` sees to the other.
+The channels of tokens are in the last dimension, and the first token belongs to no place. The network's graph tells where
+the channels are; ``tokens_to_map`` leaves the class token out, and ``CombinedNormGrad`` does so by itself.
 """
 
 # %%
@@ -22,7 +22,7 @@ target = labels.argmax(1)
 # The map of a block has one number for each token. Laid out on the grid of patches, without the class token:
 
 blocks = ["encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_1"]
-tokens = NormGrad(model, blocks[1], channel_dim=-1).attribute(pictures, target=target)
+tokens = NormGrad(model, blocks[1]).attribute(pictures, target=target)
 single = tokens_to_map(tokens)
 print(tuple(tokens.shape), "->", tuple(single.shape))
 
@@ -30,7 +30,7 @@ print(tuple(tokens.shape), "->", tuple(single.shape))
 # Several blocks in one map at the resolution of the picture. The last block is left out: the head reads the class token
 # alone, so behind it the patches have no influence any more.
 
-combined = CombinedNormGrad(model, blocks, channel_dim=-1).attribute(pictures, target=target)
+combined = CombinedNormGrad(model, blocks).attribute(pictures, target=target)
 print(tuple(combined.shape))
 
 figure, axes = plt.subplots(3, 6, figsize=(9.6, 5), layout="constrained")

@@ -45,7 +45,8 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             kernel size), or ``"layer"`` for the layer's own weights, no virtual identity.
         aggregate: ``"norm"`` (default, NormGrad), ``"positive_norm"`` (selective NormGrad), ``"sum"`` (with
             ``"scaling"``: the linear approximation), ``"positive_sum"`` (its positive part) or ``"max"``.
-        channel_dim: Dimension of the channels in the layer's output: None or 1 for feature maps, -1 for tokens.
+        channel_dim: Dimension of the channels in the layers' outputs: 1 for feature maps, -1 for tokens. By default it
+            is found for each layer from what made its output, or else from what uses it.
 
     Raises:
         ValueError: Unknown extract, aggregate or layer name.

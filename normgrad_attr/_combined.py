@@ -48,8 +48,8 @@ class CombinedNormGrad(GradientAttribution):
             layer, used as given; ones give the plain product.
         smoothing: Standard deviation, in pixels of the output, of a Gaussian that smooths the combined map
             (:func:`normgrad_attr.smooth`) before it is scaled to [0, 1] once more. Default: none.
-        channel_dim: As in :class:`NormGrad`. With -1 and tokens (N, T, C), the patch grid is inferred from the input's
-            size, and class and register tokens in front are dropped.
+        channel_dim: As in :class:`NormGrad`. Tokens are laid out on the grid that they come from, which the network's
+            graph tells, class and register tokens dropped.
 
     Raises:
         ValueError: Unknown extract, aggregate, combination, weights or layer name, or not one of them for each layer.

@@ -50,11 +50,12 @@ class GraphAxes:
     Examples:
         >>> import torch
         >>> from torch.autograd.graph import get_gradient_edge
+        >>> from normgrad_attr._graph_axes import GraphAxes
         >>> x = torch.rand(2, 3, 32, 32, requires_grad=True)
         >>> tokens = torch.nn.Conv2d(3, 8, 8, 8)(x).flatten(2).mT
         >>> dims = GraphAxes().at(get_gradient_edge(tokens))
-        >>> [[(f.axis.kind, f.axis.along()) for f in dim] for dim in dims]
-        [[('batch', None)], [('space', 0), ('space', 1)], [('channel', None)]]
+        >>> [[(f.axis.kind, f.size, f.axis.along()) for f in dim] for dim in dims]
+        [[('batch', 2, None)], [('space', 4, (0, 2)), ('space', 4, (1, 2))], [('channel', 8, None)]]
     """
 
     def __init__(self) -> None:

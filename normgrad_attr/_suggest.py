@@ -193,7 +193,8 @@ def _constant(maps: dict[nn.Module, tuple[_Output, Layout, int]], score: Tensor 
     for (module, (found, layout, directions)), g in zip(maps.items(), gradients, strict=True):
         if g is not None:
             order = layout.order(None, tuple(g.shape), "")
-            x, g = (t.permute(order).float() for t in (found.value, g))
+            # In units of the largest values, whose squares neither overflow nor vanish.
+            x, g = ((t / t.abs().amax()).nan_to_num().permute(order).float() for t in (found.value, g))
             on_grid = layout.laid_out(x.norm(dim=1, keepdim=True) * g.norm(dim=1, keepdim=True), None, directions)
             low, high = on_grid.flatten(1).aminmax(dim=1)
         if g is None or bool((high - low <= _FLAT * high).all()):

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Literal
 
 from torch import nn
-from torchvision.models import SwinTransformer, VisionTransformer
 
 from benchmarks.methods.context import Context
 from benchmarks.methods.method import ALL, FAST, PAPER, Explain, Method
@@ -83,11 +82,8 @@ def _combined(extract: str, aggregate: str, combine: Combination, weighting: str
 
 
 def _suggested(extract: str, context: Context) -> Explain:
-    tokens = isinstance(context.network, (VisionTransformer, SwinTransformer))
     layers = context.suggested_layers
-    method = CombinedNormGrad(
-        context.network, layers, extract=extract, weights=[1.0] * len(layers), channel_dim=-1 if tokens else None
-    )
+    method = CombinedNormGrad(context.network, layers, extract=extract, weights=[1.0] * len(layers))
     return lambda images, targets: method.attribute(images, targets)
 
 
