@@ -82,7 +82,8 @@ def _check(dataset: Any) -> None:
         raise UserError(f"holds {frames} frames: give a single radiograph")
     if not dataset.get("PhotometricInterpretation"):
         raise UserError("does not say whether large values are bright (no PhotometricInterpretation)")
-    check_size(int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0))
+    bytes_a_pixel = int(dataset.get("SamplesPerPixel") or 1) * max(int(dataset.get("BitsAllocated") or 8) // 8, 1)
+    check_size(int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0), bytes_a_pixel)
 
 
 def _decompressed(dataset: Any) -> Any:

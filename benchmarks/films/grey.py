@@ -13,6 +13,8 @@ from benchmarks.run.errors import UserError
 
 MOST_PIXELS = 50_000_000
 """Largest film; the longest stitched radiographs have 30 million pixels."""
+MOST_BYTES = 3 * MOST_PIXELS
+"""Of its stored values: colours and deep films take several times as much while they are decoded."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,18 @@ class Film:
     is_dicom: bool = False
 
 
-def check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int, bytes_a_pixel: int) -> None:
     """Refuse what would take gigabytes, before it is decoded.
 
     Raises:
-        UserError: There are no pixels, or more than ``MOST_PIXELS``.
+        UserError: There are no pixels, or more than ``MOST_PIXELS`` or ``MOST_BYTES``.
     """
     if width < 1 or height < 1:
         raise UserError(f"has {width} x {height} pixels")
-    if width * height > MOST_PIXELS:
-        raise UserError(f"has {width} x {height} pixels, more than the {MOST_PIXELS // 10**6} million of any film")
+    most = min(MOST_PIXELS, MOST_BYTES // bytes_a_pixel)
+    if width * height > most:
+        depth = f" of {bytes_a_pixel} bytes" if bytes_a_pixel > 1 else ""
+        raise UserError(f"has {width} x {height} pixels{depth}, more than the {most // 10**6} million of any film")
 
 
 def check_content(grey: npt.NDArray[np.uint8], why: str = "") -> None:

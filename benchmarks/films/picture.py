@@ -51,7 +51,9 @@ def load_picture(stream: BinaryIO, at_least: int | None = None, upright: bool = 
         Exception: Whatever Pillow says of a damaged file.
     """
     with Image.open(stream, formats=FORMATS) as image:
-        check_size(*image.size)  # Pillow warns of large pictures only
+        deep = 2 if "16" in image.mode + _rawmode(image) else 4 if image.mode in ("I", "F") else 1
+        width, height = image.size
+        check_size(width, height, deep * len(image.getbands()))  # Pillow warns of large pictures only
         if image.format == "PNG":  # Pillow decodes a damaged one to noise, but can check its sums
             image.verify()
     stream.seek(0)

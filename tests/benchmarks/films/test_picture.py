@@ -144,7 +144,9 @@ def test_a_large_picture_is_refused_before_it_is_decoded(tmp_path: Path) -> None
     header = struct.pack(">IIBBBBB", 20000, 5000, 16, 0, 0, 0, 0)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
-    with pytest.raises(UserError, match=r"a\.png has 20000 x 5000 pixels, more than the 50 million of any film"):
+    with pytest.raises(
+        UserError, match=r"a\.png has 20000 x 5000 pixels of 2 bytes, more than the 50 million of any film"
+    ):
         read_film(tmp_path / "a.png")
 
 
