@@ -125,7 +125,7 @@ def markdown(content: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
     costs = [(record["cost"], record["cost_combined"]) for record in records.values() if "cost_combined" in record]
     lines = ["# The zoo", "", f"{len(records)} architectures with random weights; {versions}.", ""]
-    lines += markdown_table(by_package(records))
+    lines += markdown_table(by_package(records), left=(0, 2, 3, 4))
     if costs:
         last, several = (f"{statistics.median(column):.2f}" for column in zip(*costs, strict=True))
         lines += [
