@@ -100,5 +100,15 @@ def test_the_page_of_the_zoo_is_made_from_its_stored_result(made: ModuleType, tm
     (tmp_path / "zoo.json").write_text(json.dumps(content))
     text = made.zoo_section(tmp_path)
     assert "1 architectures with random weights; torch 2.14." in text
-    assert "| `tiny` | 3 x 8 x 8 | `a` | right | right |" in text
+    assert "| `tiny` | 3 x 8 x 8 | `a` | right | right |  |" in text
     assert not text.startswith("# ")  # the page has a title
+
+
+def test_the_table_of_the_readme_is_that_of_the_stored_zoo() -> None:
+    from benchmarks.run.text_tables import markdown_table
+    from benchmarks.zoo.zoo_tables import beside_peers
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = text.partition("<!-- zoo -->\n")[2].partition("\n<!-- zoo end -->")[0]
+    stored = json.loads((ROOT / "docs" / "results" / "zoo" / "zoo.json").read_text(encoding="utf-8"))
+    assert shown.splitlines() == markdown_table(beside_peers(stored["architectures"]))

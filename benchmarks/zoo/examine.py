@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import normgrad_attr
 from benchmarks.zoo import verdicts
 from benchmarks.zoo.architecture import Architecture
 from benchmarks.zoo.peers import PEERS, judge
@@ -26,7 +25,7 @@ from benchmarks.zoo.truth import (
     token_grid,
     token_order,
 )
-from normgrad_attr import CombinedNormGrad, NormGrad, suggest_layers
+from normgrad_attr import CombinedNormGrad, NormGrad, explain, suggest_layers
 
 
 def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
@@ -55,10 +54,14 @@ def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
     ends = list(dict.fromkeys((layers[0], layers[-1])))
 
     yield {"stage": "recording the truth"}
-    truth = record(network, inputs, layers, target)
-    there = shapes(build(architecture, architecture.other_size), elsewhere, layers)
-    dims = {name: channel_dim(truth[name].activation.shape, there[name], len(inputs)) for name in layers}
-    want = combined_truth(network, inputs, elsewhere, architecture.axes(inputs), truth, dims, there)
+    other, axes = build(architecture, architecture.other_size), architecture.axes(inputs)
+
+    def known(names: Sequence[str]) -> tuple[dict[str, Recorded], dict[str, int | None], tuple[Tensor, float] | str]:
+        recorded, there = record(network, inputs, names, target), shapes(other, elsewhere, names)
+        places = {name: channel_dim(recorded[name].activation.shape, there[name], len(inputs)) for name in names}
+        return recorded, places, combined_truth(network, inputs, elsewhere, axes, recorded, places, there)
+
+    truth, dims, want = known(layers)
     yield {
         "channels": [dims[name] for name in layers],
         "shapes": [list(truth[name].activation.shape) for name in layers],
@@ -84,11 +87,13 @@ def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
             maps, verdict = verdicts.attempt(partial(several.attribute, inputs, target))
     yield {"combined": verdicts.judge_combined(maps, verdict, want, len(layers)), "forwards_combined": calls.count}
 
-    explain = getattr(normgrad_attr, "explain", None)
-    if explain is not None and architecture.kind in ("image", "film"):
+    if architecture.kind in ("image", "film"):
         yield {"stage": "explain"}
         with Calls(network) as calls:
             result, verdict = verdicts.attempt(partial(explain, network, inputs))
+        if result is not None and list(result.layers) != layers:  # it looks at one sample, not at the batch
+            layers = list(result.layers)
+            want = known(layers)[2]
         maps = None if result is None else result.maps
         yield {"explain": verdicts.judge_combined(maps, verdict, want, len(layers)), "forwards_explain": calls.count}
 

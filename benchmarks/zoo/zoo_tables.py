@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -46,7 +45,8 @@ def verdict_of(record: Record, column: str) -> str:
 
 def status(record: Record) -> str:
     """A record in a line."""
-    parts = [f"{title} {verdict_of(record, column)}" for column, title in COLUMNS.items() if _asked(column, [record])]
+    parts = [f"{title} {verdict_of(record, column)}" for column, title in COLUMNS.items()
+             if verdict_of(record, column)]  # fmt: skip
     if record.get("changed"):
         parts.append(f"changed: {', '.join(record['changed'])}")
     if "stopped" in record:
@@ -56,7 +56,7 @@ def status(record: Record) -> str:
 
 def by_package(records: dict[str, Record]) -> list[list[str]]:
     """How many architectures of each package work, a header first and the sum last."""
-    columns = [column for column in COLUMNS if _asked(column, records.values())]
+    columns = list(COLUMNS)
     rows = [["package", "networks", *(COLUMNS[column] for column in columns)]]
     packages = dict.fromkeys(key.partition("/")[0] for key in records)
     for package in (*packages, *(["all"] if len(packages) > 1 else [])):
@@ -81,7 +81,7 @@ def beside_peers(records: dict[str, Record]) -> list[list[str]]:
 
 def by_architecture(records: dict[str, Record]) -> list[list[str]]:
     """A row for each architecture."""
-    columns = [column for column in COLUMNS if _asked(column, records.values())]
+    columns = list(COLUMNS)
     head = ["architecture", "input", "suggested layers", *(COLUMNS[c] for c in columns), "cost", "combined", "forwards"]
     rows = [[*head, *(title for title, _ in PEERS.values())]]
     for key, record in records.items():
@@ -125,7 +125,7 @@ def markdown(content: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
     costs = [(record["cost"], record["cost_combined"]) for record in records.values() if "cost_combined" in record]
     lines = ["# The zoo", "", f"{len(records)} architectures with random weights; {versions}.", ""]
-    lines += markdown_table(by_package(records))
+    lines += markdown_table(by_package(records), left=(0, 2, 3, 4))
     if costs:
         last, several = (f"{statistics.median(column):.2f}" for column in zip(*costs, strict=True))
         lines += [
@@ -146,8 +146,3 @@ def print_summary(records: dict[str, Record]) -> None:
     console = Console()
     console.print(terminal_table("Works with", by_package(records), footer=True))
     console.print(terminal_table("Beside other packages", beside_peers(records)))
-
-
-def _asked(column: str, records: Iterable[Record]) -> bool:
-    """Whether any record has the column; ``explain`` is newer than some stored results."""
-    return column != "explain" or any(column in record for record in records)

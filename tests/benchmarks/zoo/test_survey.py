@@ -18,7 +18,8 @@ from benchmarks.zoo.zoo_tables import beside_peers, by_package, markdown, verdic
 RIGHT = {"verdict": "right"}
 GOOD = {
     "input": [2, 3, 8, 8], "layers": ["a", "b"], "channels": [1, 1], "suggest_layers": RIGHT, "normgrad": RIGHT,
-    "combined": RIGHT, "forwards": 1.0, "forwards_combined": 1, "changed": [], "cost": 1.1, "cost_combined": 1.5,
+    "combined": RIGHT, "explain": RIGHT,
+    "forwards": 1.0, "forwards_combined": 1, "changed": [], "cost": 1.1, "cost_combined": 1.5,
     "captum": RIGHT, "captum_changed": [], "pytorch_grad_cam": RIGHT, "pytorch_grad_cam_changed": [".grad"],
     "torchcam": {"verdict": "wrong", "detail": "wrong layout"}, "torchcam_changed": [],
 }  # fmt: skip
@@ -94,17 +95,20 @@ def test_verdicts_of_records_that_stop_early() -> None:
 
 
 def test_tables_count_by_package_and_beside_others() -> None:
-    records = {"one/a": GOOD, "one/b": REFUSED, "two/c": GOOD}
+    volume = {name: value for name, value in GOOD.items() if name != "explain"}  # which is for images
+    records = {"one/a": GOOD, "one/b": REFUSED, "two/c": volume}
     assert by_package(records)[1:] == [
-        ["one", "2", "1 right, 1 refused", "2 right"],
-        ["two", "1", "1 right", "1 right"],
-        ["all", "3", "2 right, 1 refused", "3 right"],
+        ["one", "2", "1 right, 1 refused", "2 right", "2 right"],
+        ["two", "1", "1 right", "1 right", ""],
+        ["all", "3", "2 right, 1 refused", "3 right", "2 right"],
     ]
     assert [row[1:] for row in beside_peers(records)[1:]] == [
         ["2", "0", "1", "0"], ["2", "1", "0", "0"], ["3", "0", "0", "3"], ["0", "3", "0", "0"],
     ]  # fmt: skip
     text = markdown({"versions": {"torch": "2"}, "architectures": records})
-    assert "| `b` | 3 x 8 x 8 | `a` to `b` | refused | right | 1.10 | 1.50 | 1 | wrong | right | wrong |" in text
+    assert (
+        "| `b` | 3 x 8 x 8 | `a` to `b` | refused | right | right | 1.10 | 1.50 | 1 | wrong | right | wrong |" in text
+    )
     assert "- `one/b`, NormGrad refused: ValueError: Say where." in text
 
 
