@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-
 from benchmarks.run.config import Config, flag
 from benchmarks.run.errors import UserError
 
@@ -14,6 +12,8 @@ from benchmarks.run.errors import UserError
 @contextmanager
 def plain_device_errors(config: Config) -> Iterator[None]:
     """Turn what Lightning raises on devices that are not there into a sentence."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException  # late: it takes 100 MB
+
     try:
         yield
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
