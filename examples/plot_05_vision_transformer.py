@@ -2,8 +2,8 @@
 Vision transformers
 ===================
 
-The channels of tokens are in the last dimension, and the first token belongs to no place. The network's graph tells where
-the channels are; ``tokens_to_map`` leaves the class token out, and ``CombinedNormGrad`` does so by itself.
+The channels of tokens are in the last dimension, and the first token belongs to no place. The network's graph tells
+where the channels are; ``tokens_to_map`` leaves the class token out, and ``CombinedNormGrad`` does so by itself.
 """
 
 # %%
