@@ -107,22 +107,6 @@ def test_one_forward_and_one_backward_whatever_the_number_of_layers(model, image
     assert len(calls) == 1
 
 
-def test_nothing_before_the_earliest_layer_is_recorded(model, images):
-    recorded = {}
-    handles = [
-        model.get_submodule(name).register_forward_hook(
-            lambda m, i, o, name=name: recorded.update({name: o.requires_grad})
-        )
-        for name in ("conv1", "layer1.1", "layer2.1", "layer3.1", "layer4.1")
-    ]
-    try:
-        NormGrad(model, "layer3.0").attribute(images, 1)
-    finally:
-        for handle in handles:
-            handle.remove()
-    assert recorded == {"conv1": False, "layer1.1": False, "layer2.1": False, "layer3.1": True, "layer4.1": True}
-
-
 def test_product_with_weights_of_one_is_the_product_of_separate_maps(model, images):
     product = torch.ones(3, 1, 64, 48, dtype=torch.float64)
     for layer in LAYERS:
