@@ -36,6 +36,7 @@ class ModelState:
         self.forward_func = forward_func
         self.thread = threading.get_ident()
         self.buffers: dict[nn.Module, list[tuple[str, Tensor, Tensor, int]]] = {}
+        self.names: dict[nn.Module, frozenset[str]] = {}
         self.contents: list[tuple[Any, Any]] = []
         self.tensors: list[tuple[Tensor, int]] = []
         #: Where the buffers lie.
@@ -81,6 +82,7 @@ class ModelState:
                     )
             buffers = [(name, b) for name, b in m._buffers.items() if b is not None and not is_lazy(b)]
             self.buffers[m] = [(name, b, b.detach().clone(), b._version) for name, b in buffers]
+            self.names[m] = frozenset(m._buffers)
             self.memory.update(b.untyped_storage().data_ptr() for _, b in buffers)
             if type(m).__module__.startswith("torch.nn."):
                 continue  # they hold nothing else that changes
@@ -108,11 +110,8 @@ class ModelState:
     def put_buffers_back(self) -> None:
         """Give the buffers the values that they had, unseen by a backward of the user's own that may be pending."""
         for module, buffers in self.buffers.items():
-            if len(module._buffers) > len(buffers):
-                names = {name for name, *_ in buffers}
-                for name, new in module._buffers.items():
-                    if name not in names and new is not None and not is_lazy(new):
-                        module._buffers[name] = None
+            for name in [name for name in module._buffers if name not in self.names[module]]:
+                del module._buffers[name]
             for name, buffer, value, version in buffers:
                 if buffer.grad_fn is not None:
                     buffer.detach_()

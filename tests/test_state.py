@@ -389,6 +389,14 @@ def test_a_backward_of_the_users_own_may_be_pending_in_evaluation_mode() -> None
     assert model.stem.weight.grad is not None
 
 
+def test_lazy_parts_are_made_as_by_a_forward() -> None:
+    model = nn.Sequential(nn.LazyConv2d(4, 1), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(2)).eval()
+    NormGrad(model, "1").attribute(images(), 0)
+    assert isinstance(model[1], nn.BatchNorm2d)
+    assert model[1].running_mean.shape == (4,)
+    NormGrad(model, "0").attribute(images(), 0)
+
+
 # Inputs
 
 
