@@ -113,11 +113,13 @@ def only_axis(dim: Dim) -> Axis | None:
 
 def size_of(dim: Dim) -> int:
     """Number of places along a dimension."""
-    return math.prod(f.size for f in dim)
+    return dim[0].size if len(dim) == 1 else math.prod(f.size for f in dim)
 
 
 def kind_of(dim: Dim) -> Kind | None:
     """What a dimension runs over; channels if they are a part of it, None if a part is unknown."""
+    if len(dim) == 1:
+        return dim[0].axis.kind
     kinds = {f.axis.kind for f in dim}
     if "channel" in kinds:
         return "channel"
@@ -233,9 +235,16 @@ def moved(dim: Dim, size: int, shift: int | None = None) -> Dim:
 
 def merged(candidates: Sequence[Dims], shape: Sequence[int]) -> Dims:
     """The dimensions of an elementwise result of broadcast operands: for each, what is known best."""
+    if len(candidates) == 1 and tuple(map(size_of, candidates[0])) == tuple(shape):
+        return candidates[0]
     result = []
     for back, size in zip(range(-len(shape), 0), shape, strict=True):
         dims = [c[back] for c in candidates if len(c) >= -back and size_of(c[back]) == size]
+        if len(dims) > 1 and all(d == dims[0] for d in dims):
+            dims = dims[:1]
+        if len(dims) == 1:
+            result.append(dims[0])
+            continue
         kinds = {kind_of(d) for d in dims} - {None}
         best = max(dims, key=_certainty, default=new(size) if size > 1 else ())
         if {"channel", "space"} <= kinds:

@@ -9,6 +9,7 @@ their outputs are read, never a saved tensor, so it works on a graph that has be
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -74,7 +75,8 @@ class GraphAxes:
             if node in self._found:
                 waiting.pop()
                 continue
-            missing = [n for n, _ in node.next_functions if n is not None and n not in self._found]
+            found = self._found
+            missing = [n for n, _ in node.next_functions if n is not None and n not in found]
             if missing:
                 waiting += missing
                 continue
@@ -83,9 +85,9 @@ class GraphAxes:
 
     def _apply(self, node: Any) -> list[Dims | None]:
         name = _kind_of_node(node)
-        shapes = [tuple(map(int, m.shape)) for m in node._input_metadata]
         if name == "AccumulateGrad":
             return [None if isinstance(node.variable, nn.Parameter) else _input(tuple(node.variable.shape))]
+        shapes = [tuple(m.shape) for m in node._input_metadata]
         operands = [None if n is None else self._found[n][i] for n, i in node.next_functions]
         made = name in _MAKERS or (name in _PRODUCTS and any(n is None for n, _ in node.next_functions))
         if all(o is None for o in operands) and not made:
@@ -107,7 +109,12 @@ class _UnreadableError(Exception):
 
 def _kind_of_node(node: Node) -> str:
     """``Convolution`` for ``ConvolutionBackward0``, ``AccumulateGrad`` for ``torch::autograd::AccumulateGrad``."""
-    return re.sub(r"Backward\d*$", "", node.name().rsplit("::", 1)[-1])
+    return _without_suffix(node.name())
+
+
+@functools.cache
+def _without_suffix(name: str) -> str:
+    return re.sub(r"Backward\d*$", "", name.rsplit("::", 1)[-1])
 
 
 def _input(shape: Shape) -> Dims:
