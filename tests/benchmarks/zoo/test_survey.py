@@ -115,7 +115,7 @@ def test_tables_count_by_package_and_beside_others() -> None:
     assert (
         "| `b` | 3 x 8 x 8 | `a` to `b` | refused | right | right | 1.10 | 1.50 | 1 | wrong | right | wrong |" in text
     )
-    assert "- `one/b`, NormGrad refused: ValueError: Say where." in text
+    assert "- `one/b`, NormGrad refused: `ValueError: Say where.`" in text
 
 
 def test_every_entry_of_the_table_can_be_named_and_fed() -> None:
