@@ -133,7 +133,8 @@ def token_grid(
         None unless exactly one grid explains both; overlapping patches only where no others do.
     """
     lengths = [range(1, side + 1) for side in sides]
-    side_by_side, overlapping = set(), set()
+    side_by_side: set[tuple[int, ...]] = set()
+    overlapping: set[tuple[int, ...]] = set()
     for time, step in product(lengths[0] if len(sides) == 3 else (0,), lengths[-1]):
         steps = [time or step, *[step] * (len(sides) - 1)]
         for overlap in range(1 if len(sides) == 3 else step + 1):
