@@ -119,4 +119,15 @@ def _digest(package: str) -> str:
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
     names = dict.fromkeys(["torch", "captum", "grad-cam", "torchcam", *(PIP.get(name, name) for name in packages)])
-    return {"normgrad-attr": normgrad_attr.__version__, **{name: metadata.version(name) for name in names}}
+    found = {name: _version(name) for name in names}
+    return {
+        "normgrad-attr": normgrad_attr.__version__,
+        **{name: version for name, version in found.items() if version is not None},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # one of the packages beside
+        return None

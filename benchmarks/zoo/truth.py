@@ -130,19 +130,21 @@ def token_grid(
         sides_elsewhere: That of the other input.
 
     Returns:
-        None unless exactly one grid explains both.
+        None unless exactly one grid explains both; overlapping patches only where no others do.
     """
-    found = set()
     lengths = [range(1, side + 1) for side in sides]
+    side_by_side: set[tuple[int, ...]] = set()
+    overlapping: set[tuple[int, ...]] = set()
     for time, step in product(lengths[0] if len(sides) == 3 else (0,), lengths[-1]):
         steps = [time or step, *[step] * (len(sides) - 1)]
-        for overlap in range(0 if len(sides) == 3 else step + 1) or (0,):
+        for overlap in range(1 if len(sides) == 3 else step + 1):
             here, there = (
                 [(side - overlap) // one for side, one in zip(s, steps, strict=True)] for s in (sides, sides_elsewhere)
             )
             others = tokens - math.prod(here)
             if min(here) > 0 and others >= 0 and others == tokens_elsewhere - math.prod(there):
-                found.add(tuple(here))
+                (overlapping if overlap else side_by_side).add(tuple(here))
+    found = side_by_side or overlapping
     return found.pop() if len(found) == 1 else None
 
 

@@ -109,14 +109,19 @@ def remarks(records: dict[str, Record]) -> list[str]:
                     f"{COLUMNS.get(column, column)} {record[column]['verdict']}"
                 )
         for detail, columns in told.items():
-            lines.append(f"- `{key}`, {', '.join(columns)}: {detail}")
+            lines.append(f"- `{key}`, {', '.join(columns)}: {_quoted(detail)}")
         if record.get("constant"):
             lines.append(f"- `{key}`: the map of {', '.join(record['constant'])} is constant")
         if record.get("changed"):
             lines.append(f"- `{key}`: {', '.join(record['changed'])} changed")
         if "stopped" in record:
-            lines.append(f"- `{key}` stopped while {record.get('stage', 'starting')}: {record['stopped']}")
+            lines.append(f"- `{key}` stopped while {record.get('stage', 'starting')}: {_quoted(record['stopped'])}")
     return lines
+
+
+def _quoted(text: str) -> str:
+    """Words of others, in which nothing is markup."""
+    return f"`{text.replace('`', chr(39))}`"
 
 
 def markdown(content: dict[str, Any]) -> str:

@@ -86,6 +86,12 @@ def test_a_fault_of_the_library_ends_in_an_error_after_all_is_written(
     assert "## What is not right, and why" in (tmp_path / "zoo.md").read_text()
 
 
+def test_versions_are_of_what_is_installed() -> None:
+    found = survey._versions(["timm", "no_such_package"])
+    assert {"normgrad-attr", "torch", "captum", "grad-cam", "timm"} <= set(found)
+    assert "no_such_package" not in found
+
+
 def test_verdicts_of_records_that_stop_early() -> None:
     stopped = {"suggest_layers": RIGHT, "stage": "NormGrad", "stopped": "the limit of 9 s"}
     assert verdict_of(stopped, "normgrad") == "stopped"
@@ -109,7 +115,7 @@ def test_tables_count_by_package_and_beside_others() -> None:
     assert (
         "| `b` | 3 x 8 x 8 | `a` to `b` | refused | right | right | 1.10 | 1.50 | 1 | wrong | right | wrong |" in text
     )
-    assert "- `one/b`, NormGrad refused: ValueError: Say where." in text
+    assert "- `one/b`, NormGrad refused: `ValueError: Say where.`" in text
 
 
 def test_every_entry_of_the_table_can_be_named_and_fed() -> None:

@@ -85,6 +85,7 @@ def test_two_sizes_tell_the_grid_of_tokens() -> None:
     assert token_grid(17, 37, (64, 64), (96, 96)) == (4, 4)
     assert token_grid(8 + 2, 27 + 2, (32, 32, 32), (48, 48, 48)) == (2, 2, 2)
     assert token_grid(50, 122, (64, 64), (96, 96)) == (7, 7)  # 16 x 16, a step of 8
+    assert token_grid(10, 14, (64, 32), (96, 32)) == (4, 2)
     assert token_grid(17, 18, (64, 64), (96, 96)) is None
 
 
