@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from normgrad_attr._axes import (
@@ -41,10 +42,23 @@ def _view(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | Non
 
 
 def _strided(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
-    """Pooling to one place ends in a view of its own kind."""
+    """A view that was overwritten, or pooling to one place: told by strides, those of a tensor as memory keeps it."""
     (source,), (shape,) = recorded(operands), shapes
-    same = tuple(map(size_of, source)) == shape and all(s == 1 for s in shape[2:])
-    return [source if same else fresh(shape, operands)]
+    strides = tuple(node._saved_stride)
+    if tuple(map(size_of, source)) == shape:
+        last = (0, *range(2, len(shape)), 1)
+        if all(s == 1 for s in shape[2:]) or strides in (_dense(shape, range(len(shape))), _dense(shape, last)):
+            return [source]
+    as_view = regrouped(source, shape) if strides == _dense(shape, range(len(shape))) else None
+    return [as_view or fresh(shape, operands)]
+
+
+def _dense(shape: Shape, order: Sequence[int]) -> Shape:
+    """Strides of a tensor without gaps whose dimensions are kept in this order."""
+    strides, reached = [0] * len(shape), 1
+    for at in reversed(order):
+        strides[at], reached = reached, reached * shape[at]
+    return tuple(strides)
 
 
 def _permute(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
