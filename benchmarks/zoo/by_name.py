@@ -62,7 +62,7 @@ TORCHVISION_SIZES = {
 SEGMENTATION = ("deeplabv3_mobilenet_v3_large", "fcn_resnet50", "lraspp_mobilenet_v3_large")
 DETECTION = (
     "fasterrcnn_mobilenet_v3_large_fpn", "fcos_resnet50_fpn", "keypointrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn",
-    "retinanet_resnet50_fpn", "ssdlite320_mobilenet_v3_large",
+    "retinanet_resnet50_fpn",
 )  # fmt: skip
 VIDEO = ("mc3_18", "r2plus1d_18", "r3d_18", "s3d", "mvit_v2_s", "swin3d_t")
 SMP = (
@@ -120,9 +120,7 @@ def _segmentation(name: str) -> Callable[[int], nn.Module]:
 def _detection(name: str) -> Callable[[int], nn.Module]:
     def build(size: int) -> nn.Module:
         options: dict[str, Any] = {"weights_backbone": None, "min_size": size, "max_size": size}
-        if name.startswith("ssd"):
-            del options["min_size"], options["max_size"]
-        threshold = "score_thresh" if name.startswith(("ssd", "retina", "fcos")) else "box_score_thresh"
+        threshold = "score_thresh" if name.startswith(("retina", "fcos")) else "box_score_thresh"
         return Boxes(_torchvision(name, **options, **{threshold: 0.0})(size), sum_over_boxes)
 
     return build
@@ -143,8 +141,8 @@ def _video(name: str) -> Callable[[int], nn.Module]:
         from torchvision.models.video.mvit import MSBlockConfig, MViT
 
         blocks = [
-            MSBlockConfig(1, 32, 32, [3, 3, 3], [1, 4, 4], [1, 1, 1]),
-            MSBlockConfig(2, 32, 64, [3, 3, 3], [1, 2, 2], [1, 2, 2]),
+            MSBlockConfig(1, 32, 32, [3, 3, 3], [3, 3, 3], [1, 1, 1], [1, 4, 4]),
+            MSBlockConfig(2, 32, 64, [3, 3, 3], [3, 3, 3], [1, 2, 2], [1, 2, 2]),
         ]
         network: nn.Module = MViT((size, size), size // 8, blocks, True, True, True, num_classes=CLASSES)
         return network

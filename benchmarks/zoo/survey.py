@@ -25,7 +25,7 @@ ARCHITECTURES: dict[str, Architecture] = {one.key: one for one in (*BY_NAME, *BY
 #: About thirty that take two minutes together and are of as many kinds as possible.
 SMALL = (
     "timm/test_*", "timm/resnet10t", "timm/vit_tiny_patch16_224", "timm/pvt_v2_b0", "timm/efficientvim_m1",
-    "timm/mixer_s32_224", "timm/csatv2", "torchvision/MaxVit", "torchvision/ssdlite*", "transformers/Beit*",
+    "timm/mixer_s32_224", "timm/csatv2", "torchvision/MaxVit", "torchvision/mobilenet_v3_small", "transformers/Beit*",
     "transformers/CLIP*", "transformers/ConvNextF*", "transformers/Dinov2W*", "transformers/Hiera*",
     "transformers/Segformer*", "transformers/Swin*", "transformers/VideoMAE*", "transformers/AST*",
     "transformers/Bert*", "monai/UNet*", "monai/SwinUNETR, 2-D", "monai/ViT, 3-D", "torchxrayvision/*",

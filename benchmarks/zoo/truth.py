@@ -130,11 +130,10 @@ def token_grid(
         sides_elsewhere: That of the other input.
 
     Returns:
-        None unless exactly one grid explains both; overlapping patches only where no others do.
+        None unless exactly one grid explains both; the more unusual only where no others do.
     """
     lengths = [range(1, side + 1) for side in sides]
-    side_by_side: set[tuple[int, ...]] = set()
-    overlapping: set[tuple[int, ...]] = set()
+    likely: list[set[tuple[int, ...]]] = [set(), set(), set()]  # of one length, of two, overlapping
     for time, step in product(lengths[0] if len(sides) == 3 else (0,), lengths[-1]):
         steps = [time or step, *[step] * (len(sides) - 1)]
         for overlap in range(1 if len(sides) == 3 else step + 1):
@@ -143,8 +142,8 @@ def token_grid(
             )
             others = tokens - math.prod(here)
             if min(here) > 0 and others >= 0 and others == tokens_elsewhere - math.prod(there):
-                (overlapping if overlap else side_by_side).add(tuple(here))
-    found = side_by_side or overlapping
+                likely[2 if overlap else time not in (0, step)].add(tuple(here))
+    found = likely[0] or likely[1] or likely[2]
     return found.pop() if len(found) == 1 else None
 
 

@@ -133,3 +133,10 @@ def test_other_packages_are_judged_by_grad_cam_whatever_their_units() -> None:
     assert verdict(lambda: resized - resized.amin((2, 3), keepdim=True)) == "right"
     assert verdict(lambda: other) == "wrong"
     assert verdict(lambda: 1 / 0) == "fail"
+
+
+def test_nobody_is_judged_by_a_map_of_roundings() -> None:
+    gradient = torch.rand(1, 3, 4, 4)
+    truth = Recorded(torch.rand(1, 3, 4, 4), gradient - gradient.mean((2, 3), keepdim=True))
+    noise = lambda *_: torch.rand(1, 1, 4, 4)  # noqa: E731
+    assert judge(noise, nn.Identity(), "", torch.rand(1), torch.tensor([0]), truth, 1)["verdict"] == "unproved"
