@@ -190,6 +190,13 @@ def chance_level(mask: np.ndarray, tolerances: Sequence[float] = TOLERANCES) -> 
 
 
 def check_protocol(protocol: str) -> None:
-    """Refuse a protocol that there is not."""
+    """Refuse a protocol that there is not.
+
+    Args:
+        protocol: Its name.
+
+    Raises:
+        ValueError: It is none of :data:`PROTOCOLS`.
+    """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
