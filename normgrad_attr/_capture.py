@@ -79,7 +79,7 @@ def capture(
             each sample, or devices without ``device_ids``.
     """
     grad_kwargs = dict(grad_kwargs or {})
-    forward_func = _unwrapped(forward_func)
+    forward_func = unwrapped(forward_func)
     check_call(forward_func, inputs)
     # With create_graph, its user wants derivatives by weights or inputs.
     keep_graph = bool(grad_kwargs.get("create_graph"))
@@ -136,7 +136,7 @@ def capture(
     return result
 
 
-def _unwrapped(forward_func: Callable[..., Any]) -> Callable[..., Any]:
+def unwrapped(forward_func: Callable[..., Any]) -> Callable[..., Any]:
     """The module in DDP, whose reducer would wait for a backward that never comes, and in torch.compile's wrapper."""
     plain: Any = forward_func
     while isinstance(plain, nn.parallel.DistributedDataParallel) or hasattr(plain, "_orig_mod"):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge, saved_tensors_hooks
 
-from normgrad_attr._capture import begun
+from normgrad_attr._capture import begun, unwrapped
 from normgrad_attr._guards import EVERY_MODULE_RUNS
 from normgrad_attr._layers import name_of, owner, resolve
 from normgrad_attr._layout import Layouts
@@ -94,7 +94,7 @@ def _features(
         order = Layouts(None).of(edge).order(channel_dim, tuple(output.shape), name_of(forward_func, module))
         pooled[module].append(output.detach().permute(order).double().flatten(2).mean(2).cpu())
 
-    model = owner(forward_func)
+    model, run = owner(forward_func), unwrapped(forward_func)
     device = next((p.device for p in model.parameters()), None) if model is not None else None
     with contextlib.ExitStack() as undo:
         undo.enter_context(torch.enable_grad())  # where the channels are is told by the graph,
@@ -105,7 +105,7 @@ def _features(
             undo.callback(module.register_forward_hook(after).remove)
         for inputs, target, *_ in loader:
             tensors = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
-            forward_func(*begun(tuple(t if device is None else t.to(device) for t in tensors)))
+            run(*begun(tuple(t if device is None else t.to(device) for t in tensors)))
             labels.append(_checked(torch.as_tensor(target)))
             for module, rows in pooled.items():
                 if len(rows) != len(labels) or len(rows[-1]) != len(labels[-1]):
