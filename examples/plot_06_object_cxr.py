@@ -28,7 +28,7 @@ from benchmarks.data.annotations import format_annotation, rasterize
 from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
 from benchmarks.methods import METHODS, Context
-from benchmarks.metrics.pointing_game import PointingGame
+from benchmarks.metrics.game_metric import PointingGame
 from benchmarks.synthetic.anatomy import draw_anatomy
 from benchmarks.synthetic.distractors import draw_distractors
 from benchmarks.synthetic.placing import draw_objects

@@ -117,7 +117,8 @@ class Layout:
         """Size of the grid on which its places lie on the input; None if that, or the channels, is not known."""
         at = self.channel_dim()
         first = self.dims[0] if self.dims else ()
-        if at is None or self.batch_dim() != 0 or (size_of(first) > 1 and kind_of(first) not in ("batch", None)):
+        other = len(first) > 1 or kind_of(first) not in ("batch", None)  # frames or windows, perhaps with the batch
+        if at is None or self.batch_dim() != 0 or (size_of(first) > 1 and other):
             return None
         places = [dim for d, dim in enumerate(self.dims) if d not in (0, at)]
         try:

@@ -260,5 +260,5 @@ def _copy(t: Tensor) -> Tensor:
 
 
 def _edge(t: Tensor) -> GradientEdge:
-    with torch.enable_grad():  # torch 2.4 finds the node of a leaf by an operation on it
+    with torch.enable_grad():  # the node of a leaf is found by an operation on it
         return get_gradient_edge(t)

@@ -113,6 +113,8 @@ LAYOUTS: dict[str, tuple[Callable[[Tensor], Tensor], int, tuple[int, ...] | None
     "padding": (lambda x: F.pad(patches(x), (1, 1, 1, 1), mode="reflect"), 1, (5, 7)),
     "pixel shuffle": (lambda x: F.pixel_shuffle(patches(x), 2), 1, (6, 10)),
     "gate": (lambda x: patches(x) * patches(x).mean((2, 3), keepdim=True).sigmoid(), 1, GRID),
+    "a view in place": (lambda x: patches(x).view(len(x), 8, *GRID).mul_(2), 1, GRID),
+    "another view in place": (lambda x: linear(patches(x).flatten(2).relu_().mT), 2, GRID),
     "in place": (lambda x: patches(x).mul_(2).relu_(), 1, GRID),
     "layer norm in dimension 1": (norm_over_channels_first, 1, GRID),
     "channels last": (lambda x: linear(patches(x).permute(0, 2, 3, 1)), 3, GRID),

@@ -99,6 +99,8 @@ def test_ci_runs_with_the_oldest_versions_that_are_declared(dist: Path) -> None:
     floors = {}
     for requirement in metadata.get_all("Requires-Dist") or []:
         floor = re.match(r"([\w-]+)[^;]*>=([\d.]+)", requirement)
+        if "'zoo'" in requirement:  # surveys what is new
+            continue
         if floor and (floor[1] in pins or "extra ==" not in requirement or "'benchmarks'" in requirement):
             floors[floor[1]] = floor[2].split(".")
     assert floors.keys() <= pins.keys()

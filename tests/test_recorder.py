@@ -268,7 +268,7 @@ def test_a_layer_that_returns_its_own_weight(frozen: bool) -> None:
     (g,) = torch.autograd.grad(net.net(shifted)[:, 0].sum(), shifted)
     expected = net.position.map.detach().norm(dim=1, keepdim=True) * g.sum(0, keepdim=True).norm(dim=1, keepdim=True)
     with untouched(net, x):
-        torch.testing.assert_close(NormGrad(net, "position").attribute(x, 0), expected)
+        torch.testing.assert_close(NormGrad(net, "position", channel_dim=1).attribute(x, 0), expected)
 
 
 @pytest.mark.parametrize("name", ["relu_ ignored", "dropout_", "last of", "identity"])

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import binom, rankdata
+from scipy.special import bdtr
 
 from benchmarks.analysis.tallies import RESAMPLES, hit_matrix, resampled_means
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
@@ -29,7 +29,7 @@ def mcnemar(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> tuple[int, in
         Films that only ``a`` hits, films that only ``b`` hits, and the two-sided p value.
     """
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    p = 2 * binom.cdf(min(only_a, only_b), only_a + only_b, 0.5)
+    p = 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)
     return only_a, only_b, min(1.0, float(p))
 
 
@@ -111,7 +111,7 @@ def rank_intervals(hits: pd.DataFrame, seed: int, resamples: int = RESAMPLES) ->
         Index method, columns ``rank_low`` and ``rank_high``: the 2.5th and 97.5th percentile of its
         rank, 1 the best; equal methods share the mean of their ranks.
     """
-    ranks = rankdata(-resampled_means(hits.to_numpy(), seed, resamples), axis=1)
+    ranks = pd.DataFrame(-resampled_means(hits.to_numpy(), seed, resamples)).rank(axis=1).to_numpy()
     low, high = np.quantile(ranks, [0.025, 0.975], axis=0)
     return pd.DataFrame({"rank_low": low, "rank_high": high}, index=hits.columns)
 

@@ -14,24 +14,20 @@ protocol   maps of gradient methods             several pixels share the maximum
 
 The clip leaves thousands of ties at the maximum of a gradient map, and raster order then prefers
 the top of the film; that handicaps those methods and is why ``fair`` exists.
-
-Pure functions first, a thin :class:`PointingGame` metric over them last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
-from torchmetrics import Metric
 
 from benchmarks.metrics.annotated import Annotations
-from benchmarks.metrics.frame import FRAME, Pieces, Stretched, clip_at_percentile, stretch
+from benchmarks.metrics.frame import FRAME, Pieces, Stretched, stretch
 
 TOLERANCES = (0, 15, 25)
 PROTOCOLS = ("paper", "fair")
@@ -100,7 +96,7 @@ def choose_maxima(
         >>> choose_maxima(two, protocol="paper").points  # the first of two equal ones
         tensor([[1, 0]])
     """
-    _check_protocol(protocol)
+    check_protocol(protocol)
     maps, frame = len(stretched.unit), stretched.frame
     ids = range(maps) if image_ids is None else image_ids
     pieces = stretched.highest([1] * maps) if highest is None else highest
@@ -193,120 +189,14 @@ def chance_level(mask: np.ndarray, tolerances: Sequence[float] = TOLERANCES) -> 
     return [float(is_hit(distance, tolerance).sum()) / mask.size for tolerance in tolerances]
 
 
-class PointingGame(Metric):
-    """Pointing Game accuracy at several tolerances, as a metric that may run under DDP.
-
-    An image without annotation is excluded and counted; a constant map plays (its point is a
-    tie over the whole frame) and is counted; a map that is not finite is a miss and is counted.
+def check_protocol(protocol: str) -> None:
+    """Refuse a protocol that there is not.
 
     Args:
-        tolerances: in pixels of the frame; 0 means inside the annotation.
-        frame: side of the frame in pixels.
-        protocol: ``"paper"`` or ``"fair"``.
-        seed: of the choice between ties in ``"fair"``.
-        clip: clip each map at its 99th percentile first, as ``"paper"`` does to the maps of
-            gradient methods.
-        smooth: smooth each map in the frame first.
-        **kwargs: for :class:`torchmetrics.Metric`.
+        protocol: Its name.
 
-    Example:
-        >>> metric = PointingGame(tolerances=(0, 15), frame=100)
-        >>> saliency = torch.zeros(1, 1, 100, 100)
-        >>> saliency[0, 0, 20, 30] = 1.0
-        >>> mask = torch.zeros(1, 100, 100, dtype=torch.bool)
-        >>> mask[0, 15:25, 35:45] = True
-        >>> metric.update(saliency, mask)
-        >>> result = metric.compute()
-        >>> float(result["accuracy_0"]), float(result["accuracy_15"]), int(result["images"])
-        (0.0, 1.0, 1)
+    Raises:
+        ValueError: It is none of :data:`PROTOCOLS`.
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-
-    hits: Tensor
-    chance: Tensor
-    images: Tensor
-    constant: Tensor
-    non_finite: Tensor
-    unannotated: Tensor
-
-    def __init__(
-        self,
-        tolerances: Sequence[int] = TOLERANCES,
-        frame: int = FRAME,
-        protocol: str = "fair",
-        seed: int = 0,
-        *,
-        clip: bool = False,
-        smooth: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        _check_protocol(protocol)
-        self.tolerances = tuple(tolerances)
-        self.frame, self.protocol, self.seed = frame, protocol, seed
-        self.clip, self.smooth = clip, smooth
-        count = torch.zeros(len(self.tolerances), dtype=torch.long)
-        self.add_state("hits", count, dist_reduce_fx="sum")
-        self.add_state("chance", count.double(), dist_reduce_fx="sum")
-        for name in ("images", "constant", "non_finite", "unannotated"):
-            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, maps: Tensor, masks: Tensor, image_ids: Sequence[int] | None = None) -> None:
-        """Play a batch.
-
-        Args:
-            maps: ``(N, 1, h, w)``, any float dtype and size.
-            masks: bool ``(N, frame, frame)``, the annotation stretched onto the frame.
-            image_ids: see :func:`find_maxima`; give them, and ties do not depend on batching.
-
-        Raises:
-            ValueError: the masks do not fit the frame or the maps.
-        """
-        if tuple(masks.shape) != (len(maps), self.frame, self.frame):
-            raise ValueError(
-                f"masks must have the shape {(len(maps), self.frame, self.frame)}, not {tuple(masks.shape)}"
-            )
-        if self.clip:
-            maps = clip_at_percentile(maps)
-        maxima = find_maxima(
-            maps,
-            frame=self.frame,
-            protocol=self.protocol,
-            seed=self.seed,
-            image_ids=image_ids,
-            smooth=self.smooth,
-        )
-        annotations = Annotations(masks.bool())
-        distances = maxima.distances(annotations).cpu().numpy()
-        for i, mask in enumerate(masks.cpu().numpy().astype(bool)):
-            if not mask.any():
-                self.unannotated += 1
-                continue
-            self.hits += torch.tensor([bool(is_hit(distances[i], t)) for t in self.tolerances]).to(self.hits)
-            self.chance += torch.tensor(chance_level(mask, self.tolerances)).to(self.chance)
-            self.images += 1
-            self.constant += int(maxima.constant[i])
-            self.non_finite += int(not maxima.finite[i])
-
-    def compute(self) -> dict[str, Tensor]:
-        """Compute the results so far.
-
-        Returns:
-            ``accuracy_T`` and ``chance_T`` for each tolerance T, in [0, 1] and NaN when no image with an annotation
-            was seen; and the counts ``images``, ``constant``, ``non_finite`` and ``unannotated``. Scalars.
-        """
-        result = {}
-        for i, tolerance in enumerate(self.tolerances):
-            result[f"accuracy_{tolerance}"] = self.hits[i] / self.images
-            result[f"chance_{tolerance}"] = self.chance[i] / self.images
-        for name in ("images", "constant", "non_finite", "unannotated"):
-            result[name] = getattr(self, name)
-        return result
-
-
-def _check_protocol(protocol: str) -> None:
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")

@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.metrics.annotated import Annotations
 from benchmarks.metrics.frame import clip_at_percentile
-from benchmarks.metrics.pointing_game import PointingGame, chance_level, find_maxima, is_hit
+from benchmarks.metrics.game_metric import PointingGame
+from benchmarks.metrics.pointing_game import chance_level, find_maxima, is_hit
 
 
 def one_hot(height: int, width: int, row: int, column: int) -> torch.Tensor:

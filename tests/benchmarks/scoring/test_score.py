@@ -12,7 +12,8 @@ from tiny_run import POSITIVES, make_run
 from benchmarks.classifier.network import normalise
 from benchmarks.methods import METHODS, Method
 from benchmarks.metrics.frame import FRAME
-from benchmarks.metrics.pointing_game import PointingGame, find_maxima
+from benchmarks.metrics.game_metric import PointingGame
+from benchmarks.metrics.pointing_game import find_maxima
 from benchmarks.run.directory import version
 from benchmarks.run.errors import UserError
 from benchmarks.scoring import job as job_module

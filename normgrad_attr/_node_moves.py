@@ -1,0 +1,207 @@
+"""What nodes that move things do to dimensions: views, permutations, slices, joins, and what drops dimensions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from normgrad_attr._axes import (
+    Dims,
+    Factor,
+    joined_parts,
+    kind_of,
+    merged,
+    moved,
+    new,
+    only_axis,
+    regrouped,
+    resized,
+    size_of,
+    sliced,
+)
+from normgrad_attr._node import (
+    Operands,
+    Rule,
+    Shape,
+    UnreadableError,
+    dims_of,
+    entries,
+    fresh,
+    recorded,
+    replaced,
+    signed,
+)
+
+# What moves, splits, joins and drops dimensions.
+
+
+def _view(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (source,), (shape,) = recorded(operands), shapes
+    return [regrouped(source, shape) or fresh(shape, operands)]
+
+
+def _strided(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """A view that was overwritten, or pooling to one place: told by strides, those of a tensor as memory keeps it."""
+    (source,), (shape,) = recorded(operands), shapes
+    strides = tuple(node._saved_stride)
+    if tuple(map(size_of, source)) == shape:
+        last = (0, *range(2, len(shape)), 1)
+        if all(s == 1 for s in shape[2:]) or strides in (_dense(shape, range(len(shape))), _dense(shape, last)):
+            return [source]
+    as_view = regrouped(source, shape) if strides == _dense(shape, range(len(shape))) else None
+    return [as_view or fresh(shape, operands)]
+
+
+def _dense(shape: Shape, order: Sequence[int]) -> Shape:
+    """Strides of a tensor without gaps whose dimensions are kept in this order."""
+    strides, reached = [0] * len(shape), 1
+    for at in reversed(order):
+        strides[at], reached = reached, reached * shape[at]
+    return tuple(strides)
+
+
+def _permute(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (source,) = recorded(operands)
+    return [tuple(source[d] for d in dims_of(node, len(source), "_saved_dims"))]
+
+
+def _transpose(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (source,) = recorded(operands)
+    order = list(range(len(source)))
+    one, other = (signed(getattr(node, f"_saved_dim{i}", i)) % len(order) for i in (0, 1))
+    order[one], order[other] = other, one
+    return [tuple(source[d] for d in order)]
+
+
+def _expand(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    return [merged(recorded(operands), shapes[0])]
+
+
+def _repeat(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (source,), (shape,) = recorded(operands), shapes
+    source = (*(() for _ in range(len(shape) - len(source))), *source)
+    return [tuple(d if size_of(d) == s else new(s, kind_of(d)) for d, s in zip(source, shape, strict=True))]
+
+
+def _reduce(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    source = recorded(operands)[0]
+    gone = dims_of(node, len(source), "_saved_dim")
+    if len(shapes[0]) == len(source):
+        return [tuple(() if i in gone else d for i, d in enumerate(source)), *(fresh(s, operands) for s in shapes[1:])]
+    return [tuple(d for i, d in enumerate(source) if i not in gone), *(fresh(s, operands) for s in shapes[1:])]
+
+
+def _select(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (source,) = recorded(operands)
+    (at,) = dims_of(node, len(source), "_saved_dim")
+    kept = tuple(d for i, d in enumerate(source) if i != at)
+    return [kept] * len(shapes)
+
+
+def _slice(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (source,), (shape,) = recorded(operands), shapes
+    (at,) = dims_of(node, len(source), "_saved_dim")
+    start = min(signed(node._saved_start) % (2 * size_of(source[at]) or 1), size_of(source[at]))
+    start -= size_of(source[at]) if node._saved_start >= 2**63 else 0
+    return [replaced(source, at, sliced(source[at], start, shape[at], node._saved_step))]
+
+
+def _split(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (source,) = recorded(operands)
+    (at,) = dims_of(node, len(source), "_saved_dim")
+    starts = [sum(s[at] for s in shapes[:i]) for i in range(len(shapes))]
+    return [replaced(source, at, sliced(source[at], b, s[at])) for b, s in zip(starts, shapes, strict=True)]
+
+
+def _cat(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (shape,) = shapes
+    (at,) = dims_of(node, len(shape), "_saved_dim")
+    data = recorded(operands)
+    sizes = [
+        size_of(o[at]) if o is not None else _size_at(e, at) for o, e in zip(operands, node.next_functions, strict=True)
+    ]
+    rest = shape[at] - sum(size for size in sizes if size is not None)
+    # Of constants, such as frozen class and register tokens, no size is known, but that of all of them together.
+    runs = [list(run) for _, run in itertools.groupby(zip(operands, sizes, strict=True), lambda part: part[1] is None)]
+    if sum(run[0][1] is None for run in runs) > 1:
+        raise UnreadableError
+    parts = []
+    for run in runs:
+        if run[0][1] is None:
+            parts.append(new(rest))
+        else:
+            parts += [o[at] or new(1) if o is not None else new(size or 0) for o, size in run]
+    dims = merged([replaced(d, at, ()) for d in data], replaced(shape, at, 1))
+    return [replaced(dims, at, joined_parts(parts) if at else new(shape[at], "batch"))]
+
+
+def _size_at(edge: tuple[Any, int], at: int) -> int | None:
+    node, index = edge
+    if node is None:
+        return None
+    shape = node.variable.shape if hasattr(node, "variable") else node._input_metadata[index].shape
+    return int(shape[at])
+
+
+def _stack(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (shape,) = shapes
+    (at,) = dims_of(node, len(shape), "_saved_dim")
+    dims = merged(recorded(operands), shape[:at] + shape[at + 1 :])
+    return [(*dims[:at], new(shape[at]), *dims[at:])]
+
+
+def _roll(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (dims,) = recorded(operands)
+    for at, shift in zip(node._saved_dims, node._saved_shifts, strict=True):
+        at = signed(at) % len(dims)
+        dims = replaced(dims, at, moved(dims[at], size_of(dims[at]), signed(shift)))
+    return [dims]
+
+
+def _shuffled(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """Places along some dimensions are other places afterwards: flipped, transformed, chosen."""
+    source, (shape,) = recorded(operands)[0], shapes
+    gone = dims_of(node, len(source), "_saved_dims", "_saved_dim")
+    return [tuple(moved(d, s) if i in gone else d for i, (d, s) in enumerate(zip(source, shape, strict=True)))]
+
+
+def _halves(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    source, (shape,) = recorded(operands)[0], shapes
+    return [tuple(d if size_of(d) == s else new(s, kind_of(d)) for d, s in zip(source, shape, strict=True))]
+
+
+def _sliding(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """``Tensor.unfold``: windows along a dimension, their inside as a new last dimension."""
+    (source,), (shape,) = recorded(operands), shapes
+    (at,) = dims_of(node, len(source), "_saved_dimension")
+    axis, size = only_axis(source[at]), node._saved_size
+    if axis is not None and node._saved_step == size and shape[at] * size == axis.size:
+        return [(*replaced(source, at, (Factor(axis, shape[at], size),)), (Factor(axis, size, 1),))]
+    return [(*replaced(source, at, resized(source[at], shape[at])), new(size, "space"))]
+
+
+MOVING: dict[str, Rule] = {
+    **dict(entries(_view, "View UnsafeView ReshapeAlias Reshape Unflatten Flatten Squeeze Unsqueeze")),
+    **dict(entries(_strided, "AsStrided")),
+    **dict(entries(_permute, "Permute")),
+    **dict(entries(_transpose, "Transpose T")),
+    **dict(entries(_expand, "Expand")),
+    **dict(entries(_repeat, "Repeat")),
+    **dict(
+        entries(
+            _reduce,
+            """Mean Sum Amax Amin Max Min Median Mode Nansum Nanmean Norm LinalgVectorNorm Logsumexp Prod Std Var
+            StdMean VarMean Argmax""",
+        )
+    ),
+    **dict(entries(_select, "Select Unbind")),
+    **dict(entries(_slice, "Slice")),
+    **dict(entries(_split, "Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes")),
+    **dict(entries(_cat, "Cat")),
+    **dict(entries(_stack, "Stack")),
+    **dict(entries(_roll, "Roll")),
+    **dict(entries(_shuffled, "Flip FftR2C FftC2R FftC2C IndexSelect Sort Gather")),
+    **dict(entries(_halves, "Glu")),
+    **dict(entries(_sliding, "Unfold")),
+}

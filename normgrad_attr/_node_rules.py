@@ -1,0 +1,230 @@
+"""What nodes that compute do to dimensions: those that keep every place, and those that mix channels or places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from normgrad_attr._axes import (
+    Dim,
+    Dims,
+    as_grid,
+    bind,
+    kind_of,
+    merged,
+    new,
+    resized,
+    size_of,
+)
+from normgrad_attr._node import Operands, Rule, Shape, UnreadableError, entries, fresh, recorded
+
+# What keeps every place where it is.
+
+
+def unknown(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    return [fresh(shape, operands) for shape in shapes]
+
+
+def _elementwise(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    return [merged(recorded(operands), shape) for shape in shapes]
+
+
+def _first(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """The first operand, changed in places; what else comes out is of no interest."""
+    return [operands[0] or fresh(shapes[0], operands), *(fresh(shape, operands) for shape in shapes[1:])]
+
+
+def _norm_over_first(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    result = _first(node, operands, shapes)
+    dims = result[0]
+    if dims is not None and len(dims) > 1 and _may_be_channels(dims, 1):
+        bind(dims[1:2], "channel")
+        _bind_places(dims)
+        result[0] = (*dims[:2], *as_grid(dims[2:]))
+    return result
+
+
+def _norm_over_last(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    result = _first(node, operands, shapes)
+    dims = result[0]
+    if dims is not None and len(node._saved_normalized_shape) == 1 and _may_be_channels(dims, -1):
+        bind(dims[-1:], "channel")
+    return result
+
+
+def _complex_pairs(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (dims,) = recorded(operands)
+    return [dims[:-1] if len(dims) > len(shapes[0]) else (*dims, new(2))]
+
+
+# What mixes the channels, or places, of one dimension.
+
+
+def _may_be_channels(dims: Dims, at: int) -> bool:
+    others = [d for d in dims if d is not dims[at]]
+    return kind_of(dims[at]) != "space" and not any(kind_of(d) == "channel" for d in others)
+
+
+def _mixed(dims: Dims, at: int, size: int) -> Dim:
+    """What a weight makes of a dimension: new channels, or mixed places if those are what it runs over."""
+    dim, others = dims[at], [d for i, d in enumerate(dims) if i != at % len(dims)]
+    if kind_of(dim) == "space" and any(kind_of(d) == "channel" for d in others):
+        return new(size, "space")
+    outside = {f.axis for d in others for f in d}
+    unknown = [f for f in dim if f.axis.kind is None]
+    cut = [f for f in unknown if f.axis in outside]
+    bind([(f,) for f in cut], "space")  # patches: what is left of a direction outside of them is a direction
+    located = any(f.axis.kind != "batch" and f.size > 1 for d in others for f in d)
+    if located or len(dim) == 1:
+        bind([(f,) for f in unknown], "channel")
+    return new(size, "channel")
+
+
+def _convolution(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (shape,) = shapes
+    source = operands[0]
+    if source is None or len(source) != len(shape):
+        source = (new(shape[0], "batch"), (), *(new(s, "space") for s in shape[2:]))
+    _bind_places(source)
+    channels = _mixed(source, 1, shape[1])
+    known = any(f.axis.kind == "batch" or f.axis.along() is not None for f in source[0])
+    batch = source[0] if known else new(shape[0], "batch")
+    return [(batch, channels, *map(resized, as_grid(source[2:]), shape[2:]))]
+
+
+def _pooling(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    source, shape = recorded(operands)[0], shapes[0]
+    if len(source) != len(shape):
+        raise UnreadableError
+    _bind_places(source)
+    if _may_be_channels(source, 1):
+        bind(source[1:2], "channel")
+    pooled = map(resized, as_grid(source[2:]), shape[2:])
+    return [(*source[:2], *pooled), *(fresh(s, operands) for s in shapes[1:])]
+
+
+def _bind_places(source: Dims) -> None:
+    """The dimensions behind the second are spatial ones, unless the channels are known to be among them."""
+    if not any(kind_of(d) == "channel" for d in source[2:]):
+        bind(source[2:], "space")
+
+
+def _padding(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    source, (shape,) = recorded(operands)[0], shapes
+    return [tuple(resized(d, s) if d else new(s) for d, s in zip(source, shape, strict=True))]
+
+
+def _shuffling(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (*batch, _, height, width), (shape,) = recorded(operands)[0], shapes
+    return [(*batch, new(shape[-3], "channel"), resized(height, shape[-2]), resized(width, shape[-1]))]
+
+
+def _product(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """A matrix product: of data and a weight, or of data and data as in attention."""
+    (shape,) = shapes
+    left, right = operands[-2:]
+    if left is None and right is None:
+        return [(*(new(s) for s in shape[:-1]), new(shape[-1], "channel"))]
+    if left is None or right is None:
+        data, at = (left, -1) if left is not None else (right, -2)
+        assert data is not None
+        batch = data[:-2] if len(data) == len(shape) else tuple(new(s) for s in shape[:-2])
+        mixed = _mixed(data, at, shape[at])
+        return [(*batch, data[-2], mixed) if at == -1 else (*batch, mixed, data[-1])]
+    return [(*merged([left[:-2], right[:-2]], shape[:-2]), left[-2], right[-1])]
+
+
+def _linear(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (shape,) = shapes
+    source = operands[0] or fresh((*shape[:-1], 1), operands)
+    return [(*source[:-1], _mixed(source, -1, shape[-1]))]
+
+
+def _attention(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    query, _, value = operands[:3]
+    if value is None:
+        raise UnreadableError
+    rows = query[-2] if query is not None else new(shapes[0][-2], "space")
+    batch = merged([d[:-2] for d in (query, value) if d is not None], shapes[0][:-2])
+    return [(*batch, rows, value[-1]), *(fresh(s, operands) for s in shapes[1:])]
+
+
+def _embedding(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (shape,) = shapes
+    places = (new(s, "space", (i, len(shape) - 2)) for i, s in enumerate(shape[1:-1]))
+    return [(*(new(s, "batch") for s in shape[:1]), *places, new(shape[-1], "channel"))]
+
+
+def _windows(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """``nn.Unfold``: a window's values as channels, the windows in raster order."""
+    (source,), (shape,) = recorded(operands), shapes
+    bind(source[1:2], "channel")
+    bind(source[2:], "space")
+    geometry = (node._saved_kernel_size, node._saved_stride, node._saved_padding, node._saved_dilation)
+    places: Dim = ()
+    for dim, kernel, stride, padding, dilation in zip(source[-2:], *geometry, strict=True):
+        places += resized(dim, (size_of(dim) + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1)
+    return [(*source[:-3], new(shape[-2], "channel"), places)]
+
+
+def _from_windows(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (source,), (shape,) = recorded(operands), shapes
+    places = [(f,) for f in source[-1]] if len(source[-1]) == 2 else [(), ()]
+    return [
+        (*source[:-2], new(shape[-3], "channel"), *(resized(d, s) for d, s in zip(places, shape[-2:], strict=True)))
+    ]
+
+
+COMPUTING: dict[str, Rule] = {
+    **dict(
+        entries(
+            _elementwise,
+            """Abs Acos Add Addcdiv Addcmul Alias Angle Asin Atan Atan2 Bernoulli Ceil Celu Clamp ClampMax ClampMin
+            Clone Conj Copy CopyBackwards Copysign Cos Cosh Cumprod Cumsum Div Elu Erf Erfc Erfinv Exp Exp2 Expm1 Floor
+            Fmax Fmin Fmod FusedDropout Gelu Hardshrink Hardsigmoid Hardswish Hardtanh HardtanhBackward Hypot Imag
+            LeakyRelu Lerp Log Log10 Log1P Log2 LogSigmoid LogSoftmax Logaddexp Logcumsumexp Logit MaskedFill Maximum
+            Minimum Mish Mul NanToNum NativeDropout Neg Pow PreluKernel Prelu Real Reciprocal Relu Remainder Round
+            Rrelu RreluWithNoise Rsqrt Rsub Sigmoid Sign Silu Sin Sinc Sinh Softmax Softplus Softshrink Sqrt Square
+            Sub Tan Tanh Threshold ToCopy Trunc Where Xlogy Fill Frac _Overwritten""",
+        )
+    ),
+    **dict(entries(_first, "CopySlices")),
+    **dict(
+        entries(
+            _norm_over_first,
+            "NativeBatchNorm CudnnBatchNorm MiopenBatchNorm NativeGroupNorm",
+        )
+    ),
+    **dict(entries(_norm_over_last, "NativeLayerNorm FusedRmsNorm")),
+    **dict(entries(_complex_pairs, "ViewAsReal ViewAsComplex ViewAsRealPhysical")),
+    **dict(entries(_convolution, "Convolution ConvolutionOverrideable CudnnConvolution MkldnnConvolution")),
+    **dict(
+        entries(
+            _pooling,
+            """AdaptiveAvgPool2D AdaptiveAvgPool3D AdaptiveMaxPool2D AdaptiveMaxPool3D AvgPool2D AvgPool3D
+            FractionalMaxPool2D FractionalMaxPool3D MaxPool2DWithIndices MaxPool3DWithIndices MaxUnpool2D MaxUnpool3D
+            MkldnnAdaptiveAvgPool2D MkldnnMaxPool2D UpsampleBicubic2D UpsampleBicubic2DAa UpsampleBilinear2D
+            UpsampleBilinear2DAa UpsampleLinear1D UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D
+            UpsampleNearestExact1D UpsampleNearestExact2D UpsampleNearestExact3D UpsampleTrilinear3D""",
+        )
+    ),
+    **dict(
+        entries(
+            _padding,
+            """ConstantPadNd ReflectionPad1D ReflectionPad2D ReflectionPad3D ReplicationPad1D ReplicationPad2D
+            ReplicationPad3D""",
+        )
+    ),
+    **dict(entries(_shuffling, "PixelShuffle PixelUnshuffle")),
+    **dict(entries(_product, "Mm Addmm Bmm Baddbmm")),
+    **dict(entries(_linear, "Linear")),
+    **dict(
+        entries(
+            _attention,
+            """ScaledDotProductFlashAttention ScaledDotProductFlashAttentionForCpu ScaledDotProductEfficientAttention
+            ScaledDotProductCudnnAttention ScaledDotProductFusedAttentionOverrideable""",
+        )
+    ),
+    **dict(entries(_embedding, "Embedding")),
+    **dict(entries(_windows, "Im2Col")),
+    **dict(entries(_from_windows, "Col2Im")),
+}
