@@ -54,11 +54,26 @@ nitpick_ignore = [
             "Picture",
             "Stretched",
             "UserError",
+            # Names of types in signatures, each said in a docstring.
+            "Combination",
+            "ForwardFunc",
+            "Inputs",
+            "InputsT",
+            "MapsT",
+            "Target",
+            "Weights",
+            "normgrad_attr._attribution.MapsT",
+            "normgrad_attr._combined.InputsT",
+            "collections.abc.Collection",
+            "os.PathLike",
+            "benchmarks.metrics.annotated.Annotations",
+            "benchmarks.metrics.frame.Pieces",
             "benchmarks.metrics.frame.Stretched",
             "benchmarks.methods.layer_choice.Layers",
         )
     ],
     ("py:func", "stretch"),
+    ("py:obj", "normgrad_attr._attribution.MapsT"),
     ("py:class", "captum._utils.typing.ModuleOrModuleList"),  # type parameter of a base class
 ]
 suppress_warnings = ["config.cache"]  # sphinx-gallery's settings hold classes

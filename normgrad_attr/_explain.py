@@ -53,7 +53,7 @@ class Explanation:
 
     @property
     def probabilities(self) -> Tensor:
-        """(N, K) float: softmax of the logits; sigmoid of a single one.
+        """Softmax of the logits, (N, K) float; sigmoid of a single one.
 
         Of a model for several labels at once take ``logits.sigmoid()``, and of one that ends in probabilities the
         ``logits`` as they are: the numbers alone do not tell.
@@ -69,7 +69,7 @@ class Explanation:
             least: Lowest score of a place, between 0 and 1.
 
         Returns:
-            For each image its places: maximum, score and box, in pixels of ``images``
+            The places of each image with their maximum, score and box, in pixels of ``images``
             (:func:`normgrad_attr.functional.find_peaks`).
 
         Raises:

@@ -117,7 +117,7 @@ def heat(
             and a constant map is not seen.
 
     Returns:
-        (height, width, 4) uint8, on the CPU: red, green, blue and opacity, as ``imshow`` takes them. Values that are
+        Red, green, blue and opacity, (height, width, 4) uint8 on the CPU, as ``imshow`` takes them. Values that are
         not finite have no opacity; a constant map (:func:`~normgrad_attr.functional.is_constant`) has the colour of
         the minimum.
 

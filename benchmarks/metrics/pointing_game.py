@@ -196,7 +196,7 @@ def check_protocol(protocol: str) -> None:
         protocol: Its name.
 
     Raises:
-        ValueError: It is none of :data:`PROTOCOLS`.
+        ValueError: It is none of ``PROTOCOLS``.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
