@@ -311,6 +311,10 @@ def _damage(path: Path, tables: Mapping[str, str]) -> str:
                     return f"it lacks the table {name}"
                 if found != [part.split()[0] for part in columns.partition(", PRIMARY")[0].split(", ")]:
                     return f"its table {name} has other columns"
+                if name not in _OWN_TABLES and "method" in found:  # a unit and its rows come and go together
+                    query = f"SELECT 1 FROM {name} WHERE key NOT IN (SELECT key FROM units) LIMIT 1"
+                    if connection.execute(query).fetchone():
+                        return f"its table {name} has rows of no unit"
     except sqlite3.OperationalError:  # it is locked, or cannot be read at all, which writing will tell
         return ""
     except sqlite3.DatabaseError as error:

@@ -178,13 +178,21 @@ def drop(path: Path) -> None:
         connection.execute("DROP TABLE units")
 
 
+def orphan(path: Path) -> None:
+    store = ScoreStore(path, lambda method: {})
+    store.write_unit(0, "a", plays(row()))
+    store.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM units")
+
+
 def older(path: Path) -> None:
     path.unlink()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE units (digest TEXT, batch INTEGER, method TEXT)")
 
 
-@pytest.mark.parametrize("damage", [halve, drop, older, lambda path: path.write_text("image,method\n" * 100)])
+@pytest.mark.parametrize("damage", [halve, drop, orphan, older, lambda path: path.write_text("image,method\n" * 100)])
 def test_a_damaged_file_is_kept_aside(
     tmp_path: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
