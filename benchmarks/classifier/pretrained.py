@@ -62,7 +62,7 @@ def make_synthetic_run() -> Path:
     if finished.returncode != 0:
         raise UserError(
             f"--weights synthetic: the training of the body did not end (see above). Start again to go on with it, or "
-            f"do it by itself: {' '.join(command[1:-1])}."
+            f"do it by itself: python {' '.join(command[1:-1])}."
         )
     for films in ("data", "cache"):  # only the weights are needed from here on
         shutil.rmtree(run / films, ignore_errors=True)
