@@ -61,13 +61,36 @@ def load_picture(stream: BinaryIO, at_least: int | None = None, upright: bool = 
         return _decoded(image, stream, at_least, upright)
 
 
+def picture_size(stream: BinaryIO) -> tuple[int, int]:
+    """Width and height of an annotated picture as it is stored, from its header.
+
+    Args:
+        stream: At the beginning of the file.
+
+    Raises:
+        UserError: As ``load_picture``, as far as the header tells.
+        Exception: Whatever Pillow says of a damaged file.
+    """
+    with Image.open(stream, formats=FORMATS) as image:
+        width, height = image.size
+        check_size(width, height, 1)
+        if image.format != "PNG" or "exif" in image.info:  # Pillow looks for it behind the pixels, which takes long
+            _check_upright(image)
+    return width, height
+
+
+def _check_upright(image: Image.Image) -> None:
+    if image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNS:
+        raise UserError("is to be turned by its EXIF data: save it upright, so that its annotation means one thing")
+
+
 def _decoded(image: Image.Image, stream: BinaryIO, at_least: int | None, upright: bool) -> Film:
     size, rawmode, notes = image.size, _rawmode(image), []
     if (pages := getattr(image, "n_frames", 1)) > 1:
         notes.append(f"it is the first of {pages} pages")
+    if not upright:
+        _check_upright(image)
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    if orientation in _TURNS and not upright:
-        raise UserError("is to be turned by its EXIF data: save it upright, so that its annotation means one thing")
     if at_least is not None:
         image.draft("L", (at_least, at_least))
     if image.mode.startswith(("I", "F")):

@@ -61,9 +61,9 @@ class RunLengths:
         height, width = mask.shape
         return cls((*first, *counts), height, width, column_major=False)
 
-    @cached_property
+    @property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """The marked pixels, bool (height, width)."""
+        """The marked pixels, bool (height, width), made anew each time."""
         marked = np.arange(len(self.counts)) % 2 == 1
         shape = (self.height, self.width)
         return np.repeat(marked, self.counts).reshape(shape, order="F" if self.column_major else "C")
@@ -71,10 +71,25 @@ class RunLengths:
     @cached_property
     def box(self) -> tuple[float, float, float, float]:
         """Bounding box (x1, y1, x2, y2) of the marked pixels, ends exclusive; all 0 where none is marked."""
-        columns, rows = np.flatnonzero(self.mask.any(axis=0)), np.flatnonzero(self.mask.any(axis=1))
-        if not len(columns):
+        ends = np.cumsum(np.array(self.counts, dtype=np.int64))
+        first, last = ends[:-1:2], ends[1::2] - 1
+        marked = last >= first
+        if not marked.any():
             return 0.0, 0.0, 0.0, 0.0
-        return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+        length = self.height if self.column_major else self.width
+        (line, start), (end_line, end) = divmod(first[marked], length), divmod(last[marked], length)
+        whole = bool((end_line > line).any())  # a run that turns into the next line has been at both ends
+        along = (0, length) if whole else (int(start.min()), int(end.max()) + 1)
+        across = int(line.min()), int(end_line.max()) + 1
+        (x1, x2), (y1, y2) = (across, along) if self.column_major else (along, across)
+        return float(x1), float(y1), float(x2), float(y2)
+
+    def components(self) -> list[RunLengths]:
+        """Its connected pieces, also over corners, from top to bottom."""
+        from scipy import ndimage  # late: reading boxes need not wait for it
+
+        pieces, count = ndimage.label(self.mask, structure=np.ones((3, 3)))
+        return [RunLengths.of(pieces == number) for number in range(1, count + 1)]
 
 
 def decompress(text: str) -> tuple[int, ...]:
