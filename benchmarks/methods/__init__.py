@@ -7,6 +7,7 @@ classes to maps) and one entry in the ``METHODS`` of the module where it belongs
 from __future__ import annotations
 
 from benchmarks.methods.context import BUDGET, Context, TrainingFilms
+from benchmarks.methods.layer_choice import Layers
 from benchmarks.methods.method import Explain, Method, reduce_channels
 from benchmarks.methods.registry import METHODS, SETS, near_names, select_methods
 
@@ -16,6 +17,7 @@ __all__ = [
     "SETS",
     "Context",
     "Explain",
+    "Layers",
     "Method",
     "TrainingFilms",
     "near_names",
