@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchmarks.analysis.tallies import drawn_films, percentile_interval, resampled_means
+from benchmarks.analysis.tallies import percentile_interval, resampled_means
+from benchmarks.analysis.weighing import drawn_films
 from benchmarks.metrics.froc import RATES, sensitivities
 
 

@@ -43,8 +43,12 @@ def read_film(path: Path | str) -> Film:
         return _read(Path(path), load_dicom, load_picture)
 
 
-def decode(path: Path, at_least: int | None = None) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+def decode(
+    path: Path, at_least: int | None = None, *, colour: bool = False
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
     """Decode an annotated film to 8-bit grey, with the (width, height) of the stored film, to which annotations refer.
+
+    With ``colour`` the pixels are (height, width, 3); a grey film has three equal channels then.
 
     ``at_least`` lets a JPEG be decoded at a half, quarter or eighth of its size as long as both sides keep this many
     pixels, which is several times faster on full-size films. Threads may decode at once; whoever starts them hides
@@ -53,8 +57,9 @@ def decode(path: Path, at_least: int | None = None) -> tuple[npt.NDArray[np.uint
     Raises:
         UserError: As :func:`read_film`; or the film's EXIF data turn it, so that it is unclear what annotations mean.
     """
-    film = _read(path, load_dicom, lambda stream: load_picture(stream, at_least, upright=False))
-    return film.grey, film.size
+    film = _read(path, load_dicom, lambda stream: load_picture(stream, at_least, upright=False, colour=colour))
+    pixels = film.pixels
+    return np.repeat(pixels[..., None], 3, axis=2) if colour and pixels.ndim == 2 else pixels, film.size
 
 
 def stored_size(path: Path) -> tuple[int, int]:

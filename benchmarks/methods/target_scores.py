@@ -20,5 +20,5 @@ def target_probabilities(network: nn.Module, images: Tensor, targets: Tensor, ou
 
 
 def probabilities(logits: Tensor, outputs: str = "softmax") -> Tensor:
-    """Probabilities of the classes, of which an image has one (``"softmax"``) or several (``"sigmoid"``), ``(N, K)``."""
+    """Probabilities of the classes, one an image (``"softmax"``) or several (``"sigmoid"``), ``(N, K)``."""
     return logits.sigmoid() if outputs == "sigmoid" else logits.softmax(dim=1)

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from benchmarks.analysis.tallies import RESAMPLES, mean_chance, status_counts, summarise
+from benchmarks.analysis.tallies import mean_chance, status_counts, summarise
+from benchmarks.analysis.weighing import RESAMPLES
 from benchmarks.data.kinds import kinds_table
 from benchmarks.data.object_cxr import read_split
 from benchmarks.methods import METHODS, select_methods

@@ -23,7 +23,7 @@ FORMAT = 4
 """Raise it when the same films, settings and packages would give other numbers whatever the method."""
 
 
-class Film(Protocol):
+class FilmRecord(Protocol):
     """What is known of a film, or of one question about an image.
 
     Attributes:
@@ -55,7 +55,7 @@ class Films(Protocol):
     pixels: str
 
     @property
-    def records(self) -> Sequence[Film]:
+    def records(self) -> Sequence[FilmRecord]:
         """One for each film."""
 
     @property
@@ -109,7 +109,7 @@ class Job:
         budget = self.scoring.budget
         return Context(self.network, shape, budget, self.training, layers=self.layers, outputs=self.outputs)
 
-    def annotated(self) -> list[tuple[Film, tuple[int, int]]]:
+    def annotated(self) -> list[tuple[FilmRecord, tuple[int, int]]]:
         """The annotated films, each with its width and height in pixels as stored."""
         return [(self.films.records[position], self.films.original_sizes[position]) for position in self.positives]
 
