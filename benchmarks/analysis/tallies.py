@@ -155,7 +155,8 @@ def status_counts(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
     return counts.reindex(columns=["constant", "non_finite"], fill_value=0)
 
 
-def mean_chance(chance: pd.DataFrame) -> dict[int, float]:
-    """Chance level by tolerance: the mean over films of the share of the frame that is a hit."""
-    means = chance.groupby("tolerance")["chance"].mean()
-    return {int(str(tolerance)): float(value) for tolerance, value in means.items()}
+def mean_chance(chance: pd.DataFrame, questions: pd.DataFrame | None = None) -> dict[int, float]:
+    """Chance level by tolerance: the mean of the share of the frame that is a hit, weighed as accuracies are."""
+    levels = chance.pivot(index="image", columns="tolerance", values="chance")
+    means = Weighing.of(levels.index, questions).mean(levels.to_numpy())
+    return {int(tolerance): float(value) for tolerance, value in zip(levels.columns, means, strict=True)}

@@ -65,6 +65,9 @@ class Films(Protocol):
     def __getitem__(self, position: int) -> tuple[Tensor, int, int]:
         """Film, label and position."""
 
+    def picture(self, position: int, at_least: int | None = None) -> np.ndarray:
+        """A film as it is shown, uint8, grey ``(h, w)`` or colour ``(h, w, 3)``, both sides ``at_least`` so long."""
+
     def mask(self, position: int, frame: int, truth: str) -> np.ndarray:
         """Annotation of a film in the frame, bool ``(frame, frame)``."""
 
