@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
 from benchmarks.analysis.tallies import hit_matrix
-from benchmarks.data.object_cxr import Record
+from benchmarks.data.annotations import Shape
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 
 BREAKDOWNS = {
@@ -32,7 +33,19 @@ MOST_KINDS = 12
 """Kinds with a group of their own, those of the most films."""
 
 
-def film_facts(films: Iterable[tuple[Record, tuple[int, int]]]) -> pd.DataFrame:
+class AnnotatedFilm(Protocol):
+    """A film with its shapes."""
+
+    @property
+    def name(self) -> str:
+        """Of the film."""
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """What is annotated on it."""
+
+
+def film_facts(films: Iterable[tuple[AnnotatedFilm, tuple[int, int]]]) -> pd.DataFrame:
     """What is known of each annotated film.
 
     Args:

@@ -48,7 +48,8 @@ class Weighing:
 
     def mean(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Mean of each column of ``(rows, columns)``."""
-        return self._means(np.asarray(values, dtype=np.float64), np.ones((1, len(self.images))))[0]
+        means: npt.NDArray[np.float64] = self._means(np.asarray(values, np.float64), np.ones((1, len(self.images))))[0]
+        return means
 
     def resampled(self, values: npt.ArrayLike, seed: int, resamples: int = RESAMPLES) -> npt.NDArray[np.float64]:
         """Means of each column over images drawn with replacement, the same images for all columns.
@@ -72,7 +73,8 @@ class Weighing:
 
     def _means(self, values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         if self.classes is None:
-            return (weights @ values) / weights.sum(axis=1, keepdims=True)
+            means: npt.NDArray[np.float64] = (weights @ values) / weights.sum(axis=1, keepdims=True)
+            return means
         total, there = np.zeros((len(weights), values.shape[1])), np.zeros((len(weights), 1))
         for number in range(int(self.classes.max(initial=-1)) + 1):
             rows = np.flatnonzero(self.classes == number)

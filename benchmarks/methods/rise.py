@@ -6,7 +6,7 @@ Petsiuk, Das, Saenko: RISE: Randomized Input Sampling for Explanation of Black-b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ KEPT = 0.5
 """Probability that a cell is kept, as in the paper."""
 
 
-def random_masks(count: int, size: tuple[int, int]) -> Iterator[Tensor]:
+def random_masks(count: int, size: Sequence[int]) -> Iterator[Tensor]:
     """Masks of cells that are kept or not, enlarged bilinearly and shifted by up to a cell.
 
     Args:

@@ -34,15 +34,16 @@ def build(name: str, state: dict[str, Tensor] | None, options: dict[str, Any]) -
     sized = {**known, "img_size": options["size"]} if options["size"] else known
     try:
         try:
-            return timm.create_model(name, **sized)
+            network: nn.Module = timm.create_model(name, **sized)
         except TypeError:  # a network that takes any size has no such argument
-            return timm.create_model(name, **known)
+            network = timm.create_model(name, **known)
     except Exception as error:  # what the package and its hub raise
         reason = " ".join(str(error).split())[:160]
         raise UserError(
             f"timm:{name} cannot be built ({reason}): give the name of one of timm.list_models(), and --weights FILE, "
             "or --weights none for random numbers, where its own weights cannot be had."
         ) from None
+    return network
 
 
 def preparation(network: nn.Module) -> Preparation | None:

@@ -17,7 +17,7 @@ from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
 from benchmarks.report.overlays import draw_overlays
 from benchmarks.report.page import write_html
-from benchmarks.report.results import read_results
+from benchmarks.report.results import Results, read_results
 from benchmarks.report.step_tables import COLUMNS, mend_tables
 from benchmarks.report.subject import Subject, of_run
 from benchmarks.run.config import OPEN, Config
@@ -50,9 +50,8 @@ def report(config: Config) -> None:
     write_parquet(config.out / "scores.parquet", results.scores)
     write_parquet(config.out / "scores_true.parquet", results.true_scores)
     mend_tables(config)
-    write_report(
-        config, job, results, of_run(config, job, results), summarise(results.scores, config.seed, list(METHODS))
-    )
+    table = summarise(results.scores, config.seed, list(METHODS))
+    write_report(config, job, results, of_run(config, job, results), table)
 
 
 def write_report(config: Config, job: Job, results: Results, subject: Subject, table: pd.DataFrame) -> None:

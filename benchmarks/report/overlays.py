@@ -90,8 +90,8 @@ def draw_overlays(
                 hit = bool(is_hit(float(row["distance"]), tolerance))
                 _mark(axes[i, j], int(row["x"]), int(row["y"]), hit)
     figure.suptitle(
-        f"Maximum of the map for the class that is explained: green circle = hit (closer than {tolerance} px of {FRAME}), "
-        f"red cross = miss; blue = annotation; protocol {protocol}",
+        f"Maximum of the map for the class that is explained: green circle = hit (closer than {tolerance} px of "
+        f"{FRAME}), red cross = miss; blue = annotation; protocol {protocol}",
         fontsize=9,
     )
     write_figure(path, figure, dpi=130)

@@ -59,8 +59,8 @@ def of_run(config: Config, job: Job, results: Results) -> Subject:
     return Subject(
         title=f"Pointing Game on {images} annotated test films",
         facts=(
-            f"{size} × {config.image_size} px, {quality} · {images} annotated test films ({excluded} without annotation "
-            f"are left out) · hit: the annotated {config.scoring.truth}, in a frame of {FRAME} × {FRAME} px"
+            f"{size} x {config.image_size} px, {quality} · {images} annotated test films ({excluded} without "
+            f"annotation are left out) · hit: the annotated {config.scoring.truth}, in a frame of {FRAME} x {FRAME} px"
         ),
         lines=[
             f"Classifier {size} x {config.image_size}: {quality}. {excluded} test films without annotation are left "
