@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from benchmarks.evaluation.evaluate import evaluate as evaluate
     from benchmarks.formats.load import load_dataset as load_dataset
 
-_HOMES = {"load_dataset": "benchmarks.formats.load"}
+_HOMES = {"evaluate": "benchmarks.evaluation.evaluate", "load_dataset": "benchmarks.formats.load"}
 """Where each name lives: nothing is imported before it is used."""
 
-__all__ = ["load_dataset"]
+__all__ = ["evaluate", "load_dataset"]
 
 
 def __getattr__(name: str) -> Any:

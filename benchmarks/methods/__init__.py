@@ -9,7 +9,7 @@ from __future__ import annotations
 from benchmarks.methods.context import BUDGET, Context, TrainingFilms
 from benchmarks.methods.layer_choice import Layers
 from benchmarks.methods.method import Explain, Method, reduce_channels
-from benchmarks.methods.registry import METHODS, SETS, near_names, select_methods
+from benchmarks.methods.registry import METHODS, SETS, near_names, register, select_methods
 
 __all__ = [
     "BUDGET",
@@ -22,5 +22,6 @@ __all__ = [
     "TrainingFilms",
     "near_names",
     "reduce_channels",
+    "register",
     "select_methods",
 ]
