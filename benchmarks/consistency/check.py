@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from benchmarks.run.devices import plain_device_errors
 from benchmarks.run.directory import saved_config
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.job import evenly_spaced
-from benchmarks.scoring.score import open_job
+from benchmarks.scoring.score import open_job, open_store
 
 FILMS = 32
 
@@ -66,10 +67,12 @@ def consistency(
     job = open_job(config, device)
     if len(job.positives) < 2:
         raise UserError(f"the test split of {config.data_root} has one annotated film: consistency needs two or more.")
+    with closing(open_store(config, job)) as scores:
+        verdicts = scores.verdicts()
     # Batch normalisation is estimated anew on these batches, and one film has no variance.
     scoring = dataclasses.replace(job.scoring, score_batch_size=max(2, job.batch_size))
     job = dataclasses.replace(job, positives=evenly_spaced(job.positives, films), scoring=scoring)
-    played, failures = play_variants(job, chosen, config.cache_dir / "consistency", show=not config.quiet)
+    played, failures = play_variants(job, chosen, config.cache_dir / "consistency", verdicts, show=not config.quiet)
     rows = own_rows(played, config.seed)
     if runs:
         rows += between_runs(runs, [method.name for method in chosen], config.seed)
