@@ -171,8 +171,9 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
 
         Returns:
             (N, 1, \*spatial) at the layer's resolution; a tuple of them if the layer has several output tensors; a
-            list of either, in the given order, if a list of layers was given. Computed in float32 at least, returned
-            in the dtype of ``inputs``, detached unless ``create_graph`` is set. With ``return_output`` a pair of that
+            list of either, in the given order, if a list of layers was given. Where the network folds windows or frames
+            into the batch, these come first, as in (N, 1, frames, \*spatial). Computed in float32 at least, returned in
+            the dtype of ``inputs``, detached unless ``create_graph`` is set. With ``return_output`` a pair of that
             and the output, as the model gave it, detached likewise.
 
         Raises:
@@ -319,6 +320,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
                         self._warn_if_cancelled(layer, tensors, norms)
                     tensors = tuple(t.to(dtype or dtype_of(inputs, t)) for t in tensors)
                     self._warn_if_not_finite(layer, tensors)
+                    tensors = tuple(layout.by_sample(t) for layout, t in zip(laid, tensors, strict=True))
                     maps[extract, aggregate] = tensors[0] if len(tensors) == 1 else tensors
             results.append(maps)
         return results, layouts, one_pass.output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,15 @@ import pandas as pd
 
 from benchmarks.analysis.tallies import percentile_interval
 from benchmarks.analysis.weighing import Weighing, drawn_films
+from benchmarks.metrics.class_sensitivity import class_sensitivity
+from benchmarks.metrics.explained_film import ExplainedFilm
+from benchmarks.metrics.faithfulness import deletion, insertion
 from benchmarks.metrics.froc import RATES, sensitivities
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a measure is called, and how it is read.
+    """What a measure is called, how it is read and, where it is taken film by film, what takes it.
 
     Attributes:
         title: For the head of a column.
@@ -24,6 +27,8 @@ class Measure:
         digits: Behind the point.
         unit: Behind the title; shares with the unit "%" or "points" are shown times 100.
         source: Author and label in the bibliography of the documentation; empty for what has none.
+        of_film: Its value on one film, None or NaN where it has none. Absent for what is taken otherwise: energy and
+            IoU with the scores, FROC from the peaks of all films.
     """
 
     title: str
@@ -32,6 +37,7 @@ class Measure:
     digits: int = 3
     unit: str = ""
     source: tuple[str, str] | tuple[()] = ()
+    of_film: Callable[[ExplainedFilm], float | None] | None = None
 
     @property
     def factor(self) -> int:
@@ -72,12 +78,14 @@ MEASURES = {
         "area under the probability of the predicted class while the film appears, the map's highest pixels first",
         "higher",
         source=("Petsiuk et al.", "petsiuk2018"),
+        of_film=insertion,
     ),
     "deletion": Measure(
         "deletion",
         "area under the probability of the predicted class while the film vanishes, the map's highest pixels first",
         "lower",
         source=("Petsiuk et al.", "petsiuk2018"),
+        of_film=deletion,
     ),
     "class_sensitivity": Measure(
         "class sensitivity",
@@ -85,9 +93,13 @@ MEASURES = {
         "little",
         "lower",
         source=("Rebuffi et al.", "rebuffi2020"),
+        of_film=class_sensitivity,
     ),
 }
 """The measures of ``measures.csv``, in its order."""
+
+FILM_MEASURES = {name: measure.of_film for name, measure in MEASURES.items() if measure.of_film is not None}
+"""Those that are taken film by film."""
 
 CHANGES = {
     "accuracy": Measure(

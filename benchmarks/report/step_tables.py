@@ -6,13 +6,14 @@ Their names and columns are :data:`COLUMNS`. A table that is not there leaves ou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.analysis.measure_table import FROC_COLUMNS, MEASURES, TABLE_COLUMNS, measure_of
+from benchmarks.consistency.check import remake_consistency
 from benchmarks.consistency.check_tables import CHECKS
 from benchmarks.consistency.check_tables import COLUMNS as CONSISTENCY_COLUMNS
 from benchmarks.report.subject import Subject
@@ -27,27 +28,32 @@ COLUMNS = {"measures.csv": TABLE_COLUMNS, "froc.csv": FROC_COLUMNS, "consistency
 _KEYS = {"measures.csv": 2, "froc.csv": 2, "consistency.csv": 4}  # the first columns
 
 
-def mend_tables(config: Config) -> None:
-    """Make the tables of the step ``measure`` again where they are damaged, or gone while its results are there.
+SOURCES: dict[str, tuple[str, Callable[[Config], None]]] = {
+    "measures.csv": ("measures.sqlite", remake_tables),
+    "froc.csv": ("measures.sqlite", remake_tables),
+    "consistency.csv": ("consistency.json", remake_consistency),
+}
+"""What a table is made of, and by what."""
 
-    ``consistency.csv``, which rests on other runs too, is left as it is; lines say what was done, and what is to do.
-    """
-    lines = []
-    for name in COLUMNS:
+
+def mend_tables(config: Config) -> None:
+    """Make tables again that are damaged, or gone while what they are made of is there; lines say so."""
+    faults: dict[Callable[[Config], None], list[str]] = {}
+    for name, (source, remake) in SOURCES.items():
         path = config.out / name
         try:
             read_table(config.out, name)
         except DamagedError as error:
-            lines.append(str(error))
+            faults.setdefault(remake, []).append(str(error))
         else:
-            if path.name != "consistency.csv" and not path.exists() and (config.out / "measures.sqlite").exists():
-                lines.append(f"{path} is gone: it is made again from measures.sqlite.")
-    print(*lines, sep="\n", end="\n" * bool(lines))
-    if any("consistency" not in line for line in lines):
+            if not path.exists() and (config.out / source).exists():
+                faults.setdefault(remake, []).append(f"{path} is gone: it is made again from {source}.")
+    for remake, lines in faults.items():
+        print(*lines, sep="\n")
         try:
-            remake_tables(config)
+            remake(config)
         except UserError as error:
-            print(f"The report does without further measures. {error}")
+            print(f"The report does without it. {error}")
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame | None:
@@ -66,11 +72,7 @@ def read_table(folder: Path, name: str) -> pd.DataFrame | None:
     path = folder / name
     if not path.is_file():
         return None
-    remedy = "it is made again from measures.sqlite"
-    if name == "consistency.csv":
-        remedy = (
-            f"the report leaves it out until `python -m benchmarks consistency --checkpoint {folder}` writes it anew"
-        )
+    remedy = f"it is made again from {SOURCES[name][0]}"
     table = stored.read_table(path, COLUMNS[name], COLUMNS[name][: _KEYS[name]], remedy)
     return table if len(table) else None
 
