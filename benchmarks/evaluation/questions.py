@@ -107,10 +107,18 @@ class Questions:
             self._last = question.path, self._input(question.path)
         return self._last[1], question.label, position
 
-    def mask(self, position: int, frame: int, truth: str) -> np.ndarray:
-        """Where the class is, in the frame, bool ``(frame, frame)``."""
+    def mask(self, position: int, frame: tuple[int, int], truth: str) -> np.ndarray:
+        """Where the class is, in a frame of that height and width, bool."""
         question = self.records[position]
-        return category_mask(question.image, question.category, (frame, frame), truth)
+        return category_mask(question.image, question.category, frame, truth)
+
+    def boxes(self, position: int, frame: int) -> list[tuple[float, float, float, float]]:
+        """The box of each object of the class, in pixels of a square frame, ends exclusive."""
+        question = self.records[position]
+        width, height = question.image.size
+        across, down = frame / width, frame / height
+        found = [thing.box for thing in question.image.objects if thing.category == question.category]
+        return [(x1 * across, y1 * down, x2 * across, y2 * down) for x1, y1, x2, y2 in found]
 
     def picture(self, position: int, at_least: int | None = None) -> np.ndarray:
         """The image as it is shown, uint8, grey or colour."""
@@ -126,7 +134,7 @@ class Questions:
         """Index ``image``, the question's name; columns ``file``, ``class`` and ``difficult``."""
         rows = []
         for position, question in enumerate(self.records):
-            covered = self.mask(position, 100, "box").mean()
+            covered = self.mask(position, (100, 100), "box").mean()
             several = len({found.category for found in question.image.objects}) > 1
             rows.append((question.name, question.image.name, question.category, covered < DIFFICULT_SHARE and several))
         return pd.DataFrame(rows, columns=["image", "file", "class", "difficult"]).set_index("image")
