@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchmarks.analysis.tallies import drawn_films, percentile_interval, resampled_means
+from benchmarks.analysis.tallies import percentile_interval
+from benchmarks.analysis.weighing import Weighing, drawn_films
 from benchmarks.metrics.class_sensitivity import class_sensitivity
 from benchmarks.metrics.explained_film import ExplainedFilm
 from benchmarks.metrics.faithfulness import deletion, insertion
@@ -158,12 +159,13 @@ def overlap_values(scores: pd.DataFrame, films: int) -> pd.DataFrame:
     return fair[complete].melt(["image", "method"], ["energy", "iou"], "measure", "value")
 
 
-def mean_table(values: pd.DataFrame, seed: int) -> pd.DataFrame:
+def mean_table(values: pd.DataFrame, seed: int, questions: pd.DataFrame | None = None) -> pd.DataFrame:
     """Means over films.
 
     Args:
         values: columns ``image``, ``method``, ``measure``, ``value``; a missing value is left out of the mean.
         seed: of the bootstrap.
+        questions: by name, where rows are questions; those of an image are drawn together.
 
     Returns:
         The columns of :data:`TABLE_COLUMNS`, with a 95 % percentile bootstrap interval; ``films`` are those with
@@ -175,8 +177,8 @@ def mean_table(values: pd.DataFrame, seed: int) -> pd.DataFrame:
         there = wide.notna().to_numpy()
         with np.errstate(invalid="ignore"):  # 0 / 0, where a resample has no value
             # The same seed draws the same films twice: sums of values over numbers of values.
-            sums = resampled_means(wide.fillna(0).to_numpy(float), seed)
-            means = sums / resampled_means(there, seed)
+            weighing = Weighing.of(wide.index, questions, by_class=False)
+            means = weighing.resampled(wide.fillna(0).to_numpy(float), seed) / weighing.resampled(there, seed)
         for i, method in enumerate(wide.columns):
             low, high = percentile_interval(means[:, i])
             films = int(there[:, i].sum())

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.analysis.tallies import (
-    RESAMPLES,
     bootstrap_interval,
     hit_matrix,
     median_interval,
     resampled_means,
 )
+from benchmarks.analysis.weighing import RESAMPLES
 from benchmarks.consistency.check_tables import Row
 from benchmarks.consistency.runs import Run
 from benchmarks.consistency.variants import PROTOCOL, TOLERANCE
