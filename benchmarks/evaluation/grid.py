@@ -43,6 +43,7 @@ class _Record:
     """A grid in the place of a film."""
 
     name: str
+    lot: str
     path: Path
     label: int = 0
     shapes: tuple[Any, ...] = ()
@@ -68,7 +69,7 @@ class Grids:
         self, images: Sequence[LabelledImage], outputs: Mapping[str, int], model: OpenModel, side: int, cache_dir: Path,
         seed: int, device: torch.device,
     ) -> None:  # fmt: skip
-        single = [Question(image, image.labels[0], outputs[image.labels[0]]) for image in images]
+        single = [Question(image, image.labels[0], outputs[image.labels[0]], image.name) for image in images]
         if not single:
             raise UserError("--grid needs images of one class each that the model knows, and there are none.")
         self.side = side
@@ -79,7 +80,7 @@ class Grids:
         told_by = [names.get(i, str(i)) for i in range(max(names) + 1)]
         self.grids: list[Grid] = draw_grids(confidences, self.classes, side, GRIDS, names=told_by, seed=seed)
         told = [" ".join(single[i].image.name for i in grid.images) for grid in self.grids]
-        self.records = [_Record(f"{i}: {text}", single[0].path) for i, text in enumerate(told)]
+        self.records = [_Record(f"{i}: {text}", str(i), single[0].path) for i, text in enumerate(told)]
         self.original_sizes = [(1, 1)] * len(self.grids)
         self.size = side * self._films.size
         self.pixels = hashlib.sha256(f"{side} {self._films.pixels}".encode()).hexdigest()

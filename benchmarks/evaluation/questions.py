@@ -33,16 +33,18 @@ class Question:
         image: The image.
         category: The class, as the data call it.
         label: Number of the network's output that is it.
+        name: That its rows bear: of the image and the class, or of the image where there is one question about each.
     """
 
     image: LabelledImage
     category: str
     label: int
+    name: str
 
     @property
-    def name(self) -> str:
-        """Of the image and the class."""
-        return f"{self.image.name}: {self.category}"
+    def lot(self) -> str:
+        """What lots are drawn by where pixels of a map tie: the file's name, as formats call images differently."""
+        return f"{self.path.name}{self.name.removeprefix(self.image.name)}"
 
     @property
     def path(self) -> Path:
@@ -160,7 +162,9 @@ def ask(images: Sequence[LabelledImage], outputs: Mapping[str, int], explain: st
                 f"{image.where}: the image shows {len(there)} classes ({', '.join(there[:3])}), and --explain "
                 "predicted is for one class an image: leave it out, and each of them is explained."
             )
-        questions += [Question(image, category, outputs[category]) for category in there]
+        for category in there:
+            name = image.name if explain == "predicted" else f"{image.name}: {category}"
+            questions.append(Question(image, category, outputs[category], name))
     if not questions:
         raise UserError("no image has an annotated object of a class that the model knows, so there is nothing to ask.")
     return questions

@@ -32,6 +32,7 @@ class FilmRecord(Protocol):
 
     Attributes:
         name: that its rows bear.
+        lot: what its lots are drawn by where pixels tie.
         path: of its file.
         label: number of the annotated class.
         shapes: what a map should point at.
@@ -39,6 +40,8 @@ class FilmRecord(Protocol):
 
     @property
     def name(self) -> str: ...  # noqa: D102
+    @property
+    def lot(self) -> str: ...  # noqa: D102
     @property
     def path(self) -> Path: ...  # noqa: D102
     @property
@@ -139,9 +142,9 @@ class Job:
         return self.positives[number * self.batch_size : (number + 1) * self.batch_size]
 
     def image_id(self, position: int) -> int:
-        """What a film's lots are drawn by: a number made of its name, whatever other films are played."""
-        name = self.films.records[position].name
-        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "little")
+        """What a film's lots are drawn by: a number made of its own, whatever other films are played."""
+        lot = self.films.records[position].lot
+        return int.from_bytes(hashlib.sha256(lot.encode()).digest()[:6], "little")
 
     @cached_property
     def facts(self) -> dict[str, str]:
