@@ -134,7 +134,7 @@ def draw_grids(
 
     Example:
         >>> draw_grids(torch.tensor([1.0, 0.995, 0.9, 1.0, 1.0, 1.0]), [0, 1, 2, 2, 3, 3], side=2, count=1)[0].classes
-        (2, 0, 1, 3)
+        (3, 2, 0, 1)
     """
     queues: dict[int, list[int]] = {}
     for image in torch.argsort(confidences, descending=True, stable=True).tolist():
