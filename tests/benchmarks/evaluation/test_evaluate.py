@@ -87,12 +87,7 @@ def test_the_report_is_the_same_from_python_and_from_the_command_line(result, da
     assert "4 images; 2 classes" in page.read_text(encoding="utf-8")
     assert (tmp_path / "python" / "breakdown_class.png").is_file()
     (tmp_path / "model.py").write_text(
-        "from tests.benchmarks.colours import Colours
-
-
-def make():
-    return Colours()
-"
+        "from tests.benchmarks.colours import Colours\n\n\ndef make():\n    return Colours()\n"
     )
     line = [
         "evaluate", "--model", f"{tmp_path}/model.py:make", "--data", str(data), "--classes", "red,green,blue",
