@@ -98,6 +98,7 @@ def _add_evaluate(commands: Any) -> None:
     group.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
     group.add_argument("--tolerance-in", choices=("frame", "image"), help="pixels of the 600 frame, or of each image")
     group.add_argument("--dev", type=Path, metavar="PATH", help="other images, to tune the thresholds of masks on")
+    group.add_argument("--dev-images", type=Path, metavar="DIR", help="default: --images")
     group.add_argument("--grid", type=int, metavar="N", help="play the Grid Pointing Game of N x N images, too")
     group.add_argument("--keep-maps", action="store_true", help="keep all maps, in half precision")
     group.add_argument("--measure-films", type=int, metavar="N", help="most questions of further measures")

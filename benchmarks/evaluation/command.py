@@ -23,6 +23,8 @@ def evaluate_command(
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
     check: bool = False,
+    dev: Path | None = None,
+    dev_images: Path | None = None,
     image_size: int | None = None,
     threads: int | None = None,
     **settings: Any,
@@ -52,6 +54,7 @@ def evaluate_command(
     preparation = {name: settings.pop(name, None) for name in PREPARATION}
     size = None if image_size is None else (image_size, image_size)
     given = {name: value for name, value in {"size": size, **preparation}.items() if value is not None}
-    result = evaluate(model, found, preparation=given, **settings)
+    other = None if dev is None else load_dataset(dev, dev_images or images, format, columns)
+    result = evaluate(model, found, preparation=given, dev=other, **settings)
     if process_rank() == 0:
         result.report()

@@ -145,7 +145,9 @@ def evaluate(
         further = play_questions(config, asked, tuning, keep_maps=keep_maps)
         grids = None if game is None else play_grids(config, game)
         job = asked.job(config)
-        return Evaluation(config, asked, job, found, read_results(config, job), replace(further, grids=grids), told)
+        chosen_methods = [method.name for method in select_methods(names)]
+        results = read_results(config, job).of(chosen_methods)
+        return Evaluation(config, asked, job, found, results, replace(further.of(chosen_methods), grids=grids), told)
 
 
 def _limited(data: LabelledSet, matched: Mapping[str, int], limit: int | None) -> list[LabelledImage]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from rich.console import Console
+from torch import Tensor
 
 from benchmarks.analysis.breakdown import break_down
 from benchmarks.analysis.measure_table import MEASURES, TABLE_COLUMNS, overlap_values
@@ -53,6 +56,11 @@ class Further:
     curves: pd.DataFrame
     dev: pd.DataFrame | None = None
     grids: pd.DataFrame | None = None
+
+    def of(self, methods: Sequence[str]) -> Further:
+        """The same for some methods alone."""
+        tables = {name: table for name, table in vars(self).items() if table is not None}
+        return replace(self, **{name: table[table["method"].isin(methods)] for name, table in tables.items()})
 
 
 @dataclass(frozen=True)
@@ -161,6 +169,18 @@ class Evaluation:
             UserError: Maps were not kept.
         """
         return kept_maps(self.config, self.job).read(self.job, method)
+
+    def inputs(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """What the network was shown for some questions, for measures of others.
+
+        Args:
+            rows: Numbers of questions, as in ``maps/index.csv``.
+
+        Returns:
+            Images float ``(N, C, H, W)``, and the classes asked for, long ``(N,)``.
+        """
+        found = [self.job.films[row] for row in rows]
+        return torch.stack([image for image, *_ in found]), torch.tensor([label for _, label, _ in found])
 
     def report(self, path: Path | str | None = None) -> Path:
         """Write the tables, the figures and the page into a folder.
