@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from sound_files import COCO, FILES, VINDR, VOC, write_sound
 
 from benchmarks import load_dataset
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.run.errors import UserError
-
-COCO = """{"images": [{"id": 1, "file_name": "a.png", "width": 20, "height": 10}, {"id": 2, "file_name": "b.png"}],
- "annotations": [
-  {"id": 5, "image_id": 1, "category_id": 3, "bbox": [1, 2, 4, 5], "iscrowd": 0},
-  {"id": 6, "image_id": 1, "category_id": 3, "segmentation": [[1, 1, 5, 1, 5, 5]]},
-  {"id": 7, "image_id": 2, "category_id": 3, "segmentation": {"size": [10, 20], "counts": [50, 50, 100]}}],
- "categories": [{"id": 3, "name": "cat"}]}"""
-VOC = """<annotation><filename>a.png</filename><size><width>20</width><height>10</height></size>
-<object><name>cat</name><difficult>0</difficult>
-<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>5</xmax><ymax>7</ymax></bndbox></object></annotation>"""
-CONTOURS = '{"a": {"img_size": [10, 20], "Edema": [[[1, 1], [5, 1], [5, 5]]]}, "b": {"img_size": [10, 20]}}'
-RUNS = '{"a": {"Edema": {"size": [10, 20], "counts": [50, 50, 100]}}}'
-NIH = "Image Index,Finding Label,Bbox [x,y,w,h],,,\nbig.png,Mass,1,2,3,4,,,\n"
-VINDR = "image_id,class_name,x_min,y_min,x_max,y_max\na,Nodule,1,2,5,6\nb,No finding,,,,\n"
-RSNA = "patientId,x,y,width,height,Target\nbig,1,2,3,4,1\n"
-FILES = {
-    "coco": {"set.json": COCO},
-    "voc": {"Annotations/a.xml": VOC},
-    "yolo": {"data.yaml": "train: images\nnames: [cat, dog]\n", "labels/a.txt": "0 0.5 0.5 0.2 0.2\n"},
-    "contours": {"set.json": CONTOURS},
-    "runs": {"set.json": RUNS},
-    "nih": {"set.csv": NIH},
-    "vindr": {"set.csv": VINDR},
-    "rsna": {"set.csv": RSNA},
-    "object-cxr": {"test.csv": "image_name,annotation\na.png,0 1 1 5 5\nb.png,\n"},
-}
-SOURCES = {"voc": "Annotations", "yolo": "data.yaml", "object-cxr": "test.csv"}
 
 SPOILT = [
     ("coco", COCO[-40:], "", "set.json is not readable as JSON (Input data was truncated)"),
@@ -156,34 +129,14 @@ SPOILT = [
 ]
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[[str], Path]:
-    """Writes a sound set: images a and b of 20 x 10 pixels, one of 1024 x 1024, and the files of a format."""
-
-    def written(format: str) -> Path:
-        (tmp_path / "images").mkdir()
-        for name in ("a", "b"):
-            Image.new("L", (20, 10)).save(tmp_path / "images" / f"{name}.png")
-        if format in ("nih", "rsna"):
-            Image.new("L", (1024, 1024)).save(tmp_path / "images" / "big.png")
-        for name, text in FILES[format].items():
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).write_text(text, encoding="utf-8")
-        return tmp_path / SOURCES.get(format, next(iter(FILES[format])))
-
-    return written
-
-
 @pytest.mark.parametrize("format", FILES)
-def test_what_is_spoilt_below_is_sound(write: Callable[[str], Path], format: str) -> None:
-    assert load_dataset(write(format)).images
+def test_what_is_spoilt_below_is_sound(tmp_path: Path, format: str) -> None:
+    assert load_dataset(write_sound(tmp_path, format)).images
 
 
 @pytest.mark.parametrize(("format", "old", "new", "sentences"), [(f, o, n, s) for f, o, n, *s in SPOILT])
-def test_a_spoilt_file_is_told_of(
-    write: Callable[[str], Path], tmp_path: Path, format: str, old: str, new: str, sentences: list[str]
-) -> None:
-    source = write(format)
+def test_a_spoilt_file_is_told_of(tmp_path: Path, format: str, old: str, new: str, sentences: list[str]) -> None:
+    source = write_sound(tmp_path, format)
     found = [tmp_path / name for name, text in FILES[format].items() if old in text]
     assert found
     for path in found:
@@ -215,10 +168,8 @@ BYTES = [
 
 
 @pytest.mark.parametrize(("format", "name", "content", "sentence"), BYTES)
-def test_spoilt_bytes_are_told_of(
-    write: Callable[[str], Path], tmp_path: Path, format: str, name: str, content: bytes, sentence: str
-) -> None:
-    source = write(format)
+def test_spoilt_bytes_are_told_of(tmp_path: Path, format: str, name: str, content: bytes, sentence: str) -> None:
+    source = write_sound(tmp_path, format)
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as caught:
@@ -238,10 +189,8 @@ MASKS = [
 
 
 @pytest.mark.parametrize(("name", "values", "sentence"), MASKS)
-def test_spoilt_masks_are_told_of(
-    write: Callable[[str], Path], tmp_path: Path, name: str, values: np.ndarray, sentence: str
-) -> None:
-    write("coco")
+def test_spoilt_masks_are_told_of(tmp_path: Path, name: str, values: np.ndarray, sentence: str) -> None:
+    write_sound(tmp_path, "coco")
     for path, content in (("masks/cat/a.png", np.ones((10, 20))), (name, values)):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(content.astype(np.uint8)).save(tmp_path / path)
@@ -267,8 +216,8 @@ def test_spoilt_folders_are_told_of(tmp_path: Path) -> None:
             load_dataset(tmp_path, images=tmp_path, format=format)
 
 
-def test_several_faults_are_told_at_once(write: Callable[[str], Path], tmp_path: Path) -> None:
-    source = write("coco")
+def test_several_faults_are_told_at_once(tmp_path: Path) -> None:
+    source = write_sound(tmp_path, "coco")
     content = json.loads(COCO)
     content["annotations"][0]["category_id"] = 9
     content["annotations"][1]["segmentation"] = [[1, 2]]
