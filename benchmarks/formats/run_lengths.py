@@ -53,6 +53,9 @@ class RunLengths:
 
         Args:
             mask: bool (height, width).
+
+        Returns:
+            The run lengths, not column-major.
         """
         flat = mask.ravel()
         ends = np.flatnonzero(np.diff(flat)) + 1
@@ -85,7 +88,11 @@ class RunLengths:
         return float(x1), float(y1), float(x2), float(y2)
 
     def components(self) -> list[RunLengths]:
-        """Its connected pieces, also over corners, from top to bottom."""
+        """Take it apart.
+
+        Returns:
+            Its connected pieces, from top to bottom; pixels that touch at a corner are connected.
+        """
         from scipy import ndimage  # late: reading boxes need not wait for it
 
         pieces, count = ndimage.label(self.mask, structure=np.ones((3, 3)))
