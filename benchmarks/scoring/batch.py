@@ -18,10 +18,11 @@ from torch import Tensor
 from benchmarks.methods import Context, Explain, Method
 from benchmarks.methods.target_scores import probabilities
 from benchmarks.metrics.annotated import Annotations
-from benchmarks.metrics.frame import Stretched, clip_at_percentile, stretch
+from benchmarks.metrics.frame import FRAME, Stretched, clip_at_percentile, stretch
 from benchmarks.metrics.overlap import area_matched_iou, energy_share
+from benchmarks.metrics.own_pixels import point_on_image
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima
-from benchmarks.scoring.job import Job, annotation_mask
+from benchmarks.scoring.job import Job, Keep, annotation_mask
 from benchmarks.scoring.store import Row
 
 AT_ONCE = 4
@@ -81,9 +82,11 @@ class FilmBatch:
 
     def chance(self) -> list[Row]:
         """Rows of the table ``chance``."""
+        own = self.job.own_pixels
+        masks = map(self._own_mask, range(len(self.records))) if own else self.masks.cpu().numpy()
         return [
             {"image": record.name, "tolerance": tolerance, "chance": chance}
-            for record, mask in zip(self.records, self.masks.cpu().numpy(), strict=True)
+            for record, mask in zip(self.records, masks, strict=True)
             for tolerance, chance in zip(TOLERANCES, chance_level(mask), strict=True)
         ]
 
@@ -98,17 +101,21 @@ class FilmBatch:
         labels = torch.tensor([record.label for record in self.records], device=self.targets.device)
         wrong = (self.targets != labels).nonzero()[:, 0]
         return {
-            "plays": self._play(method, explain, range(len(self.records)), self.targets),
+            "plays": self._play(method, explain, range(len(self.records)), self.targets, self.job.keep),
             "plays_true": self._play(method, explain, wrong.tolist(), labels[wrong]) if len(wrong) else [],
         }
 
-    def _play(self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor) -> list[Row]:
+    def _play(
+        self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor, keep: Keep | None = None
+    ) -> list[Row]:
         started = time.perf_counter()
         with seeded(self.job.seed, method.name, self.batch, self.job.device):
             maps = explain_within_memory(explain, self.choose(chosen), targets).to(self.masks.device)
             if maps.device.type == "cuda":
                 torch.cuda.synchronize(maps.device)
         seconds = (time.perf_counter() - started) / len(chosen)
+        if keep is not None:
+            keep(method.name, [self.positions[i] for i in chosen], maps)
         rows: list[Row] = []
         at_once = len(chosen) if maps.device.type == "cuda" else AT_ONCE
         for first in range(0, len(chosen), at_once):
@@ -131,6 +138,8 @@ class FilmBatch:
         for protocol in protocols:
             maxima = choose_maxima(stretched, protocol=protocol, seed=self.job.seed, image_ids=ids, highest=highest)
             points, distances = maxima.points.tolist(), maxima.distances(annotations).tolist()
+            if self.job.own_pixels:
+                points, distances = self._on_the_image(stretched, films, protocol)
             for n, i in enumerate(films):
                 numbers = (*points[n], distances[n], energy[n], iou[n])
                 found = dict(zip(("x", "y", "distance", "energy", "iou"), numbers, strict=True))
@@ -144,6 +153,25 @@ class FilmBatch:
                     }
                 )
         return rows
+
+    def _on_the_image(
+        self, stretched: Stretched, films: tuple[int, ...], protocol: str
+    ) -> tuple[list[tuple[int, int]], list[float]]:
+        """Points in the frame, and distances in pixels of the images as they are."""
+        points, distances = [], []
+        for n, i in enumerate(films):
+            x, y, distance = point_on_image(
+                stretched.unit[n], self._own_mask(i), protocol=protocol, seed=self.job.seed, image_id=self.image_ids[i],
+                constant=bool(stretched.constant[n]),
+            )  # fmt: skip
+            width, height = self.job.films.original_sizes[self.positions[i]]
+            points.append((x * FRAME // width, y * FRAME // height))
+            distances.append(distance)
+        return points, distances
+
+    def _own_mask(self, i: int) -> np.ndarray:
+        width, height = self.job.films.original_sizes[self.positions[i]]
+        return self.job.films.mask(self.positions[i], (height, width), self.job.scoring.truth)
 
     def annotations(self, films: tuple[int, ...]) -> Annotations:
         """Annotations of some films of the batch, by their places in it; made once."""
