@@ -18,14 +18,14 @@ from torch import Tensor
 from benchmarks.methods import Context, Explain, Method
 from benchmarks.methods.target_scores import probabilities
 from benchmarks.metrics.annotated import Annotations
-from benchmarks.metrics.frame import Stretched, clip_at_percentile, stretch
+from benchmarks.metrics.frame import FRAME, Stretched, clip_at_percentile, stretch
 from benchmarks.metrics.overlap import area_matched_iou, energy_share
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima
 from benchmarks.scoring.job import Job, annotation_mask
 from benchmarks.scoring.store import Row
 
-AT_ONCE = 4
-"""Maps that a CPU looks at together: what it works on should stay in its caches."""
+AT_ONCE = 2**19
+"""Values of maps, stretched to the side, that a CPU looks at together: what it works on should stay in its caches."""
 
 
 class FilmBatch:
@@ -110,7 +110,7 @@ class FilmBatch:
                 torch.cuda.synchronize(maps.device)
         seconds = (time.perf_counter() - started) / len(chosen)
         rows: list[Row] = []
-        at_once = len(chosen) if maps.device.type == "cuda" else AT_ONCE
+        at_once = len(chosen) if maps.device.type == "cuda" else max(AT_ONCE // (maps.shape[2] * FRAME), 1)
         for first in range(0, len(chosen), at_once):
             films = tuple(chosen[first : first + at_once])
             part = maps[first : first + at_once]
@@ -128,9 +128,11 @@ class FilmBatch:
         finite, constant = stretched.finite.tolist(), stretched.constant.tolist()
         ids = [self.image_ids[i] for i in films]
         rows: list[Row] = []
+        points: list[list[int]] = []
         for protocol in protocols:
             maxima = choose_maxima(stretched, protocol=protocol, seed=self.job.seed, image_ids=ids, highest=highest)
-            points, distances = maxima.points.tolist(), maxima.distances(annotations).tolist()
+            if points != (points := maxima.points.tolist()):  # protocols choose alike where no pixels tie
+                distances = maxima.distances(annotations).tolist()
             for n, i in enumerate(films):
                 numbers = (*points[n], distances[n], energy[n], iou[n])
                 found = dict(zip(("x", "y", "distance", "energy", "iou"), numbers, strict=True))
@@ -240,6 +242,10 @@ def seeded(seed: int, method: str, batch: int, device: torch.device) -> Iterator
     explaining film by film, which would leave a GPU idle.
     """
     unit = hashlib.sha256(f"{seed} {method} {batch}".encode()).digest()
+    number = int.from_bytes(unit[:7], "little")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int.from_bytes(unit[:7], "little"))
+        # torch.manual_seed would seed all kinds of devices, those that are not there too, in milliseconds.
+        torch.default_generator.manual_seed(number)
+        if device.type != "cpu":
+            torch.get_device_module(device).manual_seed(number)
         yield
