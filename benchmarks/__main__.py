@@ -72,16 +72,15 @@ def _add_evaluate(commands: Any) -> None:
     command = commands.add_parser(
         "evaluate", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
     )
-    command.add_argument(
-        "--model", required=True, metavar="SPEC", help="FILE.py:FACTORY, timm:NAME, torchvision:NAME or hf:FOLDER"
-    )
+    command.add_argument("--preset", choices=("shapes",), help="drawn pictures of several shapes, and their network")
+    command.add_argument("--model", metavar="SPEC", help="FILE.py:FACTORY, timm:NAME, torchvision:NAME or hf:FOLDER")
     command.add_argument("--weights", metavar="FILE", help="state dict, .safetensors or by torch.save; or none")
-    command.add_argument("--data", type=Path, required=True, metavar="PATH", help="annotations: a file or a folder")
+    command.add_argument("--data", type=Path, metavar="PATH", help="annotations: a file or a folder")
     command.add_argument("--images", type=Path, metavar="DIR", help="default: beside the annotations")
     command.add_argument("--format", metavar="F", help="of the annotations; recognised where it is left out")
     command.add_argument("--columns", type=_pairs, metavar="A=B,...", help="of boxes in a CSV: image=NAME, x1=NAME ...")
     command.add_argument("--check", action="store_true", help="say what is wrong with the data, and stop there")
-    command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/evaluate")
+    command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/evaluate, or runs/shapes")
     group = command.add_argument_group("the network, where its own configuration does not say or you know better")
     group.add_argument("--classes", type=_names, metavar="A,B", help="names of its outputs in their order")
     group.add_argument("--outputs", choices=("softmax", "sigmoid"), help="one class an image, or several")

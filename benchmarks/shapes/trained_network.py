@@ -54,9 +54,8 @@ LESSONS = (Lesson(seed=1, pictures=3000, epochs=8, shapes=1, size=SIZE // 2), Le
 SETS: dict[str, dict[str, Any]] = {
     "dev": {"seed": 3, "count": 200},
     "test": {"seed": 4, "count": 400},
-    "single": {"seed": 5, "count": 300, "shapes": 1},
 }
-"""Sets of pictures that the training has not seen; ``single`` has one shape a picture, for the Grid Pointing Game."""
+"""Sets of pictures that the training has not seen."""
 
 
 def shapes_folder() -> Path:
