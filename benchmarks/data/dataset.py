@@ -77,7 +77,7 @@ class FilmDataset(Dataset[tuple[torch.Tensor, int, int]]):
         return film, self.records[index].label, index
 
     def picture(self, index: int, at_least: int | None = None) -> npt.NDArray[np.uint8]:
-        """A film as it is shown, uint8 (height, width), see :func:`benchmarks.films.decode.decode`."""
+        """A film as it is shown, uint8 (height, width), as it is decoded."""
         return decode(self.records[index].path, at_least)[0]
 
     def mask(self, index: int, frame: tuple[int, int], truth: str) -> npt.NDArray[np.bool_]:

@@ -80,7 +80,7 @@ def evaluate(
         dev: Other images, on which the thresholds of the measure ``tuned_iou`` are chosen.
         grid: Cells in a row and in a column of the Grid Pointing Game, which is played beside, on images of one label.
             A set without annotated objects is played so alone.
-        keep_maps: Keep the maps of all methods and questions, see :meth:`Evaluation.maps`.
+        keep_maps: Keep the maps of all methods and questions, see :meth:`benchmarks.evaluation.result.Evaluation.maps`.
         weights: As of :func:`~benchmarks.models.specification.load_model`.
         outputs: ``"softmax"`` or ``"sigmoid"``, where the network's configuration does not say.
         preparation: ``size``, ``mean``, ``std``, ``channels``, ``value_range``, ``resize`` of

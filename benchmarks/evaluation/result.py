@@ -87,7 +87,7 @@ class Evaluation:
 
     @cached_property
     def questions(self) -> pd.DataFrame:
-        """By question, index ``image``: the columns ``file``, ``class`` and ``difficult``."""
+        """Columns ``file``, ``class`` and ``difficult`` by question."""
         films = self.job.films
         assert isinstance(films, Questions)
         return films.table
@@ -98,7 +98,7 @@ class Evaluation:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row for each method, protocol and tolerance: the columns of ``summary.csv``.
+        """One row for each method, protocol and tolerance, with the columns of ``summary.csv``.
 
         ``accuracy`` is the mean over classes where labelled classes are explained, and ``pooled`` that over questions;
         ``difficult`` is the accuracy on the difficult questions, missing where there are none. Intervals are from
@@ -121,7 +121,7 @@ class Evaluation:
 
     @cached_property
     def by_class(self) -> pd.DataFrame:
-        """One row for each method, protocol, tolerance and class, with Wilson's interval: ``by_class.csv``."""
+        """One row for each method, protocol, tolerance and class, with Wilson's interval, as in ``by_class.csv``."""
         names = self.questions["class"]
         groups = pd.DataFrame({"class": pd.Categorical(names, list(dict.fromkeys(names)))}, index=names.index)
         rows = self._broken_down(groups)
@@ -134,7 +134,7 @@ class Evaluation:
 
     @cached_property
     def significance(self) -> pd.DataFrame:
-        """McNemar's tests of each method against the best, corrected by Holm: ``significance.csv``."""
+        """McNemar's tests of each method against the best, corrected by Holm, as in ``significance.csv``."""
         return significance_table(self.results.scores, self.config.seed, self._weighed)
 
     @property
@@ -144,7 +144,7 @@ class Evaluation:
 
     @cached_property
     def measures(self) -> pd.DataFrame:
-        """Means over questions of what else is measured on the maps: ``measures.csv``."""
+        """Means over questions of what else is measured on the maps, as in ``measures.csv``."""
         further = self.further
         values = pd.concat([overlap_values(self.results.scores, len(self.questions)), further.measures])
         table = measure_means(values, further.curves, further.dev, self.questions, self.config.seed)
@@ -152,7 +152,7 @@ class Evaluation:
 
     @property
     def grid(self) -> pd.DataFrame | None:
-        """The Grid Pointing Game, one row a method: ``grid.csv``. None where it was not asked for."""
+        """The Grid Pointing Game, one row a method, as in ``grid.csv``; None where it was not asked for."""
         return self.further.grids
 
     def maps(self, method: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 """MaxBoxAcc: does the box around the largest part of a map above a threshold match an annotated box?
 
-Choe, Oh, Lee, Chun, Akata, Shim: Evaluating Weakly Supervised Object Localization Methods Right. CVPR 2020,
+Choe, Oh, Lee, Chun, Akata, Shim: *Evaluating Weakly Supervised Object Localization Methods Right.* CVPR 2020,
 arXiv:2001.07437, section 4.1.
 """
 

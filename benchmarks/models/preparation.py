@@ -33,7 +33,7 @@ class Preparation:
         std: Each channel is divided by it, in units of ``value_range``.
         channels: 3 for colour, 1 for grey.
         value_range: What black and white become before mean and deviation count.
-        resampling: A name among :data:`RESAMPLINGS`.
+        resampling: ``"nearest"``, ``"bilinear"``, ``"bicubic"`` or ``"lanczos"``.
         resize: ``"stretch"`` onto ``size``, or the ``"shorter"`` side to the smaller number of ``size``, the aspect
             kept, as TorchRay does.
 

@@ -148,3 +148,10 @@ def test_weights_of_another_network(tmp_path):
             load_state(network, state, tmp_path)
     assert head_size(lambda: torch.nn.Linear(2, 7), network.state_dict()) == 3
     assert head_size(lambda: torch.nn.Linear(2, 7), {}) is None
+
+
+def test_random_weights_are_the_same_ones_each_time():
+    state = torch.get_rng_state()
+    first, second = (load_model("timm:test_resnet", "none").network.state_dict() for _ in range(2))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert torch.equal(torch.get_rng_state(), state)
