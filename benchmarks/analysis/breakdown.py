@@ -1,4 +1,4 @@
-"""Accuracy by groups of films: size, shape, number and kind of the objects, the verdict, the class that is explained.
+"""Accuracy by groups of films: size, shape, number and kind of the objects, and the class that is explained.
 
 A film is in one group of each breakdown, so that groups add up to the whole and a hit is never counted for an object
 that another one on the film earned; only the classes that are explained share their films.
@@ -23,7 +23,6 @@ BREAKDOWNS = {
     "objects": "number of annotated objects on the film",
     "shape": "how the objects are annotated",
     "kind": "what the objects are, where known; a film with objects of several kinds counts as such only",
-    "verdict": "the classifier's verdict on the film",
     "target": "the class that the maps explain (the two differ on the films that the classifier gets wrong)",
 }
 
@@ -57,12 +56,11 @@ def film_facts(films: Iterable[tuple[Record, tuple[int, int]]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image", "side", "count", "shape", "kind"]).set_index("image")
 
 
-def film_groups(facts: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+def film_groups(facts: pd.DataFrame) -> pd.DataFrame:
     """Put every film into one group of each breakdown.
 
     Args:
         facts: As of :func:`film_facts`.
-        verdicts: Columns ``image``, ``label`` and ``target``, the class that the classifier predicts.
 
     Returns:
         Index ``image``, one ordered categorical column for each of :data:`BREAKDOWNS` that divides films: all but
@@ -77,15 +75,12 @@ def film_groups(facts: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     films_of = films_of.sort_index().sort_values(ascending=False, kind="stable")
     kinds = list(dict.fromkeys([*films_of.index[:MOST_KINDS], OTHER, SEVERAL]))  # which a kind may be called too
     rare = facts["kind"].notna() & ~facts["kind"].isin(kinds)
-    films = verdicts.set_index("image").reindex(facts.index)
-    wrong = (films["target"] != films["label"]).astype(int)
     return pd.DataFrame(
         {
             "size": pd.Categorical.from_codes(third, sizes, ordered=True),
             "objects": pd.Categorical.from_codes(facts["count"].clip(upper=3) - 1, counts, ordered=True),
             "shape": pd.Categorical(facts["shape"], shapes, ordered=True),
             "kind": pd.Categorical(facts["kind"].mask(rare, OTHER), kinds, ordered=True),
-            "verdict": pd.Categorical.from_codes(wrong, ["right: object", "wrong: clean"], ordered=True),
         },
         index=facts.index,
     )

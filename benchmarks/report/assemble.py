@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
+from benchmarks.analysis.by_verdict import by_verdict, missed_share
 from benchmarks.analysis.tallies import RESAMPLES, mean_chance, status_counts, summarise
 from benchmarks.data.kinds import kinds_table
 from benchmarks.data.object_cxr import read_split
 from benchmarks.methods import METHODS, select_methods
 from benchmarks.metrics.frame import FRAME
-from benchmarks.metrics.pointing_game import MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
 from benchmarks.report.overlays import draw_overlays
 from benchmarks.report.page import write_html
 from benchmarks.report.results import read_results
 from benchmarks.report.step_tables import COLUMNS, mend_tables
+from benchmarks.report.verdict_tables import verdict_cells, verdict_note
 from benchmarks.run.config import Config
 from benchmarks.run.directory import read_measured, run_record
 from benchmarks.run.files import file_digest, write_csv, write_json, write_parquet, write_text
@@ -28,10 +31,14 @@ from normgrad_attr import __version__
 
 FIGURES = ("ranking", "cost", "froc", "breakdown_*")
 FILES = (
-    "scores*.parquet", "summary.csv", "summary.md", "significance.csv", "breakdown.csv", "tables.md", "overlays.png",
-    "report.html", *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),
+    "scores*.parquet", "summary.csv", "summary.md", "summary_verdicts.csv", "significance.csv", "breakdown.csv",
+    "tables.md", "overlays.png", "report.html", *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),
 )  # fmt: skip
 """What a report writes, beside ``summary.json``."""
+PROTOCOL_NOTES = {
+    "fair": "maps as they are; ties are resolved by chance at a fixed seed",
+    "paper": "maps of gradient methods are clipped at the 99th percentile; of several maxima the first counts",
+}
 
 
 def report(config: Config) -> None:
@@ -49,9 +56,10 @@ def report(config: Config) -> None:
     write_parquet(config.out / "scores.parquet", scores)
     write_parquet(config.out / "scores_true.parquet", results.true_scores)
     table = summarise(scores, config.seed, list(METHODS))
+    verdicts = by_verdict([scores], config.seed, list(METHODS))
     images = len(job.positives)
     content = {
-        "classifier": _classifier(config),
+        "classifier": {**_classifier(config), "missed": missed_share([scores])[0]},
         "images": images,
         "films_without_annotation_excluded": len(job.films.records) - images,
         "frame": FRAME,
@@ -62,12 +70,15 @@ def report(config: Config) -> None:
         "rows": table.to_dict(orient="records"),
     }
     mend_tables(config)
-    drawn_from = _digest(config)  # before it is read: what another process writes meanwhile is for the next report
+    drawn_from = results_digest(
+        config
+    )  # before it is read: what another process writes meanwhile is for the next report
     write_csv(config.out / "summary.csv", table)
-    write_text(config.out / "summary.md", markdown(content, config))
+    write_csv(config.out / "summary_verdicts.csv", verdicts)
+    write_text(config.out / "summary.md", markdown(content, config, verdicts))
     drawn = [method for method in select_methods(config.scoring.methods) if method.name in results.complete]
     draw_overlays(job, drawn, results, config.out / "overlays.png")
-    write_html(config, job, content, results)
+    write_html(config, job, content, results, verdicts)
     files = {path.name: file_digest(path) for pattern in FILES for path in sorted(config.out.glob(pattern))}
     # Last, as all else is there.
     write_json(config.out / "summary.json", {**content, "drawn_from": drawn_from, "files": files})
@@ -75,12 +86,16 @@ def report(config: Config) -> None:
     print("report.html shows all of this, and film by film.")
 
 
-def is_current(config: Config) -> bool:
-    """Whether the report in the run directory is whole, and made from the results that are there now by this version.
+def is_current(folder: Path, made_of: str) -> bool:
+    """Whether the report in a run directory is whole, and made from the results that are there now by this version.
 
     Where a file is gone or is not what was written, a line says so.
+
+    Args:
+        folder: The run directory.
+        made_of: Digest of these results.
     """
-    path = config.out / "summary.json"
+    path = folder / "summary.json"
     if not path.exists():
         return False
     try:
@@ -88,13 +103,13 @@ def is_current(config: Config) -> bool:
     except DamagedError as error:
         print(error)
         return False
-    damaged = [name for name, digest in summary.files.items() if file_digest(config.out / name) != digest]
+    damaged = [name for name, digest in summary.files.items() if file_digest(folder / name) != digest]
     for name in damaged:
-        print(f"{config.out / name} is gone or damaged; the report is made again.")
-    return not damaged and bool(summary.files) and summary.drawn_from == _digest(config)
+        print(f"{folder / name} is gone or damaged; the report is made again.")
+    return not damaged and bool(summary.files) and summary.drawn_from == made_of
 
 
-def _digest(config: Config) -> str:
+def results_digest(config: Config) -> str:
     """Digest of all that a report shows."""
     names = (__version__, *(method.name for method in select_methods(config.scoring.methods)))
     kinds = kinds_table(read_split(config.data_root, "test", config.limit)[0].table)
@@ -126,7 +141,7 @@ def cells(content: dict[str, Any], protocol: str) -> list[list[str]]:
     return result
 
 
-def markdown(content: dict[str, Any], config: Config) -> str:
+def markdown(content: dict[str, Any], config: Config, verdicts: pd.DataFrame) -> str:
     """The report as Markdown."""
     classifier = content["classifier"]
     lines = [
@@ -142,19 +157,18 @@ def markdown(content: dict[str, Any], config: Config) -> str:
         f"Chance is what a uniformly random point scores. Seconds are the median over batches; {_cost(content)}.",
         "",
     ]
-    notes = {
-        "fair": "maps as they are; ties are resolved by chance at a fixed seed",
-        "paper": "maps of gradient methods are clipped at the 99th percentile; of several maxima the first counts",
-    }
     for protocol in reversed(PROTOCOLS):
         lines += [
             f"## Protocol `{protocol}`",
             "",
-            notes[protocol] + ".",
+            PROTOCOL_NOTES[protocol] + ".",
             "",
             *markdown_table(cells(content, protocol)),
             "",
         ]
+    order = ranked(pd.DataFrame(content["rows"]).query("protocol == @MAIN_PROTOCOL"))
+    lines += ["## By the classifier's verdict", "", verdict_note(content["classifier"]["missed"]), ""]
+    lines += [*markdown_table(verdict_cells(verdicts, MAIN_PROTOCOL, order)), ""]
     if content["methods_that_could_not_run"]:
         lines += ["## Methods that could not run", ""]
         lines += [f"- `{method}`: {reason}" for method, reason in content["methods_that_could_not_run"].items()]

@@ -21,6 +21,7 @@ from benchmarks.report.charts import PROTOCOL, TOLERANCE, draw_breakdowns, draw_
 from benchmarks.report.gallery import MAP_SIDE, choose_films, choose_methods, gallery_entries, gallery_maps
 from benchmarks.report.results import Results
 from benchmarks.report.step_tables import COLUMNS, consistency_data, froc_data, markdown, measures_data, read_table
+from benchmarks.report.verdict_tables import verdict_data
 from benchmarks.run.config import Config
 from benchmarks.run.files import write_csv, write_text
 from benchmarks.run.stored import DamagedError, Environment, read_json
@@ -30,7 +31,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("state.js", "brief.js", "table.js", "heat.js", "charts.js", "froc.js", "gallery.js")
 
 
-def write_html(config: Config, job: Job, content: dict[str, Any], results: Results) -> None:
+def write_html(config: Config, job: Job, content: dict[str, Any], results: Results, verdicts: pd.DataFrame) -> None:
     """Write ``report.html`` and what belongs to it into the run directory.
 
     Besides the page: ``significance.csv``, ``breakdown.csv``, ``tables.md``, and ``ranking``, ``cost``, ``froc`` and
@@ -42,12 +43,11 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
         job: Network and films.
         content: What ``summary.json`` holds.
         results: The scores.
+        verdicts: As of :func:`benchmarks.analysis.by_verdict.by_verdict`.
     """
     rows, scores = pd.DataFrame(content["rows"]), results.scores
     tests = significance_table(scores, config.seed)
-    breakdown = break_down(
-        scores, results.true_scores, results.chance, film_groups(film_facts(job.annotated()), results.verdicts)
-    )
+    breakdown = break_down(scores, results.true_scores, results.chance, film_groups(film_facts(job.annotated())))
     write_csv(config.out / "significance.csv", tests)
     write_csv(config.out / "breakdown.csv", breakdown)
     measures, froc, consistency = (_whole(config.out, name) for name in COLUMNS)
@@ -77,6 +77,7 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
             for protocol in PROTOCOLS
             for tolerance in TOLERANCES
         ],
+        "verdicts": verdict_data(verdicts),
         "breakdowns": BREAKDOWNS,
         "breakdown": _breakdown(breakdown),
         "measures": measures_data(measures),
@@ -142,6 +143,7 @@ def _run(config: Config, content: dict[str, Any]) -> dict[str, Any]:
         "arch": config.arch,
         "image_size": config.image_size,
         "auc": classifier["auc"],
+        "missed": classifier["missed"],
         "accuracy": classifier["accuracy"],
         "split": classifier["split"],
         "images": content["images"],
