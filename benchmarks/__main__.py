@@ -63,6 +63,9 @@ def _add_compare(commands: Any) -> None:
     command = commands.add_parser("compare", help=description, description=description.capitalize() + ".")
     command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run directories with reports")
     command.add_argument("--out", type=Path, metavar="DIR", help="write comparison.md and comparison.csv there")
+    command.add_argument(
+        "--without", type=Path, metavar="CSV", help="leave out its films, as saved from report.html: unannotated.csv"
+    )
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -355,10 +358,10 @@ def _run(config: Config) -> None:
                 _report(config)
 
 
-def _compare(folders: list[Path], out: Path | None) -> None:
+def _compare(folders: list[Path], out: Path | None, without: Path | None) -> None:
     from benchmarks.consistency.compare import compare
 
-    compare(folders, out)
+    compare(folders, out, without)
 
 
 def _consistency(**settings: Any) -> None:

@@ -231,7 +231,7 @@ def test_the_table_is_split_by_the_verdict_of_the_classifier(page: Any, run: Con
         shown = texts(page, f"#table tbody tr > :nth-child({place + 1})")
         digits = 1 if column == "accuracy" else 0
         values = [table.loc[(verdict, name), column] for name in names]
-        assert shown == ["–" if pd.isna(value) else f"{100 * value:.{digits}f}" for value in values]
+        assert shown == ["\u2013" if pd.isna(value) else f"{100 * value:.{digits}f}" for value in values]
 
 
 def measure_column(page: Any, label: str) -> list[float]:
@@ -419,7 +419,9 @@ def test_a_miss_at_an_object_that_nobody_marked_is_saved(page: Any, run: Config)
     assert not link.is_displayed()
     page.execute_script("arguments[0].click()", box)
     assert link.text == "Save unannotated.csv (1)"
-    saved = page.execute_async_script("fetch(arguments[0]).then((r) => r.text()).then(arguments[1])", link.get_attribute("href"))
+    saved = page.execute_async_script(
+        "fetch(arguments[0]).then((r) => r.text()).then(arguments[1])", link.get_attribute("href")
+    )
     expected_x, expected_y = round((x + 0.5) / 600 * 90), round((y + 0.5) / 600 * 60)
     assert saved.splitlines() == ["image,x,y", f"{film},{expected_x},{expected_y}"]
     press(page, Keys.ARROW_RIGHT)
@@ -428,7 +430,11 @@ def test_a_miss_at_an_object_that_nobody_marked_is_saved(page: Any, run: Config)
     page.execute_script("arguments[0].click()", box)
     assert not link.is_displayed()
     hit = scores[(scores["protocol"] == "fair") & (scores["distance"] == 0)].iloc[0]
-    page.execute_script("shown.film = films.findIndex((f) => f.name === arguments[0]); showMethod(arguments[1])", hit["image"], hit["method"])
+    page.execute_script(
+        "shown.film = films.findIndex((f) => f.name === arguments[0]); showMethod(arguments[1])",
+        hit["image"],
+        hit["method"],
+    )
     assert not page.find_element(By.ID, "unannotated-label").is_displayed()  # a hit needs no excuse
 
 
