@@ -19,6 +19,9 @@ Row = tuple[str, str, str, str, float, float, float, int]
 """One line of ``consistency.csv``, in the order of :data:`COLUMNS`."""
 COLUMNS = ("check", "variant", "method", "measure", "value", "ci_low", "ci_high", "films")
 
+CHANCE = "(chance)"
+"""In the place of a method: what a random point scores on the films of the check."""
+
 CHECKS = {
     "smoothing": (
         "Smoothed or not",
