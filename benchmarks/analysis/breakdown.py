@@ -6,15 +6,12 @@ that another one on the film earned; only the classes that are explained share t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
-from benchmarks.analysis.tallies import hit_matrix
+from benchmarks.analysis.tallies import hit_matrix, wilson
 from benchmarks.data.object_cxr import Record
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 
@@ -130,15 +127,5 @@ def _group(key: tuple[object, ...], hits: pd.DataFrame, chance: float) -> list[t
     rows = []
     for method in hits.columns:
         count = int(hits[method].sum())
-        rows.append((*key, method, len(hits), count / len(hits), *_wilson(count, len(hits)), chance))
+        rows.append((*key, method, len(hits), count / len(hits), *wilson(count, len(hits)), chance))
     return rows
-
-
-@cache  # the same few counts come again and again
-def _wilson(hits: int, films: int) -> tuple[float, float]:
-    """Ends of Wilson's 95 % interval of a share (J. Am. Stat. Assoc. 1927, 22, 209)."""
-    z = float(ndtri(0.975))
-    share, weight = hits / films, 1 + z**2 / films
-    middle = share + z**2 / (2 * films)
-    half = z * math.sqrt(share * (1 - share) / films + z**2 / (4 * films**2))
-    return max(0.0, (middle - half) / weight), min(1.0, (middle + half) / weight)

@@ -19,9 +19,9 @@ from lightning.fabric import Fabric
 from benchmarks.analysis.hierarchical import mean_interval
 from benchmarks.analysis.tallies import median_interval
 from benchmarks.consistency.between_runs import between_runs
-from benchmarks.consistency.check_tables import CHANCE, Row, write_consistency
+from benchmarks.consistency.check_tables import Row, write_consistency
 from benchmarks.consistency.runs import check_repetitions, load_runs
-from benchmarks.consistency.variants import SMOOTHED, TOLERANCE, TRAINED, Played, play_variants
+from benchmarks.consistency.variants import CHANCE, SMOOTHED, TOLERANCE, TRAINED, Played, play_variants
 from benchmarks.methods import Method, select_methods
 from benchmarks.metrics.pointing_game import TOLERANCES, chance_level, is_hit
 from benchmarks.run.config import Config, check

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from benchmarks.consistency.check_tables import CHANCE
-from benchmarks.consistency.variants import ALL, HEAD, TRAINED
+from benchmarks.consistency.variants import ALL, CHANCE, HEAD, TRAINED
 from benchmarks.run.text_tables import markdown_table, with_interval
 
 WEIGHTS, PICTURE, BOTH, NEITHER = "weights", "picture", "both", "neither"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.analysis.measure_table import TABLE_COLUMNS
 from benchmarks.analysis.tallies import SUMMARY_COLUMNS, summarise
 from benchmarks.run.config import FREE_SETTINGS, flag, from_dict
 from benchmarks.run.directory import saved_config
@@ -59,6 +60,17 @@ class Run:
         """``summary.csv``; where films do not count, the same of the others."""
         table = self._table("summary.csv", SUMMARY_COLUMNS, 3, "report")
         return summarise(self.scores, self.settings["seed"], list(table["method"].unique())) if self.without else table
+
+    @cached_property
+    def measures(self) -> pd.DataFrame | None:
+        """``measures.csv``; None of a run that was not measured."""
+        there = (self.folder / "measures.csv").is_file()
+        return self._table("measures.csv", TABLE_COLUMNS, 2, "measure") if there else None
+
+    @cached_property
+    def film_measures(self) -> pd.DataFrame:
+        """``measures.parquet``."""
+        return self._table("measures.parquet", ("image", "method", "measure", "value"), 3, "measure")
 
     @cached_property
     def facts(self) -> Summary:

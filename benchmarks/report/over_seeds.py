@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 
 from benchmarks.analysis.by_verdict import by_verdict, missed_share
 from benchmarks.analysis.hierarchical import differences, summarise_seeds
+from benchmarks.analysis.measure_table import MEASURES, TABLE_COLUMNS, mean_table, overlap_values
 from benchmarks.analysis.tallies import RESAMPLES
 from benchmarks.consistency.runs import Run, check_repetitions, load_runs
 from benchmarks.methods import METHODS
@@ -24,12 +26,12 @@ from benchmarks.run.stored import read_json
 from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
 from normgrad_attr import __version__
 
-FILES = ("summary.csv", "summary.md", "summary_verdicts.csv", "differences.csv", "seeds.csv", "environment.json")
-"""What it writes, beside ``summary.json``."""
-
 
 def report_seeds(config: Config) -> None:
-    """Write the files of :data:`FILES` and ``summary.json`` into the folder of all seeds, and print the table.
+    """Write tables, ``summary.md`` and ``summary.json`` into the folder of all seeds, and print what they say.
+
+    The tables are ``summary.csv``, ``summary_verdicts.csv``, ``differences.csv``, ``seeds.csv`` and, where the seeds
+    are measured, ``measures.csv``.
 
     Args:
         config: Of several seeds that are reported each by itself.
@@ -50,11 +52,10 @@ def report_seeds(config: Config) -> None:
     seeds = classifiers(runs, scores)
     chance = runs[0].facts.chance  # the same annotations for all
     text = markdown(config, runs[0], table, pairs, verdicts, seeds)
-    for name, content in zip(
-        ("summary.csv", "summary_verdicts.csv", "differences.csv", "seeds.csv"),
-        (table, verdicts, pairs, seeds),
-        strict=True,
-    ):
+    tables = {"summary.csv": table, "summary_verdicts.csv": verdicts, "differences.csv": pairs, "seeds.csv": seeds}
+    if all(run.measures is not None for run in runs):
+        tables["measures.csv"] = measures(runs, scores, config.seed)
+    for name, content in tables.items():
         write_csv(config.out / name, content)
     write_text(config.out / "summary.md", text)
     write_json(config.out / "environment.json", _environment(runs))
@@ -64,7 +65,7 @@ def report_seeds(config: Config) -> None:
         "truth": runs[0].facts.truth,
         "chance": chance,
         "drawn_from": made_of.hexdigest(),
-        "files": {name: file_digest(config.out / name) for name in FILES},
+        "files": {name: file_digest(config.out / name) for name in (*tables, "summary.md", "environment.json")},
     }
     write_json(config.out / "summary.json", summary)
     _print(table, seeds, chance)
@@ -87,6 +88,29 @@ def classifiers(runs: Sequence[Run], scores: Sequence[pd.DataFrame]) -> pd.DataF
             "missed": missed_share(scores),
         }
     )
+
+
+def measures(runs: Sequence[Run], scores: Sequence[pd.DataFrame], seed: int) -> pd.DataFrame:
+    """Means of the further measures, with the columns of ``measures.csv``.
+
+    FROC is no mean over films: its value is the mean over seeds, and it has no interval.
+    """
+    films = scores[0]["image"].nunique()
+    own = [pd.DataFrame() if run.measures is None else run.measures for run in runs]
+    complete = set.intersection(*(set(table["method"]) for table in own))
+    values = [
+        pd.concat([overlap_values(table, films), run.film_measures]).query("method in @complete")
+        for run, table in zip(runs, scores, strict=True)
+    ]
+    table = mean_table(values, seed)
+    every = pd.concat(own)
+    froc = every[(every["measure"] == "froc") & every["method"].isin(complete)]
+    mean = froc.groupby("method", sort=False, as_index=False).agg(
+        {"value": "mean", "films": "first", "better": "first"}
+    )
+    table = pd.concat([table, mean.assign(measure="froc")], ignore_index=True)[list(TABLE_COLUMNS)]
+    order = [list(MEASURES).index(name) for name in table["measure"]]
+    return table.iloc[np.argsort(order, kind="stable")]
 
 
 def cells(table: pd.DataFrame, protocol: str, chance: dict[str, float]) -> list[list[str]]:

@@ -13,8 +13,8 @@ from tiny_run import POSITIVES, make_run
 from benchmarks import __main__ as cli
 from benchmarks.classifier.network import build_network
 from benchmarks.consistency.check import choose_methods, consistency, evenly_spaced, own_rows
-from benchmarks.consistency.check_tables import CHANCE, COLUMNS, cells, markdown
-from benchmarks.consistency.variants import ALL, SMOOTHED, TRAINED, Played
+from benchmarks.consistency.check_tables import COLUMNS, cells, markdown
+from benchmarks.consistency.variants import ALL, CHANCE, SMOOTHED, TRAINED, Played
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.score import score
@@ -110,7 +110,7 @@ def test_command_writes_table_text_and_figure(run: Config, capsys: pytest.Captur
     assert single["value"].tolist() == pytest.approx([1], abs=1e-3)
     assert bounded.loc[bounded["variant"] == "all weights", "value"].abs().lt(0.9).all()
     text = (run.out / "consistency.md").read_text()
-    assert text.count("| input_x_gradient |") == 3
+    assert text.count("| input_x_gradient |") == 4
     first = {path.name: path.read_bytes() for path in run.out.glob("consistency.*")}
     assert set(first) == {"consistency.csv", "consistency.md", "consistency.png", "consistency.svg"}
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from benchmarks.consistency.check_tables import CHANCE, COLUMNS
+from benchmarks.consistency.check_tables import COLUMNS
 from benchmarks.consistency.follows import follows, follows_section
-from benchmarks.consistency.variants import ALL, HEAD, TRAINED
+from benchmarks.consistency.variants import ALL, CHANCE, HEAD, TRAINED
 
 
 def method(
