@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name in ("run", "train", "score", "measure"):
             _add_devices(command)
     _add_compare(commands)
+    _add_evaluate(commands)
     _add_consistency(commands)
     _add_explain(commands)
     _add_speed(commands)
@@ -66,6 +67,44 @@ def _add_compare(commands: Any) -> None:
     command.add_argument(
         "--without", type=Path, metavar="CSV", help="leave out its films, as saved from report.html: unannotated.csv"
     )
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_evaluate(commands: Any) -> None:
+    description = "play the game with a classifier, labels and annotations of your own"
+    command = commands.add_parser(
+        "evaluate", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
+    )
+    command.add_argument(
+        "--model", required=True, metavar="SPEC", help="FILE.py:FACTORY, timm:NAME, torchvision:NAME or hf:FOLDER"
+    )
+    command.add_argument("--weights", metavar="FILE", help="state dict, .safetensors or by torch.save; or none")
+    command.add_argument("--data", type=Path, required=True, metavar="PATH", help="annotations: a file or a folder")
+    command.add_argument("--images", type=Path, metavar="DIR", help="default: beside the annotations")
+    command.add_argument("--format", metavar="F", help="of the annotations; recognised where it is left out")
+    command.add_argument("--columns", type=_pairs, metavar="A=B,...", help="of boxes in a CSV: image=NAME, x1=NAME ...")
+    command.add_argument("--check", action="store_true", help="say what is wrong with the data, and stop there")
+    command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/evaluate")
+    group = command.add_argument_group("the network, where its own configuration does not say or you know better")
+    group.add_argument("--classes", type=_names, metavar="A,B", help="names of its outputs in their order")
+    group.add_argument("--outputs", choices=("softmax", "sigmoid"), help="one class an image, or several")
+    group.add_argument("--image-size", type=int, metavar="PX", help="side of its input")
+    group.add_argument("--channels", type=int, choices=(1, 3), help="grey or colour")
+    group.add_argument("--mean", type=_numbers, metavar="X,Y,Z", help="subtracted from the channels")
+    group.add_argument("--std", type=_numbers, metavar="X,Y,Z", help="the channels are divided by it")
+    group.add_argument("--value-range", type=_numbers, metavar="LOW,HIGH", help="of black and white; default: 0,1")
+    group.add_argument("--resize", choices=("stretch", "shorter"), help="to a square, or the shorter side to its size")
+    group.add_argument("--layers", type=_names, metavar="A,B", help="that layer methods look at, from early to late")
+    group = command.add_argument_group("the game")
+    group.add_argument("--explain", choices=("labelled", "predicted"), help="every class shown, or the predicted one")
+    group.add_argument("--methods", type=_names, metavar="A,B", help="methods or sets of methods; default: paper")
+    group.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
+    group.add_argument("--budget", type=int, metavar="N", help="forward passes a method may spend; default: 300")
+    group.add_argument("--limit", type=int, metavar="N", help="most images, for a trial")
+    group.add_argument("--seed", type=int, metavar="N", help="of random methods and of ties")
+    group.add_argument("--score-batch-size", type=int, metavar="N", help="questions per batch; default: 16")
+    _add_devices(command)
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -192,6 +231,14 @@ def _add_devices(command: argparse.ArgumentParser) -> None:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(number) for number in text.split(","))
+
+
+def _pairs(text: str) -> dict[str, str]:
+    return {part.partition("=")[0]: part.partition("=")[2] for part in text.split(",") if part}
 
 
 def configure(command: str, settings: dict[str, Any]) -> Config:
@@ -371,6 +418,12 @@ def _consistency(**settings: Any) -> None:
         consistency(**settings)
 
 
+def _evaluate(**settings: Any) -> None:
+    from benchmarks.evaluation.command import evaluate_command
+
+    evaluate_command(**settings)
+
+
 def _speed(**settings: Any) -> None:
     from benchmarks.speed.suite import speed
 
@@ -398,6 +451,7 @@ def _split(**settings: Any) -> None:
 # Commands beside the steps of a run, with arguments of their own.
 TOOLS: dict[str, Callable[..., None]] = {
     "compare": _compare,
+    "evaluate": _evaluate,
     "consistency": _consistency,
     "explain": _explain,
     "speed": _speed,

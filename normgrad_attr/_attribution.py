@@ -171,8 +171,9 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
 
         Returns:
             (N, 1, \*spatial) at the layer's resolution; a tuple of them if the layer has several output tensors; a
-            list of either, in the given order, if a list of layers was given. Computed in float32 at least, returned
-            in the dtype of ``inputs``, detached unless ``create_graph`` is set. With ``return_output`` a pair of that
+            list of either, in the given order, if a list of layers was given. Where the network folds windows or frames
+            into the batch, these come first, as in (N, 1, frames, \*spatial). Computed in float32 at least, returned in
+            the dtype of ``inputs``, detached unless ``create_graph`` is set. With ``return_output`` a pair of that
             and the output, as the model gave it, detached likewise.
 
         Raises:
@@ -307,7 +308,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
         )
         graph = Layouts(one_pass.root)
         layouts = [[graph.of(edge) for edge in by_device[0].edges] for by_device in one_pass.layers]
-        results = []
+        results, finite = [], list[tuple[nn.Module, Tensor]]()
         for layer, by_device, of_layer, laid in zip(layers, one_pass.layers, cells, layouts, strict=True):
             maps = {}
             for extract in dict.fromkeys(extract for extract, _ in of_layer):
@@ -318,9 +319,11 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
                         norms = _gather([tuple(AGGREGATES["norm"](s) for s in on_device) for on_device in summands])
                         self._warn_if_cancelled(layer, tensors, norms)
                     tensors = tuple(t.to(dtype or dtype_of(inputs, t)) for t in tensors)
-                    self._warn_if_not_finite(layer, tensors)
+                    finite += [(layer, t.isfinite().all()) for t in tensors]
+                    tensors = tuple(layout.by_sample(t) for layout, t in zip(laid, tensors, strict=True))
                     maps[extract, aggregate] = tensors[0] if len(tensors) == 1 else tensors
             results.append(maps)
+        self._warn_if_not_finite(finite)
         return results, layouts, one_pass.output
 
     def _summands(
@@ -343,8 +346,10 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
                 "of that norm, or aggregate='norm'."
             )
 
-    def _warn_if_not_finite(self, layer: nn.Module, maps: tuple[Tensor, ...]) -> None:
-        if not all(bool(t.isfinite().all()) for t in maps):
+    def _warn_if_not_finite(self, finite: Sequence[tuple[nn.Module, Tensor]]) -> None:
+        # Asked once for all maps, since a GPU is waited for each time.
+        answers = torch.stack([flag.to(finite[0][1].device) for _, flag in finite]).tolist()
+        for layer in dict.fromkeys(layer for (layer, _), ok in zip(finite, answers, strict=True) if not ok):
             warn(
                 f"The map of layer {name_of(self.forward_func, layer)} has values that are not finite; look for NaN or "
                 "overflow in the model's activations and in the target's gradient."

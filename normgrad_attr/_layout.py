@@ -99,6 +99,31 @@ class Layout:
         elsewhere = len(found) == 1 and kind_of(self.dims[0]) in ("space", "channel")
         return found[0] if elsewhere and size_of(self.dims[0]) > 1 else 0
 
+    def by_sample(self, maps: Tensor) -> Tensor:
+        """Maps of the activation's rows as maps of samples, where the network folds windows or frames into the batch.
+
+        Args:
+            maps: (rows, 1, *places), a row for each place along the batch's dimension.
+
+        Returns:
+            (N, 1, *places), or (N, 1, windows, *places) where each sample has several rows.
+        """
+        dim = self._batch()
+        at = next((i for i, factor in enumerate(dim) if factor.axis.kind == "batch"), 0)
+        before, behind = size_of(dim[:at]), size_of(self._folded()) // size_of(dim[:at])
+        if before * behind == 1:
+            return maps
+        rows = maps.reshape(before, len(maps) // (before * behind), behind, *maps.shape[1:])
+        return rows.movedim((1, 3), (0, 1)).reshape(rows.shape[1], 1, before * behind, *maps.shape[2:])
+
+    def _batch(self) -> Dim:
+        return self.dims[self.batch_dim()] if self.dims else ()
+
+    def _folded(self) -> Dim:
+        """What else runs along the batch's dimension: windows or frames."""
+        others = tuple(f for f in self._batch() if f.axis.kind != "batch")
+        return others if all(f.axis.kind or f.axis.along() for f in others) else ()
+
     def input_channel_dim(self, shape: tuple[int, ...]) -> int | None:
         """Dimension of the channels in the input of this shape: 1 unless the network takes it otherwise.
 
@@ -131,7 +156,8 @@ class Layout:
         """A map over the activation's places, laid out along the directions of the input.
 
         Args:
-            layer_map: (N, 1, *places), one dimension for each of the activation's that is neither batch nor channels.
+            layer_map: As :meth:`by_sample` gives it, with one dimension for each of the activation's that is neither
+                batch nor channels.
             channel_dim: The activation's dimension of channels, by default the one that is proved.
             directions: Number of the input's spatial dimensions.
 
@@ -140,6 +166,7 @@ class Layout:
         """
         at = self.channel_dim() if channel_dim is None else channel_dim % len(self.dims)
         places = [dim for d, dim in enumerate(self.dims) if d not in (self.batch_dim(), at)]
+        places = [self._folded(), *places] if size_of(self._folded()) > 1 else places
         if tuple(map(size_of, places)) != layer_map.shape[2:]:  # a layer's own weights may work on another grid
             if layer_map.dim() - 2 == directions:
                 return layer_map

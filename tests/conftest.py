@@ -18,3 +18,9 @@ settings.load_profile("normgrad_attr")
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Seed the networks that a module draws for its parameters, when it is read."""
+    if isinstance(collector, pytest.Module):
+        torch.manual_seed(0)

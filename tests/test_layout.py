@@ -363,3 +363,62 @@ def test_a_map_over_time_has_the_size_of_the_input() -> None:
     assert found.shape == (2, 1, 20)
     expanded = CombinedNormGrad(net, ["0"]).attribute(x, 0, expand_as_inputs=True)
     torch.testing.assert_close(expanded, found.mT.expand(2, 20, 5).contiguous())
+
+
+class Windowed(nn.Module):
+    """Patches, and the same patches as windows of 2 x 2 that are folded into the batch, as in Swin's attention."""
+
+    def __init__(self, *, windows_first: bool) -> None:
+        super().__init__()
+        self.embed, self.plain, self.inside, self.head = (
+            nn.Conv2d(3, 8, 4, 4),
+            nn.Identity(),
+            nn.Linear(8, 8),
+            nn.Linear(8, 3),
+        )
+        self.windows_first = windows_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = self.embed(x).permute(0, 2, 3, 1)  # (N, 4, 6, C)
+        windows = t.reshape(-1, 2, 2, 3, 2, 8).permute(*((1, 3, 0) if self.windows_first else (0, 1, 3)), 2, 4, 5)
+        t = self.inside(windows.reshape(-1, 4, 8)).tanh()
+        t = t.reshape(*((2, 3, -1) if self.windows_first else (-1, 2, 3)), 2, 2, 8)
+        t = t.permute(*((2, 0, 3, 1, 4, 5) if self.windows_first else (0, 1, 3, 2, 4, 5))).reshape(-1, 4, 6, 8)
+        return self.head(self.plain(t).square().mean((1, 2)))
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("windows_first", [False, True])
+def test_windows_in_the_batch_are_places_of_their_sample(samples: int, windows_first: bool) -> None:
+    net, x = Windowed(windows_first=windows_first).eval(), torch.rand(samples, 3, 16, 24)
+    # What a layer's weights get is worked out by hand from the same tensors, where they are not folded.
+    t = net.embed(x).permute(0, 2, 3, 1).detach()
+    z = net.inside(t).detach().requires_grad_()
+    (g,) = torch.autograd.grad(net.head(z.tanh().square().mean((1, 2)))[:, 1].sum(), z)
+    literal = z.detach().norm(dim=-1) * g.norm(dim=-1)  # (N, 4, 6)
+    windows = literal.reshape(samples, 2, 2, 3, 2).permute(0, 1, 3, 2, 4).reshape(samples, 1, 6, 4)
+
+    torch.testing.assert_close(NormGrad(net, "inside").attribute(x, 1), windows)
+    torch.testing.assert_close(NormGrad(net, "inside", extract="layer").attribute(x, 1).shape, windows.shape)
+    combined = CombinedNormGrad(net, ["inside"]).attribute(x, 1, output_size=(4, 6))[:, 0]
+    low, high = literal.flatten(1).aminmax(dim=1, keepdim=True)
+    torch.testing.assert_close(combined.flatten(1), (literal.flatten(1) - low) / (high - low))
+
+
+def test_frames_in_the_batch_are_places_of_their_video() -> None:
+    class Frames(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.layer(x.flatten(0, 1)).unflatten(0, x.shape[:2]).square().mean((1, 3, 4)))
+
+    net, x = Frames().eval(), torch.rand(2, 5, 3, 8, 12)
+    maps = NormGrad(net, "layer").attribute(x, 1)
+    assert maps.shape == (2, 1, 5, 2, 3)
+    for sample in range(2):
+        for frame in range(5):
+            (one,) = NormGrad(net, "layer").attribute(x[sample : sample + 1, frame : frame + 1], 1)
+            torch.testing.assert_close(maps[sample, :, frame], one / 5)  # a fifth of the mean is this frame's
+    assert CombinedNormGrad(net, ["layer"]).attribute(x, 1).shape == (2, 1, 5, 8, 12)

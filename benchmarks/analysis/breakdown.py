@@ -7,12 +7,13 @@ that another one on the film earned; only the classes that are explained share t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.analysis.tallies import hit_matrix, wilson
-from benchmarks.data.object_cxr import Record
+from benchmarks.data.annotations import Shape
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 
 BREAKDOWNS = {
@@ -28,7 +29,19 @@ MOST_KINDS = 12
 """Kinds with a group of their own, those of the most films."""
 
 
-def film_facts(films: Iterable[tuple[Record, tuple[int, int]]]) -> pd.DataFrame:
+class AnnotatedFilm(Protocol):
+    """A film with its shapes."""
+
+    @property
+    def name(self) -> str:
+        """Of the film."""
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """What is annotated on it."""
+
+
+def film_facts(films: Iterable[tuple[AnnotatedFilm, tuple[int, int]]]) -> pd.DataFrame:
     """What is known of each annotated film.
 
     Args:
@@ -84,7 +97,11 @@ def film_groups(facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def break_down(
-    scores: pd.DataFrame, true_scores: pd.DataFrame, chance: pd.DataFrame, groups: pd.DataFrame
+    scores: pd.DataFrame,
+    true_scores: pd.DataFrame,
+    chance: pd.DataFrame,
+    groups: pd.DataFrame,
+    least_groups: int = 2,
 ) -> pd.DataFrame:
     """Accuracy of every method in every group.
 
@@ -93,12 +110,12 @@ def break_down(
         true_scores: Rows of ``scores_true.parquet``.
         chance: Columns ``image``, ``tolerance``, ``chance``.
         groups: As of :func:`film_groups`.
+        least_groups: A breakdown with fewer is left out.
 
     Returns:
         Columns ``breakdown``, ``group``, ``protocol``, ``tolerance``, ``method``, ``films``, ``accuracy``,
         ``ci_low``, ``ci_high`` (95 % Wilson interval, which holds for few films) and ``chance`` (the mean of
-        the group's films). A breakdown with one group only is left out, and so is the explained class where
-        the classifier is right on all films.
+        the group's films). The explained class is left out where the classifier is right on all films.
     """
     rows: list[tuple[object, ...]] = []
     # Where the classifier is right, the true class is the predicted one.
@@ -109,7 +126,7 @@ def break_down(
             hits = hit_matrix(scores, protocol, tolerance)
             for breakdown in groups:
                 names = groups[breakdown].cat.remove_unused_categories()
-                for group in names.cat.categories if len(names.cat.categories) > 1 else []:
+                for group in names.cat.categories if len(names.cat.categories) >= least_groups else []:
                     films = names.index[names == group]
                     level = float(levels.loc[films, tolerance].mean())
                     rows += _group((breakdown, group, protocol, tolerance), hits.loc[films], level)

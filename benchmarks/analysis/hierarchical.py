@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
-from benchmarks.analysis.tallies import RESAMPLES, hit_matrix, percentile_interval, resampled_means, seconds_per_image
+from benchmarks.analysis.tallies import hit_matrix, percentile_interval, seconds_per_image
+from benchmarks.analysis.weighing import RESAMPLES, Weighing
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 
 Array = npt.NDArray[np.float64]
@@ -30,7 +31,12 @@ DIFFERENCE_COLUMNS = (
 
 
 def drawn_means(
-    values: Sequence[npt.ArrayLike], seed: int, *, there: Sequence[npt.ArrayLike] | None = None, lot: int = 0
+    values: Sequence[npt.ArrayLike],
+    seed: int,
+    *,
+    there: Sequence[npt.ArrayLike] | None = None,
+    lot: int = 0,
+    weighing: Weighing | None = None,
 ) -> Array:
     """Means of columns over films and seeds on resamples of both.
 
@@ -45,12 +51,14 @@ def drawn_means(
         seed: Of the draws; the same films are drawn for the same ``seed``.
         there: For each seed ``(films, columns)``, where there is a value; everywhere by default.
         lot: Tells apart what has seeds of its own, such as another architecture.
+        weighing: Which rows are drawn together; each by itself by default.
 
     Returns:
         float64 ``(resamples, columns)``; not a number where a resample has no value.
     """
-    sums = np.stack([resampled_means(np.asarray(matrix), seed) for matrix in values])
-    counts = np.ones_like(sums) if there is None else np.stack([resampled_means(np.asarray(m), seed) for m in there])
+    rows = weighing or Weighing(np.arange(len(np.asarray(values[0]))))
+    sums = np.stack([rows.resampled(matrix, seed) for matrix in values])
+    counts = np.ones_like(sums) if there is None else np.stack([rows.resampled(matrix, seed) for matrix in there])
     seeds = len(sums)
     with np.errstate(invalid="ignore"):  # 0 / 0, where a resample has no value
         over_films: Array = sums.sum(axis=0) / counts.sum(axis=0)
@@ -68,6 +76,7 @@ def mean_interval(
     *,
     there: Sequence[npt.ArrayLike] | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
+    weighing: Weighing | None = None,
 ) -> tuple[Array, Array, Array]:
     """Mean of each column over films and seeds, and the ends of its 95 % interval.
 
@@ -76,6 +85,7 @@ def mean_interval(
         seed: As of :func:`drawn_means`.
         there: As of :func:`drawn_means`.
         bounds: Between which a value lies, and so does its interval.
+        weighing: As of :func:`drawn_means`.
 
     Returns:
         Means, lower and upper ends, each float64 ``(columns,)``; not a number for a column without a value.
@@ -85,7 +95,7 @@ def mean_interval(
         means = np.sum([np.sum(m, axis=0) for m in values], axis=0) / np.sum(
             [np.sum(m, axis=0) for m in counted], axis=0
         )
-    ends = [percentile_interval(column) for column in drawn_means(values, seed, there=there).T]
+    ends = [percentile_interval(column) for column in drawn_means(values, seed, there=there, weighing=weighing).T]
     low, high = np.clip(np.array(ends).reshape(-1, 2).T, *bounds)
     return means, low, high
 

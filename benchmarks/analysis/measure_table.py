@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.analysis.hierarchical import mean_interval
-from benchmarks.analysis.tallies import drawn_films, percentile_interval
+from benchmarks.analysis.tallies import percentile_interval
+from benchmarks.analysis.weighing import Weighing, drawn_films
+from benchmarks.metrics.class_sensitivity import class_sensitivity
+from benchmarks.metrics.explained_film import ExplainedFilm
+from benchmarks.metrics.faithfulness import deletion, insertion
 from benchmarks.metrics.froc import RATES, sensitivities
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a measure is called, and how it is read.
+    """What a measure is called, how it is read and, where it is taken film by film, what takes it.
 
     Attributes:
         title: For the head of a column.
@@ -24,6 +28,8 @@ class Measure:
         digits: Behind the point.
         unit: Behind the title; shares with the unit "%" or "points" are shown times 100.
         source: Author and label in the bibliography of the documentation; empty for what has none.
+        of_film: Its value on one film, None or NaN where it has none. Absent for what is taken otherwise: energy and
+            IoU with the scores, FROC from the peaks of all films.
     """
 
     title: str
@@ -32,6 +38,7 @@ class Measure:
     digits: int = 3
     unit: str = ""
     source: tuple[str, str] | tuple[()] = ()
+    of_film: Callable[[ExplainedFilm], float | None] | None = None
 
     @property
     def factor(self) -> int:
@@ -72,12 +79,14 @@ MEASURES = {
         "area under the probability of the predicted class while the film appears, the map's highest pixels first",
         "higher",
         source=("Petsiuk et al.", "petsiuk2018"),
+        of_film=insertion,
     ),
     "deletion": Measure(
         "deletion",
         "area under the probability of the predicted class while the film vanishes, the map's highest pixels first",
         "lower",
         source=("Petsiuk et al.", "petsiuk2018"),
+        of_film=deletion,
     ),
     "class_sensitivity": Measure(
         "class sensitivity",
@@ -85,9 +94,13 @@ MEASURES = {
         "little",
         "lower",
         source=("Rebuffi et al.", "rebuffi2020"),
+        of_film=class_sensitivity,
     ),
 }
 """The measures of ``measures.csv``, in its order."""
+
+FILM_MEASURES = {name: measure.of_film for name, measure in MEASURES.items() if measure.of_film is not None}
+"""Those that are taken film by film."""
 
 CHANGES = {
     "accuracy": Measure(
@@ -147,13 +160,14 @@ def overlap_values(scores: pd.DataFrame, films: int) -> pd.DataFrame:
     return fair[complete].melt(["image", "method"], ["energy", "iou"], "measure", "value")
 
 
-def mean_table(values: Sequence[pd.DataFrame], seed: int) -> pd.DataFrame:
+def mean_table(values: Sequence[pd.DataFrame], seed: int, questions: pd.DataFrame | None = None) -> pd.DataFrame:
     """Means over films, and over seeds where there are several.
 
     Args:
         values: of one run, or of each seed on the same films: columns ``image``, ``method``, ``measure``, ``value``; a
             missing value is left out of the mean.
         seed: of the bootstrap.
+        questions: by name, where rows are questions; those of an image are drawn together.
 
     Returns:
         The columns of :data:`TABLE_COLUMNS`, of the methods that all seeds have, with a 95 % interval as of
@@ -169,7 +183,10 @@ def mean_table(values: Sequence[pd.DataFrame], seed: int) -> pd.DataFrame:
         wide = [one.reindex(index=wide[0].index, columns=methods) for one in wide]
         there = [one.notna().to_numpy() for one in wide]
         filled = [one.fillna(0).to_numpy() for one in wide]
-        ends = mean_interval(filled, seed, there=there, bounds=(-np.inf, np.inf))
+        weighing = Weighing.of(wide[0].index, questions, by_class=False)
+        known = np.concatenate([one.to_numpy()[marks] for one, marks in zip(wide, there, strict=True)])
+        bounds = (known.min(), known.max()) if known.size else (0.0, 1.0)  # a mean lies among its values
+        ends = mean_interval(filled, seed, there=there, bounds=bounds, weighing=weighing)
         films = np.any(there, axis=0).sum(axis=0)
         for i, method in enumerate(methods):
             figures = (float(ends[0][i]), float(ends[1][i]), float(ends[2][i]), int(films[i]))

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import bdtr
 
-from benchmarks.analysis.tallies import RESAMPLES, hit_matrix, resampled_means
+from benchmarks.analysis.tallies import hit_matrix
+from benchmarks.analysis.weighing import RESAMPLES, Weighing
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 
 ALPHA = 0.05
@@ -50,35 +51,41 @@ def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return adjusted
 
 
-def ranking(hits: pd.DataFrame) -> list[str]:
+def ranking(hits: pd.DataFrame, questions: pd.DataFrame | None = None) -> list[str]:
     """Methods by accuracy, the best first; equal ones in the order of the columns."""
-    return list(hits.mean().sort_values(ascending=False, kind="stable").index)
+    return list(_accuracy(hits, questions).sort_values(ascending=False, kind="stable").index)
 
 
-def against_best(hits: pd.DataFrame) -> pd.DataFrame:
+def _accuracy(hits: pd.DataFrame, questions: pd.DataFrame | None) -> pd.Series:
+    return pd.Series(Weighing.of(hits.index, questions).mean(hits.to_numpy()), hits.columns)
+
+
+def against_best(hits: pd.DataFrame, questions: pd.DataFrame | None = None) -> pd.DataFrame:
     """Test every method against the best one.
 
     Args:
         hits: Bool, films x methods, as of :func:`benchmarks.analysis.tallies.hit_matrix`.
+        questions: By name, where rows are questions: the accuracy is the mean over their classes then.
 
     Returns:
         One row a method, the best first, with the columns ``method``, ``accuracy``, ``best`` (its
         name), ``only_best`` and ``only_method`` (films that one of the two alone hits), ``p``, ``p_holm``
         (corrected for the number of methods) and ``differs`` (``p_holm`` below :data:`ALPHA`).
     """
-    order = ranking(hits)
+    accuracy = _accuracy(hits, questions)
+    order = ranking(hits, questions)
     best, rest = order[0], order[1:]
     tests = [mcnemar(hits[best].to_numpy(), hits[method].to_numpy()) for method in rest]
     adjusted = holm([p for _, _, p in tests])
-    rows = [(best, hits[best].mean(), best, 0, 0, 1.0, 1.0, False)]
+    rows = [(best, accuracy[best], best, 0, 0, 1.0, 1.0, False)]
     for method, (only_best, only_method, p), corrected in zip(rest, tests, adjusted, strict=True):
-        row = (method, hits[method].mean(), best, only_best, only_method, p, corrected, bool(corrected < ALPHA))
+        row = (method, accuracy[method], best, only_best, only_method, p, corrected, bool(corrected < ALPHA))
         rows.append(row)
     columns = ["method", "accuracy", "best", "only_best", "only_method", "p", "p_holm", "differs"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def tied_groups(hits: pd.DataFrame) -> list[list[str]]:
+def tied_groups(hits: pd.DataFrame, questions: pd.DataFrame | None = None) -> list[list[str]]:
     """Groups of methods that the films do not tell apart: the bars of a critical-difference diagram.
 
     All pairs are tested and corrected together. A group is a run of neighbours in the ranking, as long
@@ -87,7 +94,7 @@ def tied_groups(hits: pd.DataFrame) -> list[list[str]]:
     Returns:
         Groups of two or more methods, the best first; they may overlap.
     """
-    order = ranking(hits)
+    order = ranking(hits, questions)
     pairs = list(itertools.combinations(range(len(order)), 2))
     columns = [hits[method].to_numpy() for method in order]
     adjusted = holm([mcnemar(columns[i], columns[j])[2] for i, j in pairs])
@@ -104,24 +111,28 @@ def tied_groups(hits: pd.DataFrame) -> list[list[str]]:
     return groups
 
 
-def rank_intervals(hits: pd.DataFrame, seed: int, resamples: int = RESAMPLES) -> pd.DataFrame:
+def rank_intervals(
+    hits: pd.DataFrame, seed: int, resamples: int = RESAMPLES, questions: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Between which ranks a method lies on resampled films.
 
     Returns:
         Index method, columns ``rank_low`` and ``rank_high``: the 2.5th and 97.5th percentile of its
         rank, 1 the best; equal methods share the mean of their ranks.
     """
-    ranks = pd.DataFrame(-resampled_means(hits.to_numpy(), seed, resamples)).rank(axis=1).to_numpy()
+    means = Weighing.of(hits.index, questions).resampled(hits.to_numpy(), seed, resamples)
+    ranks = pd.DataFrame(-means).rank(axis=1).to_numpy()
     low, high = np.quantile(ranks, [0.025, 0.975], axis=0)
     return pd.DataFrame({"rank_low": low, "rank_high": high}, index=hits.columns)
 
 
-def significance_table(scores: pd.DataFrame, seed: int) -> pd.DataFrame:
+def significance_table(scores: pd.DataFrame, seed: int, questions: pd.DataFrame | None = None) -> pd.DataFrame:
     """Tests against the best and rank intervals, for every protocol and tolerance.
 
     Args:
         scores: Rows of ``scores.parquet``.
         seed: Of the resampling.
+        questions: By name, where rows are questions.
 
     Returns:
         The columns of :func:`against_best` and :func:`rank_intervals` behind ``protocol`` and ``tolerance``.
@@ -130,7 +141,8 @@ def significance_table(scores: pd.DataFrame, seed: int) -> pd.DataFrame:
     for protocol in PROTOCOLS:
         for tolerance in TOLERANCES:
             hits = hit_matrix(scores, protocol, tolerance)
-            part = against_best(hits).join(rank_intervals(hits, seed), on="method")
+            ranks = rank_intervals(hits, seed, questions=questions)
+            part = against_best(hits, questions).join(ranks, on="method")
             part.insert(0, "tolerance", tolerance)
             part.insert(0, "protocol", protocol)
             parts.append(part)

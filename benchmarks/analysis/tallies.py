@@ -7,17 +7,15 @@ whatever compares two of them must be paired.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.special import ndtri
 
+from benchmarks.analysis.weighing import RESAMPLES, Weighing
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, is_hit
 
-RESAMPLES = 2000
 SUMMARY_COLUMNS = (
     "method", "protocol", "tolerance", "accuracy", "ci_low", "ci_high", "hits", "images", "seconds_per_image",
 )  # fmt: skip
@@ -52,17 +50,7 @@ def resampled_means(values: np.ndarray, seed: int, resamples: int = RESAMPLES) -
     Returns:
         float64 ``(resamples, columns)``.
     """
-    films = len(values)
-    values = np.asarray(values, dtype=np.float64)
-    return np.stack([draw @ values for draw in drawn_films(films, seed, resamples)]) / films
-
-
-def drawn_films(films: int, seed: int, resamples: int = RESAMPLES) -> Iterator[npt.NDArray[np.int64]]:
-    """How often each film is drawn, one resample at a time: a matrix of draws would not fit for 100,000 films."""
-    generator = np.random.default_rng(seed)
-    share = np.full(films, 1 / films)
-    for _ in range(resamples):
-        yield generator.multinomial(films, share)
+    return Weighing(np.arange(len(values))).resampled(values, seed, resamples)
 
 
 def bootstrap_interval(
@@ -131,13 +119,23 @@ def seconds_per_image(scores: pd.DataFrame) -> pd.Series:
     return medians
 
 
-def summarise(scores: pd.DataFrame, seed: int, order: list[str] | None = None) -> pd.DataFrame:
+def summarise(
+    scores: pd.DataFrame,
+    seed: int,
+    order: list[str] | None = None,
+    questions: pd.DataFrame | None = None,
+    *,
+    by_class: bool = True,
+) -> pd.DataFrame:
     """Make the summary table.
 
     Args:
         scores: rows of ``scores.parquet``.
         seed: of the bootstrap.
         order: of the methods; alphabetical by default.
+        questions: by name, where rows are questions, see :class:`benchmarks.analysis.weighing.Weighing`; others than
+            these are left out.
+        by_class: whether the accuracy of questions is the mean over classes.
 
     Returns:
         One row for each protocol, tolerance and completely scored method, with the columns of
@@ -149,11 +147,16 @@ def summarise(scores: pd.DataFrame, seed: int, order: list[str] | None = None) -
         for tolerance in TOLERANCES:
             hits = hit_matrix(scores, protocol, tolerance)
             hits = hits[[name for name in (order or sorted(hits.columns)) if name in hits.columns]]
-            low, high = bootstrap_interval(hits.to_numpy(), seed)
+            if questions is not None:
+                hits = hits[hits.index.isin(questions.index)]
+            weighing = Weighing.of(hits.index, questions, by_class=by_class)
+            mean = weighing.mean(hits.to_numpy())
+            low, high = np.quantile(weighing.resampled(hits.to_numpy(), seed), [0.025, 0.975], axis=0)
+            images = len(np.unique(weighing.images))
             for i, method in enumerate(hits.columns):
-                count = int(hits[method].sum())
                 row = (
-                    method, protocol, tolerance, count / len(hits), low[i], high[i], count, len(hits), seconds[method],
+                    method, protocol, tolerance, mean[i], low[i], high[i], int(hits[method].sum()), images,
+                    seconds[method],
                 )  # fmt: skip
                 rows.append(row)
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
@@ -166,7 +169,8 @@ def status_counts(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
     return counts.reindex(columns=["constant", "non_finite"], fill_value=0)
 
 
-def mean_chance(chance: pd.DataFrame) -> dict[int, float]:
-    """Chance level by tolerance: the mean over films of the share of the frame that is a hit."""
-    means = chance.groupby("tolerance")["chance"].mean()
-    return {int(str(tolerance)): float(value) for tolerance, value in means.items()}
+def mean_chance(chance: pd.DataFrame, questions: pd.DataFrame | None = None) -> dict[int, float]:
+    """Chance level by tolerance: the mean of the share of the frame that is a hit, weighed as accuracies are."""
+    levels = chance.pivot(index="image", columns="tolerance", values="chance")
+    means = Weighing.of(levels.index, questions).mean(levels.to_numpy())
+    return {int(tolerance): float(value) for tolerance, value in zip(levels.columns, means, strict=True)}

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from lightning.fabric import Fabric
 
@@ -28,8 +30,10 @@ from benchmarks.run.config import Config, check
 from benchmarks.run.devices import plain_device_errors
 from benchmarks.run.directory import saved_config
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_json
+from benchmarks.run.stored import ConsistencyRequest, read_json
 from benchmarks.scoring.job import Job, annotation_mask, evenly_spaced
-from benchmarks.scoring.score import open_job
+from benchmarks.scoring.score import open_job, open_store
 
 FILMS = 32
 CHECKED = ("smoothing", "randomised")
@@ -38,7 +42,7 @@ CHECKED = ("smoothing", "randomised")
 def consistency(
     checkpoint: Path, others: Sequence[Path] = (), methods: Sequence[str] = (), films: int = FILMS, **settings: Any
 ) -> None:
-    """Write ``consistency.csv``, ``.md``, ``.png`` and ``.svg`` into a run directory, and print a summary.
+    """Write ``consistency.csv``, ``.json``, ``.md``, ``.png`` and ``.svg`` into a run directory, and print a summary.
 
     What was computed is kept under ``cache/consistency`` and not computed again.
 
@@ -73,25 +77,46 @@ def consistency(
     for one in seeds:
         if len(seeds) > 1:
             print(f"seed {one.seed}, {len(played) + 1} of {len(seeds)}", flush=True)
-        job = _open_job(one, device, films)
-        own, failed = play_variants(job, chosen, one.cache_dir / "consistency", show=not config.quiet)
+        job, verdicts = _open_job(one, device, films)
+        own, failed = play_variants(job, chosen, one.cache_dir / "consistency", verdicts, show=not config.quiet)
         played.append(own)
         failures.update(failed)
         levels = [chance_level(annotation_mask(job, position)) for position in job.positives]
-        chance, films = float(np.mean(levels, axis=0)[TOLERANCES.index(TOLERANCE)]), len(levels)
-    rows = own_rows(played, config.seed, chance, films)
+        chance = float(np.mean(levels, axis=0)[TOLERANCES.index(TOLERANCE)])
+    rows = own_rows(played, config.seed, chance, len(levels))
     if runs:
         rows += between_runs(runs, [method.name for method in chosen], config.seed)
+    request = {
+        "others": [str(other.absolute()) for other in others],
+        "methods": list(methods),
+        "films": films,
+        "data": str(settings["data"].absolute()) if settings.get("data") else None,
+    }
+    write_json(checkpoint / "consistency.json", request)
     write_consistency(checkpoint, rows, failures)
 
 
-def _open_job(config: Config, device: torch.device, films: int) -> Job:
+def _open_job(config: Config, device: torch.device, films: int) -> tuple[Job, pd.DataFrame]:
+    """The job on some films, and the verdicts of those that were scored."""
     job = open_job(config, device)
     if len(job.positives) < 2:
         raise UserError(f"the test split of {config.data_root} has one annotated film: consistency needs two or more.")
+    with closing(open_store(config, job)) as scores:
+        verdicts = scores.verdicts()
     # Batch normalisation is estimated anew on these batches, and one film has no variance.
     scoring = dataclasses.replace(job.scoring, score_batch_size=max(2, job.batch_size))
-    return dataclasses.replace(job, positives=evenly_spaced(job.positives, films), scoring=scoring)
+    return dataclasses.replace(job, positives=evenly_spaced(job.positives, films), scoring=scoring), verdicts
+
+
+def remake_consistency(config: Config) -> None:
+    """Write the tables of the last :func:`consistency` of a run once more; what is in the cache is not computed again.
+
+    Raises:
+        UserError: Nobody has asked for them before, or what :func:`consistency` raises.
+    """
+    asked: ConsistencyRequest = read_json(config.out / "consistency.json", ConsistencyRequest, "start it once more")
+    data = {} if asked.data is None else {"data": asked.data}
+    consistency(config.out, asked.others, asked.methods, asked.films, quiet=True, **data)
 
 
 def choose_methods(config: Config, methods: Sequence[str] = ()) -> list[Method]:

@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from benchmarks.analysis.tallies import RESAMPLES, hit_matrix, percentile_interval, resampled_means
+from benchmarks.analysis.tallies import hit_matrix, percentile_interval, resampled_means
+from benchmarks.analysis.weighing import RESAMPLES
 from benchmarks.consistency.runs import Run, load_runs
 from benchmarks.data.csv_table import read_rows
 from benchmarks.methods import METHODS

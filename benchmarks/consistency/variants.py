@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -55,7 +56,7 @@ def variants(blocks: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def play_variants(
-    job: Job, methods: Sequence[Method], folder: Path, *, show: bool = False
+    job: Job, methods: Sequence[Method], folder: Path, verdicts: pd.DataFrame | None = None, *, show: bool = False
 ) -> tuple[dict[tuple[str, str], Played], dict[str, str]]:
     """Play every variant with every method, keeping each result as soon as it is there.
 
@@ -66,6 +67,8 @@ def play_variants(
         job: Network and films.
         methods: Without baselines.
         folder: Where results are kept, under a name made of all that they depend on.
+        verdicts: Of films that the network has judged before, as of
+            :meth:`benchmarks.scoring.store.ScoreStore.verdicts`; the others are judged here.
         show: Draw a progress bar with the time left.
 
     Returns:
@@ -84,7 +87,8 @@ def play_variants(
     pending = [(variant, method) for variant, method in wanted if not _path(folder, variant, method).exists()]
     failures: dict[str, str] = {}
     if pending:
-        _compute(job, drawn, pending, folder, failures, show)
+        films = [FilmBatch(job, batch, verdicts) for batch in range(job.batches)]
+        _compute(films, drawn, pending, folder, failures, show)
     else:
         print(f"{len(methods)} methods are checked on {len(job.positives)} films already; nothing to do.")
     played = {}
@@ -116,14 +120,14 @@ def play(films: Sequence[FilmBatch], maps: Tensor, reference: Tensor, *, smooth:
 
 
 def _compute(
-    job: Job,
+    films: Sequence[FilmBatch],
     drawn: dict[str, tuple[str, ...]],
     pending: list[tuple[str, Method]],
     folder: Path,
     failures: dict[str, str],
     show: bool,
 ) -> None:
-    films = [FilmBatch(job, batch) for batch in range(job.batches)]
+    job = films[0].job
     # Batch normalisation has no variance of one film.
     several = [batch.images for batch in films if len(batch.images) > 1]
     bar = (TextColumn("Checking {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

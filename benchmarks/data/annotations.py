@@ -127,9 +127,9 @@ def _number(value: float) -> str:
 
 
 def rasterize(
-    shapes: Iterable[Shape], width: int, height: int, frame: int = 600, truth: str = "box"
+    shapes: Iterable[Shape], width: int, height: int, frame: int | tuple[int, int] = 600, truth: str = "box"
 ) -> npt.NDArray[np.bool_]:
-    """Mask of the annotated pixels of a film that is stretched onto a square frame.
+    """Mask of the annotated pixels of a film that is stretched onto a frame.
 
     The aspect is not kept, as in the published protocol. With ``truth="box"`` a pixel belongs to an
     object when ``floor(x1) <= column < ceil(x2)`` in coordinates of the frame, and the same for rows;
@@ -140,11 +140,11 @@ def rasterize(
         shapes: Shapes in pixels of the original film.
         width: Width of the original film in pixels.
         height: Height of the original film in pixels.
-        frame: Side of the frame in pixels.
+        frame: Height and width of the frame in pixels, or the side of a square one.
         truth: ``"box"`` for bounding boxes (the paper's choice) or ``"shape"`` for the true outlines.
 
     Returns:
-        Boolean array (frame, frame), rows first.
+        Boolean array (frame height, frame width).
 
     Raises:
         ValueError: Unknown ``truth``.
@@ -157,18 +157,19 @@ def rasterize(
     """
     if truth not in ("box", "shape"):
         raise ValueError(f'truth must be "box" or "shape", not {truth!r}')
-    mask = np.zeros((frame, frame), dtype=bool)
+    down, across = (frame, frame) if isinstance(frame, int) else frame
+    mask = np.zeros((down, across), dtype=bool)
     for shape in shapes:
         x1, y1, x2, y2 = shape.box
-        left, right = _span(x1 * frame / width, x2 * frame / width, frame)
-        top, bottom = _span(y1 * frame / height, y2 * frame / height, frame)
+        left, right = _span(x1 * across / width, x2 * across / width, across)
+        top, bottom = _span(y1 * down / height, y2 * down / height, down)
         window = mask[top:bottom, left:right]
         if truth == "box" or shape.kind == "rectangle":
             window[:] = True
             continue
         # Centres of the window's pixels, in original pixels: outlines need no conversion then.
-        columns = (np.arange(left, right) + 0.5)[None, :] * width / frame
-        rows = (np.arange(top, bottom) + 0.5)[:, None] * height / frame
+        columns = (np.arange(left, right) + 0.5)[None, :] * width / across
+        rows = (np.arange(top, bottom) + 0.5)[:, None] * height / down
         inside = _in_ellipse(shape, columns, rows) if shape.kind == "ellipse" else _in_polygon(shape, columns, rows)
         if not inside.any():  # thinner than the grid: keep the middle, so that no object is lost
             inside[inside.shape[0] // 2, inside.shape[1] // 2] = True

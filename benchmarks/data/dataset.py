@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.data import Dataset
 
+from benchmarks.data.annotations import rasterize
 from benchmarks.data.object_cxr import Record
 from benchmarks.films.decode import decode, warnings_hidden
 from benchmarks.run.errors import UserError
@@ -74,6 +75,14 @@ class FilmDataset(Dataset[tuple[torch.Tensor, int, int]]):
             self._films = np.load(self._path, mmap_mode="r")
         film = torch.from_numpy(np.array(self._films[index]))[None]
         return film, self.records[index].label, index
+
+    def picture(self, index: int, at_least: int | None = None) -> npt.NDArray[np.uint8]:
+        """A film as it is shown, uint8 (height, width), see :func:`benchmarks.films.decode.decode`."""
+        return decode(self.records[index].path, at_least)[0]
+
+    def mask(self, index: int, frame: int, truth: str) -> npt.NDArray[np.bool_]:
+        """Annotation of a film in the frame, see :func:`benchmarks.data.annotations.rasterize`."""
+        return rasterize(self.records[index].shapes, *self.original_sizes[index], frame=frame, truth=truth)
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the open map behind: a spawned worker opens its own instead of receiving every film."""

@@ -11,18 +11,20 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.data.object_cxr import FaultyTableError, Record, read_split
+from benchmarks.data.object_cxr import FaultyTableError, read_split
 from benchmarks.films.decode import decode, warnings_hidden
 from benchmarks.run.directory import SPLITS
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
 
-NAME = "film_facts.json"
+NAME, COLOUR_NAME = "film_facts.json", "image_facts.json"
 _SIDE = 128
 """Least side at which films are compared: a JPEG at an eighth of its size decodes many times faster."""
 
@@ -42,24 +44,38 @@ class FilmFacts:
     pixels: str
 
 
-def film_facts(records: Sequence[Record], cache_dir: Path) -> list[FilmFacts]:
+class FileRecord(Protocol):
+    """An entry of an annotation that names a file."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def where(self) -> str:
+        """The entry, for messages."""
+
+
+def film_facts(records: Sequence[FileRecord], cache_dir: Path, *, colour: bool = False) -> list[FilmFacts]:
     """Facts of the films of some records.
 
     Args:
         records: Of any splits.
         cache_dir: Where they are kept.
+        colour: Whether colours count, where there are some.
 
     Raises:
         FaultyTableError: Films do not decode: all of them.
     """
-    known = _read(cache_dir / NAME)
+    kept = cache_dir / (COLOUR_NAME if colour else NAME)
+    known = _read(kept)
     keys = [_key(record.path) for record in records]
     new = {key: record for key, record in zip(keys, records, strict=True) if key not in known}
     faults: list[str] = []
     if new:
         # Threads are enough: PIL decodes without holding the interpreter's lock.
         with warnings_hidden(), ThreadPoolExecutor(os.cpu_count()) as pool:
-            looked_up = pool.map(_look, new.values())
+            looked_up = pool.map(partial(_look, colour=colour), new.values())
             console = Console(stderr=True)
             found = track(
                 looked_up, "Reading films", len(new), console=console, transient=True, disable=not console.is_terminal
@@ -69,7 +85,7 @@ def film_facts(records: Sequence[Record], cache_dir: Path) -> list[FilmFacts]:
                     known[key] = facts
                 else:
                     faults.append(facts)
-        write_json(cache_dir / NAME, {key: [f.width, f.height, f.pixels] for key, f in known.items()})
+        write_json(kept, {key: [f.width, f.height, f.pixels] for key, f in known.items()})
     if faults:
         raise FaultyTableError(faults)
     return [known[key] for key in keys]
@@ -85,12 +101,12 @@ def annotation_digest(root: Path, limit: int | None, cache_dir: Path) -> str:
     return digest.hexdigest()
 
 
-def _look(record: Record) -> FilmFacts | str:
+def _look(record: FileRecord, colour: bool) -> FilmFacts | str:
     try:
-        grey, (width, height) = decode(record.path, _SIDE)
+        pixels, (width, height) = decode(record.path, _SIDE, colour=colour)
     except UserError as error:
         return f"{record.where}: {error}"
-    return FilmFacts(width, height, hashlib.sha256(f"{width} {height} ".encode() + grey.tobytes()).hexdigest()[:32])
+    return FilmFacts(width, height, hashlib.sha256(f"{width} {height} ".encode() + pixels.tobytes()).hexdigest()[:32])
 
 
 def _key(path: Path) -> str:

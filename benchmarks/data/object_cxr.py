@@ -24,13 +24,17 @@ from benchmarks.run.errors import UserError
 class FaultyTableError(UserError):
     """Everything that is wrong with a table or a set; its text is the first fault and how many there are.
 
-    Attributes:
+    Args:
         faults: A sentence each.
+        listed_by: What lists them all.
+
+    Attributes:
+        faults: The same.
     """
 
-    def __init__(self, faults: Sequence[str]) -> None:
+    def __init__(self, faults: Sequence[str], listed_by: str = "`python -m benchmarks data`") -> None:
         self.faults = tuple(faults)
-        more = f" ({len(faults)} faults in all; `python -m benchmarks data` lists them)" if len(faults) > 1 else ""
+        more = f" ({len(faults)} faults in all; {listed_by} lists them)" if len(faults) > 1 else ""
         super().__init__(faults[0] + more)
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.films.dicom import is_dicom, load_dicom
+from benchmarks.films.dicom import dicom_size, is_dicom, load_dicom
 from benchmarks.films.grey import Film
-from benchmarks.films.picture import FORMATS, load_picture
+from benchmarks.films.picture import FORMATS, load_picture, picture_size
 from benchmarks.run.errors import UserError
+
+T = TypeVar("T")
 
 
 def read_film(path: Path | str) -> Film:
@@ -38,11 +40,15 @@ def read_film(path: Path | str) -> Film:
         ([[0, 255]], ('it was read as 12 bits deep, which hold its largest value',))
     """
     with warnings_hidden():
-        return _read(Path(path), None, upright=True)
+        return _read(Path(path), load_dicom, load_picture)
 
 
-def decode(path: Path, at_least: int | None = None) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+def decode(
+    path: Path, at_least: int | None = None, *, colour: bool = False
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
     """Decode an annotated film to 8-bit grey, with the (width, height) of the stored film, to which annotations refer.
+
+    With ``colour`` the pixels are (height, width, 3); a grey film has three equal channels then.
 
     ``at_least`` lets a JPEG be decoded at a half, quarter or eighth of its size as long as both sides keep this many
     pixels, which is several times faster on full-size films. Threads may decode at once; whoever starts them hides
@@ -51,8 +57,18 @@ def decode(path: Path, at_least: int | None = None) -> tuple[npt.NDArray[np.uint
     Raises:
         UserError: As :func:`read_film`; or the film's EXIF data turn it, so that it is unclear what annotations mean.
     """
-    film = _read(path, at_least, upright=False)
-    return film.grey, film.size
+    film = _read(path, load_dicom, lambda stream: load_picture(stream, at_least, upright=False, colour=colour))
+    pixels = film.pixels
+    return np.repeat(pixels[..., None], 3, axis=2) if colour and pixels.ndim == 2 else pixels, film.size
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """(width, height) of an annotated film as it is stored, from its header alone.
+
+    Raises:
+        UserError: As :func:`decode`, as far as the header tells.
+    """
+    return _read(path, dicom_size, picture_size)
 
 
 @contextmanager
@@ -63,7 +79,7 @@ def warnings_hidden() -> Iterator[None]:
         yield
 
 
-def _read(path: Path, at_least: int | None, *, upright: bool) -> Film:
+def _read(path: Path, dicom: Callable[[BinaryIO], T], picture: Callable[[BinaryIO], T]) -> T:
     kind = "picture"
     try:
         with _open_regular(path) as stream:
@@ -73,8 +89,8 @@ def _read(path: Path, at_least: int | None, *, upright: bool) -> Film:
                 raise UserError("is empty")
             if is_dicom(head):
                 kind = "DICOM file"
-                return load_dicom(stream)
-            return load_picture(stream, at_least, upright)
+                return dicom(stream)
+            return picture(stream)
     except UserError as error:
         reason = str(error)
     except FileNotFoundError:

@@ -40,13 +40,9 @@ def load_dicom(stream: BinaryIO) -> Film:
             nothing to see, or a compression that needs a package which is not installed.
         Exception: Whatever pydicom says of a damaged file.
     """
-    try:
-        import pydicom
-    except ImportError:
-        raise UserError("is DICOM, which needs pydicom: run `pip install pydicom`") from None
-
-    _check_inflated(stream)
-    dataset = pydicom.dcmread(stream, force=True)
+    dataset = _dataset(stream)
+    if "PixelData" not in dataset:
+        raise UserError("holds no picture: give a DICOM file with a radiograph")
     _check(dataset)
     stored = _decompressed(dataset)
     monochrome = dataset.PhotometricInterpretation.startswith("MONOCHROME")
@@ -55,6 +51,31 @@ def load_dicom(stream: BinaryIO) -> Film:
     height, width = grey.shape
     uid = str(dataset.get("SOPInstanceUID") or "")
     return Film(grey, (width, height), (note,) if note else (), uid, is_dicom=True)
+
+
+def dicom_size(stream: BinaryIO) -> tuple[int, int]:
+    """Width and height of a DICOM film, from its header.
+
+    Args:
+        stream: At the beginning of the file.
+
+    Raises:
+        UserError: As ``load_dicom``, as far as the header tells.
+        Exception: Whatever pydicom says of a damaged file.
+    """
+    dataset = _dataset(stream, stop_before_pixels=True)
+    _check(dataset)
+    return int(dataset.Columns), int(dataset.Rows)
+
+
+def _dataset(stream: BinaryIO, **options: Any) -> Any:
+    try:
+        import pydicom
+    except ImportError:
+        raise UserError("is DICOM, which needs pydicom: run `pip install pydicom`") from None
+
+    _check_inflated(stream)
+    return pydicom.dcmread(stream, force=True, **options)
 
 
 def _check_inflated(stream: BinaryIO) -> None:
@@ -73,8 +94,6 @@ def _check_inflated(stream: BinaryIO) -> None:
 
 
 def _check(dataset: Any) -> None:
-    if "PixelData" not in dataset:
-        raise UserError("holds no picture: give a DICOM file with a radiograph")
     modality = str(dataset.get("Modality") or "").strip().upper()
     if modality not in RADIOGRAPHS:
         raise UserError(f"has the modality {modality}, which is no radiograph: give a plain X-ray film")

@@ -22,18 +22,23 @@ class Film:
     """A film as it was read.
 
     Attributes:
-        grey: uint8 (height, width), dense tissue bright.
+        pixels: uint8, grey (height, width), dense tissue bright; or colour (height, width, 3).
         size: (width, height) as stored, to which annotations refer.
         notes: What had to be decided while reading it, a clause each.
         uid: SOPInstanceUID of a DICOM film, else empty.
         is_dicom: Whether it is DICOM.
     """
 
-    grey: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8]
     size: tuple[int, int]
     notes: tuple[str, ...] = ()
     uid: str = ""
     is_dicom: bool = False
+
+    @property
+    def grey(self) -> npt.NDArray[np.uint8]:
+        """A film that was read as grey, uint8 (height, width)."""
+        return self.pixels
 
 
 def check_size(width: int, height: int, bytes_a_pixel: int) -> None:

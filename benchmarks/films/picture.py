@@ -1,4 +1,4 @@
-"""Decodes PNG, JPEG, TIFF and the like, of any depth and colour, to 8-bit grey."""
+"""Decodes PNG, JPEG, TIFF and the like, of any depth and colour, to 8-bit grey or colour."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TURNS = dict(
 _NATIVE = "L" if sys.byteorder == "little" else "B"
 
 
-def load_picture(stream: BinaryIO, at_least: int | None = None, upright: bool = True) -> Film:
+def load_picture(stream: BinaryIO, at_least: int | None = None, upright: bool = True, colour: bool = False) -> Film:
     """Decode a picture.
 
     Args:
@@ -45,6 +45,7 @@ def load_picture(stream: BinaryIO, at_least: int | None = None, upright: bool = 
             pixels, which is several times faster on full-size films.
         upright: Turn a picture as its EXIF data say; without, a picture that is to be turned is refused, since
             nobody knows which way its annotation counts.
+        colour: Keep the colours of a picture that has some.
 
     Raises:
         UserError: The rest of a sentence that begins with the film's name.
@@ -58,35 +59,58 @@ def load_picture(stream: BinaryIO, at_least: int | None = None, upright: bool = 
             image.verify()
     stream.seek(0)
     with Image.open(stream, formats=FORMATS) as image:
-        return _decoded(image, stream, at_least, upright)
+        return _decoded(image, stream, at_least, upright, "RGB" if colour else "L")
 
 
-def _decoded(image: Image.Image, stream: BinaryIO, at_least: int | None, upright: bool) -> Film:
+def picture_size(stream: BinaryIO) -> tuple[int, int]:
+    """Width and height of an annotated picture as it is stored, from its header.
+
+    Args:
+        stream: At the beginning of the file.
+
+    Raises:
+        UserError: As ``load_picture``, as far as the header tells.
+        Exception: Whatever Pillow says of a damaged file.
+    """
+    with Image.open(stream, formats=FORMATS) as image:
+        width, height = image.size
+        check_size(width, height, 1)
+        if image.format != "PNG" or "exif" in image.info:  # Pillow looks for it behind the pixels, which takes long
+            _check_upright(image)
+    return width, height
+
+
+def _check_upright(image: Image.Image) -> None:
+    if image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNS:
+        raise UserError("is to be turned by its EXIF data: save it upright, so that its annotation means one thing")
+
+
+def _decoded(image: Image.Image, stream: BinaryIO, at_least: int | None, upright: bool, mode: str) -> Film:
     size, rawmode, notes = image.size, _rawmode(image), []
     if (pages := getattr(image, "n_frames", 1)) > 1:
         notes.append(f"it is the first of {pages} pages")
+    if not upright:
+        _check_upright(image)
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    if orientation in _TURNS and not upright:
-        raise UserError("is to be turned by its EXIF data: save it upright, so that its annotation means one thing")
     if at_least is not None:
-        image.draft("L", (at_least, at_least))
+        image.draft(mode, (at_least, at_least))
     if image.mode.startswith(("I", "F")):
-        grey, note = _deep_grey(image)
+        pixels, note = _deep_grey(image)
     elif "16" in rawmode:
-        grey, note = _deep_colour(image, rawmode, stream)
+        pixels, note = _deep_colour(image, rawmode, stream, mode)
     else:
-        grey, note = np.asarray(image.convert("L")), ""
+        pixels, note = np.asarray(image.convert(mode)), ""
     why = ""
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         notes.append("its transparency was left out")
         why = " outside of its alpha channel, which is not read"
-    check_content(grey, why)
+    check_content(pixels, why)
     if orientation in _TURNS:
         if ExifTags.Base.Orientation in image.getexif():  # of TIFF, Pillow turns the pixels itself
-            grey = np.asarray(Image.fromarray(grey).transpose(_TURNS[orientation]))
-        size = grey.shape[1], grey.shape[0]
+            pixels = np.asarray(Image.fromarray(pixels).transpose(_TURNS[orientation]))
+        size = pixels.shape[1], pixels.shape[0]
         notes.append("it was turned as its EXIF data say")
-    return Film(grey, size, tuple(filter(None, [*notes, note])))
+    return Film(pixels, size, tuple(filter(None, [*notes, note])))
 
 
 def _rawmode(image: Image.Image) -> str:
@@ -107,8 +131,8 @@ def _deep_grey(image: Image.Image) -> tuple[npt.NDArray[np.uint8], str]:
     return to_bytes(unit), note
 
 
-def _deep_colour(image: Image.Image, rawmode: str, stream: BinaryIO) -> tuple[npt.NDArray[np.uint8], str]:
-    """Grey of 16 bits a channel: Pillow keeps the upper byte of each, and finds the lower one in the other order."""
+def _deep_colour(image: Image.Image, rawmode: str, stream: BinaryIO, mode: str) -> tuple[npt.NDArray[np.uint8], str]:
+    """Pixels of 16 bits a channel: Pillow keeps the upper byte of each, and finds the lower one in the other order."""
     kind, _, order = rawmode.partition(";16")
     order = _NATIVE if order == "N" else order
     if kind == "LA" and order == "B":  # four bytes a pixel: two of grey, two of alpha
@@ -119,7 +143,7 @@ def _deep_colour(image: Image.Image, rawmode: str, stream: BinaryIO) -> tuple[np
     else:
         raise UserError(f"has 16-bit colours of a kind that is not read ({rawmode}): save it as 16-bit grey")
     unit, note = to_unit(upper.astype(np.uint16) << 8 | lower)
-    return to_bytes(unit if unit.ndim == 2 else unit @ _LUMINANCE), note
+    return to_bytes(unit if unit.ndim == 2 or mode == "RGB" else unit @ _LUMINANCE), note
 
 
 def _reread(stream: BinaryIO, rawmode: str) -> npt.NDArray[np.uint8]:

@@ -7,8 +7,9 @@ classes to maps) and one entry in the ``METHODS`` of the module where it belongs
 from __future__ import annotations
 
 from benchmarks.methods.context import BUDGET, Context, TrainingFilms
+from benchmarks.methods.layer_choice import Layers
 from benchmarks.methods.method import Explain, Method, reduce_channels
-from benchmarks.methods.registry import METHODS, SETS, near_names, select_methods
+from benchmarks.methods.registry import METHODS, SETS, near_names, register, select_methods
 
 __all__ = [
     "BUDGET",
@@ -16,9 +17,11 @@ __all__ = [
     "SETS",
     "Context",
     "Explain",
+    "Layers",
     "Method",
     "TrainingFilms",
     "near_names",
     "reduce_channels",
+    "register",
     "select_methods",
 ]

@@ -95,7 +95,7 @@ def _explained(cam: Any, images: Tensor, targets: Tensor) -> Any:
 
 def _cam(base: str, context: Context) -> Explain:
     raw = _package_class(base, _Raw)
-    name = context.layers.single
+    name = context.map_layer()
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
         network = context.frozen_network

@@ -25,7 +25,7 @@ def _internal_influence(context: Context) -> Explain:
     Behind the last block of most networks come average pooling and a linear layer, so the gradient there is the same
     everywhere.
     """
-    method = InternalInfluence(context.network, context.network.get_submodule(context.layers.combined[-2]))
+    method = InternalInfluence(context.network, context.network.get_submodule(context.map_layer(-2)))
     steps = min(STEPS, context.budget)
     return lambda images, targets: method.attribute(
         images, target=targets, n_steps=steps, internal_batch_size=len(images)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.methods.copies import rewritten, untouched_copy
-from benchmarks.methods.layer_choice import Layers, choose_layers
+from benchmarks.methods.layer_choice import Layers, choose_layers, output_shape
 from benchmarks.run.errors import UserError
 from normgrad_attr import probe_weights, suggest_layers
 
@@ -28,33 +28,65 @@ class Context:
 
     Args:
         network: In eval mode; it is never changed.
-        image_size: Side of the square images.
+        image_size: Side of the square images, or their channels, height and width.
         budget: Forward passes for a film that a method may spend.
         training: Draws the training films for methods that learn from some; None where there are none.
+        layers: The layers that layer methods look at, where they are not to be found.
+        outputs: ``"softmax"`` for one class an image, ``"sigmoid"`` for several.
     """
 
     def __init__(
-        self, network: nn.Module, image_size: int, budget: int = BUDGET, training: TrainingFilms | None = None
+        self,
+        network: nn.Module,
+        image_size: int | tuple[int, int, int],
+        budget: int = BUDGET,
+        training: TrainingFilms | None = None,
+        *,
+        layers: Layers | None = None,
+        outputs: str = "softmax",
     ) -> None:
         self.network = network
-        self.image_size = image_size
+        self.image_shape = (3, image_size, image_size) if isinstance(image_size, int) else image_size
         self.budget = budget
+        self.outputs = outputs
         self._training = training
+        self._layers = layers
+        self._shapes: dict[str, tuple[int, ...]] = {}
+
+    @property
+    def image_size(self) -> int:
+        """The longer side of the images."""
+        return max(self.image_shape[1:])
 
     @cached_property
     def layers(self) -> Layers:
         """The layers that layer methods look at."""
-        return choose_layers(self.network, self.image_size)
+        return self._layers or choose_layers(self.network, self.noise())
 
     @property
     def layer(self) -> nn.Module:
-        """The layer of methods that look at one."""
-        return self.network.get_submodule(self.layers.single)
+        """The layer of methods that look at one, a map of channels."""
+        return self.network.get_submodule(self.map_layer())
+
+    def map_layer(self, place: int = -1) -> str:
+        """Name of one of the layers, the last by default, for methods that take its dimension 1 for the channels.
+
+        Raises:
+            UserError: Its output is something else: tokens, or a map with the channels behind.
+        """
+        layers = self.layers
+        name = layers.single if place == -1 else layers.combined[max(place, -len(layers.combined))]
+        if name not in self._shapes:
+            self._shapes[name] = output_shape(self.network, name, self.noise())
+        shape, (height, width) = self._shapes[name], self.image_shape[1:]
+        if len(shape) != 4 or abs(shape[2] * width - shape[3] * height) > max(height, width) or shape[2:] == (1, 1):
+            raise UserError(f"the method needs maps (N, C, h, w), and the layer {name} gives {shape}")
+        return name
 
     @cached_property
     def suggested_layers(self) -> list[str]:
         """The layers that :func:`normgrad_attr.suggest_layers` proposes for a film's size."""
-        return suggest_layers(self.network, self._blank())
+        return suggest_layers(self.network, self.noise())
 
     @cached_property
     def guided_network(self) -> nn.Module:
@@ -79,7 +111,7 @@ class Context:
     @cached_property
     def rewritten_network(self) -> nn.Module:
         """The same function, written as DeepLift needs it by ``benchmarks.methods.copies.rewritten``."""
-        return rewritten(self.network, self._blank())
+        return rewritten(self.network, self.noise(1))
 
     def training_films(self) -> Iterable[tuple[Tensor, Tensor]]:
         """Batches of a bounded number of labelled training films, the same each time.
@@ -111,7 +143,8 @@ class Context:
         """Accuracy of a linear probe on each of the combined layers, measured on training films."""
         return probe_weights(self.network, list(self.layers.combined), self.training_films())
 
-    def _blank(self) -> Tensor:
-        parameter = next(self.network.parameters())
-        size = self.image_size
-        return torch.zeros(1, 3, size, size, device=parameter.device, dtype=parameter.dtype)
+    def noise(self, count: int = 2) -> Tensor:
+        """The same noise each time, as the network takes it: an example on which no map is constant by chance."""
+        parameter = next(self.network.parameters(), torch.zeros(()))
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(count, *self.image_shape, generator=generator).to(parameter)

@@ -62,7 +62,7 @@ def _deconvolution(context: Context) -> Explain:
 
 def _guided_grad_cam(context: Context) -> Explain:
     network = context.guided_network
-    method = GuidedGradCam(network, network.get_submodule(context.layers.single))
+    method = GuidedGradCam(network, network.get_submodule(context.map_layer()))
     return lambda images, targets: method.attribute(images, targets, interpolate_mode="bilinear")
 
 
@@ -121,9 +121,7 @@ def _checked_for_deep_lift(context: Context) -> nn.Module:
         UserError: They do not.
     """
     network = context.rewritten_network
-    size = context.image_size
-    parameter = next(network.parameters())
-    films = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(parameter)
+    films = context.noise()
     with torch.no_grad():
         difference = (network(films) - network(torch.zeros_like(films)))[:, 0]
     contributions = DeepLift(network).attribute(films, target=0).detach().flatten(1).sum(dim=1)

@@ -50,7 +50,7 @@ class Method:
         source: Where the computation comes from: an importable name, or this package.
         random: Whether it draws random numbers, so that a batch differs from its films one at a time.
         needs: Packages that its maps depend on beside those that ``source`` and ``family`` tell.
-        version: Raise it when the same film would get another map; scores of other versions are never mixed.
+        version: Another one when the same film would get another map; scores of other versions are never mixed.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Method:
     source: str = "benchmarks"
     random: bool = False
     needs: tuple[str, ...] = ()
-    version: int = 1
+    version: int | str = 1
 
     @property
     def packages(self) -> tuple[str, ...]:

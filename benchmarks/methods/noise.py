@@ -23,7 +23,7 @@ KINDS = {"smoothgrad": "SmoothGrad", "smoothgrad_sq": "SmoothGrad²", "vargrad":
 
 def _guided_grad_cam(context: Context) -> Attribution:
     network = context.guided_network
-    return GuidedGradCam(network, network.get_submodule(context.layers.single))
+    return GuidedGradCam(network, network.get_submodule(context.map_layer()))
 
 
 _BASES: dict[str, tuple[str, str, int, Callable[[Context], Attribution], dict[str, object]]] = {

@@ -42,7 +42,8 @@ def _single(extract: str, aggregate: str, context: Context) -> Explain:
 
 def _own_weights(aggregate: str, context: Context) -> Explain:
     """The last convolution of the block that the other entries look at, since a block has no weight of its own."""
-    name = last_convolution(context.layer, context.layers.single)
+    single = context.layers.single
+    name = last_convolution(context.network.get_submodule(single), single)
     method = NormGrad(context.network, name, extract="layer", aggregate=aggregate)
     return lambda images, targets: method.attribute(images, targets)
 

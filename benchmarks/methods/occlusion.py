@@ -23,8 +23,9 @@ def window(image_size: int, budget: int) -> tuple[int, int]:
 def _occlusion(context: Context) -> Explain:
     method = Occlusion(context.network)
     side, stride = window(context.image_size, context.budget)
+    channels = context.image_shape[0]
     return lambda images, targets: method.attribute(
-        images, target=targets, sliding_window_shapes=(3, side, side), strides=(3, stride, stride)
+        images, target=targets, sliding_window_shapes=(channels, side, side), strides=(channels, stride, stride)
     )
 
 

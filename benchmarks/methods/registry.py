@@ -24,6 +24,21 @@ _FAMILIES = (baselines, captum_layers, gradients, normgrad, noise, cam, channel_
 
 METHODS: dict[str, Method] = {method.name: method for family in _FAMILIES for method in family.METHODS}
 SETS = ("paper", "fast", "all")
+_OURS = frozenset(METHODS)
+
+
+def register(method: Method) -> None:
+    """Add a method for the rest of the session, or put it in the place of one that was added before.
+
+    Args:
+        method: Its name is that of no method of the suite.
+
+    Raises:
+        UserError: It is.
+    """
+    if method.name in _OURS or method.name in SETS:
+        raise UserError(f"there is a method {method.name!r} already: give yours another name")
+    METHODS[method.name] = method
 
 
 def near_names(name: str) -> list[str]:

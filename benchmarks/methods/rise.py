@@ -6,7 +6,7 @@ Petsiuk, Das, Saenko: RISE: Randomized Input Sampling for Explanation of Black-b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,31 +22,32 @@ KEPT = 0.5
 """Probability that a cell is kept, as in the paper."""
 
 
-def random_masks(count: int, size: int) -> Iterator[Tensor]:
+def random_masks(count: int, size: Sequence[int]) -> Iterator[Tensor]:
     """Masks of cells that are kept or not, enlarged bilinearly and shifted by up to a cell.
 
     Args:
         count: Number of masks.
-        size: Side in pixels.
+        size: Height and width in pixels.
 
     Yields:
-        Float ``(1, 1, size, size)`` in [0, 1], on the CPU; numbers are drawn from torch's global generator.
+        Float ``(1, 1, *size)`` in [0, 1], on the CPU; numbers are drawn from torch's global generator.
     """
-    cell = math.ceil(size / CELLS)
-    large = (CELLS + 1) * cell
+    height, width = size
+    cells = [math.ceil(side / CELLS) for side in size]
+    large = [(CELLS + 1) * cell for cell in cells]
     for _ in range(count):
         grid = (torch.rand(1, 1, CELLS, CELLS) < KEPT).float()
-        down, right = torch.randint(cell, (2,)).tolist()
-        mask = F.interpolate(grid, size=(large, large), mode="bilinear", align_corners=False)
-        yield mask[..., down : down + size, right : right + size]
+        down, right = (int(torch.randint(cell, ())) for cell in cells)
+        mask = F.interpolate(grid, size=large, mode="bilinear", align_corners=False)
+        yield mask[..., down : down + height, right : right + width]
 
 
 def _rise(context: Context) -> Explain:
     def explain(images: Tensor, targets: Tensor) -> Tensor:
         total = torch.zeros_like(images[:, :1])
-        for mask in random_masks(context.budget, images.shape[-1]):  # the same for all films of the batch
+        for mask in random_masks(context.budget, images.shape[-2:]):  # the same for all films of the batch
             mask = mask.to(images)
-            probabilities = target_probabilities(context.network, images * mask, targets)
+            probabilities = target_probabilities(context.network, images * mask, targets, context.outputs)
             total += probabilities.view(-1, 1, 1, 1) * mask
         return total / (context.budget * KEPT)
 

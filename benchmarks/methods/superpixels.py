@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import FeatureAblation, KernelShap, Lime, ShapleyValueSampling
-from skimage.segmentation import slic
 from torch import Tensor
 
 from benchmarks.methods.context import Context
@@ -39,6 +38,8 @@ def superpixels(image: Tensor, most: int) -> Tensor:
         Long ``(1, 1, H, W)`` with numbers from 0, none left out. A plain grid where SLIC finds less than half of
         what it is asked for, as on noise.
     """
+    from skimage.segmentation import slic  # late: `explain` starts without it
+
     height, width = image.shape[-2:]
     grey = image[0].mean(dim=0).double().cpu()
     film = ((grey - grey.min()) / (grey.max() - grey.min()).clamp(min=1e-12)).numpy()

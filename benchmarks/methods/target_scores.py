@@ -14,7 +14,11 @@ def target_scores(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor
 
 
 @torch.no_grad()
-def target_probabilities(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+def target_probabilities(network: nn.Module, images: Tensor, targets: Tensor, outputs: str = "softmax") -> Tensor:
     """Probabilities of the target classes, float ``(N,)``."""
-    probabilities: Tensor = network(images).softmax(dim=1).gather(1, targets.view(-1, 1))[:, 0]
-    return probabilities
+    return probabilities(network(images), outputs).gather(1, targets.view(-1, 1))[:, 0]
+
+
+def probabilities(logits: Tensor, outputs: str = "softmax") -> Tensor:
+    """Probabilities of the classes, one an image (``"softmax"``) or several (``"sigmoid"``), ``(N, K)``."""
+    return logits.sigmoid() if outputs == "sigmoid" else logits.softmax(dim=1)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.metrics.explained_film import ExplainedFilm
 from normgrad_attr import smooth
 from normgrad_attr.functional import is_constant
 
@@ -91,3 +92,27 @@ def insertion_and_deletion(
     insertion = torch.trapezoid(torch.cat([gone, inserted, whole]), share)
     deletion = torch.trapezoid(torch.cat([whole, deleted, gone]), share)
     return float(insertion), float(deletion)
+
+
+def insertion(film: ExplainedFilm) -> float | None:
+    """Insertion of a film, of its predicted class; None where the map is not finite."""
+    return film.once(_areas)[0]
+
+
+def deletion(film: ExplainedFilm) -> float | None:
+    """Deletion of a film, of its predicted class; None where the map is not finite."""
+    return film.once(_areas)[1]
+
+
+def _areas(film: ExplainedFilm) -> tuple[float | None, float | None]:
+    target = film.most_likely
+    saliency = film.maps[target]
+    if not bool(saliency.isfinite().all()):
+        return None, None
+    return insertion_and_deletion(
+        lambda images: film.classify(images)[:, target],
+        film.image,
+        film.blurred,
+        (float(film.probabilities[target]), float(film.gone[target])),
+        rank_pixels(saliency, film.image.shape[-1], film.seed),
+    )

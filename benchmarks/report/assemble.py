@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from benchmarks.analysis.by_verdict import by_verdict, missed_share
-from benchmarks.analysis.tallies import RESAMPLES, mean_chance, status_counts, summarise
+from benchmarks.analysis.tallies import mean_chance, status_counts, summarise
+from benchmarks.analysis.weighing import RESAMPLES
 from benchmarks.data.kinds import kinds_table
 from benchmarks.data.object_cxr import read_split
 from benchmarks.methods import METHODS, select_methods
@@ -18,14 +18,15 @@ from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
 from benchmarks.report.overlays import draw_overlays
 from benchmarks.report.page import write_html
-from benchmarks.report.results import read_results
+from benchmarks.report.results import Results, read_results
 from benchmarks.report.step_tables import COLUMNS, mend_tables
+from benchmarks.report.subject import Subject, of_run
 from benchmarks.report.verdict_tables import verdict_cells, verdict_note
-from benchmarks.run.config import Config
-from benchmarks.run.directory import read_measured, run_record
+from benchmarks.run.config import OPEN, Config
 from benchmarks.run.files import file_digest, write_csv, write_json, write_parquet, write_text
 from benchmarks.run.stored import DamagedError, Summary, read_json
 from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
+from benchmarks.scoring.job import Job
 from benchmarks.scoring.score import open_job
 from normgrad_attr import __version__
 
@@ -52,38 +53,50 @@ def report(config: Config) -> None:
     """
     job = open_job(config)
     results = read_results(config, job)
-    scores = results.scores
-    write_parquet(config.out / "scores.parquet", scores)
+    write_parquet(config.out / "scores.parquet", results.scores)
     write_parquet(config.out / "scores_true.parquet", results.true_scores)
-    table = summarise(scores, config.seed, list(METHODS))
-    verdicts = by_verdict([scores], config.seed, list(METHODS))
-    images = len(job.positives)
+    mend_tables(config)
+    table = summarise(results.scores, config.seed, list(METHODS))
+    write_report(config, job, results, of_run(config, job, results), table)
+
+
+def write_report(config: Config, job: Job, results: Results, subject: Subject, table: pd.DataFrame) -> None:
+    """Write and print the report of results that are there.
+
+    Args:
+        config: Where to, and what was asked for.
+        job: Network and films.
+        results: The scores.
+        subject: What they are about.
+        table: Of accuracies, with the columns of ``summary.csv``.
+    """
+    scores = results.scores
     content = {
-        "classifier": {**_classifier(config), "missed": missed_share([scores])[0]},
-        "images": images,
-        "films_without_annotation_excluded": len(job.films.records) - images,
+        **subject.content,
+        "images": len(job.positives),
         "frame": FRAME,
         "truth": config.scoring.truth,
-        "chance": {str(tolerance): level for tolerance, level in mean_chance(results.chance).items()},
+        "chance": {
+            str(tolerance): level for tolerance, level in mean_chance(results.chance, subject.questions).items()
+        },
         "methods_that_could_not_run": results.failures,
         "maps": {protocol: status_counts(scores, protocol).to_dict(orient="index") for protocol in PROTOCOLS},
         "rows": table.to_dict(orient="records"),
     }
-    mend_tables(config)
-    drawn_from = results_digest(
-        config
-    )  # before it is read: what another process writes meanwhile is for the next report
+    # Before it is read: what another process writes meanwhile is for the next report.
+    drawn_from = results_digest(config)
     write_csv(config.out / "summary.csv", table)
-    write_csv(config.out / "summary_verdicts.csv", verdicts)
-    write_text(config.out / "summary.md", markdown(content, config, verdicts))
+    if subject.by_verdict is not None:
+        write_csv(config.out / "summary_verdicts.csv", subject.by_verdict)
+    write_text(config.out / "summary.md", markdown(content, subject, config.scoring.truth))
     drawn = [method for method in select_methods(config.scoring.methods) if method.name in results.complete]
-    draw_overlays(job, drawn, results, config.out / "overlays.png")
-    write_html(config, job, content, results, verdicts)
+    draw_overlays(job, drawn, results, subject, config.out / "overlays.png")
+    write_html(config, job, content, results, subject)
     files = {path.name: file_digest(path) for pattern in FILES for path in sorted(config.out.glob(pattern))}
     # Last, as all else is there.
     write_json(config.out / "summary.json", {**content, "drawn_from": drawn_from, "files": files})
-    print_table(content)
-    print("report.html shows all of this, and film by film.")
+    print_table(content, subject)
+    print(f"report.html shows all of this, and {subject.unit} by {subject.unit}.")
 
 
 def is_current(folder: Path, made_of: str) -> bool:
@@ -112,9 +125,10 @@ def is_current(folder: Path, made_of: str) -> bool:
 def results_digest(config: Config) -> str:
     """Digest of all that a report shows."""
     names = (__version__, *(method.name for method in select_methods(config.scoring.methods)))
-    kinds = kinds_table(read_split(config.data_root, "test", config.limit)[0].table)
     results = ("environment.json", "scores.parquet", "scores_true.parquet", *COLUMNS)
-    paths = (config.classifier_dir / "classifier.json", kinds, *(config.out / name for name in results))
+    paths = [config.classifier_dir / "classifier.json", *(config.out / name for name in results)]
+    if config.preset != OPEN:
+        paths.append(kinds_table(read_split(config.data_root, "test", config.limit)[0].table))
     return hashlib.sha256(repr((names, [file_digest(path) for path in paths])).encode()).hexdigest()
 
 
@@ -141,20 +155,19 @@ def cells(content: dict[str, Any], protocol: str) -> list[list[str]]:
     return result
 
 
-def markdown(content: dict[str, Any], config: Config, verdicts: pd.DataFrame) -> str:
+def markdown(content: dict[str, Any], subject: Subject, truth: str) -> str:
     """The report as Markdown."""
-    classifier = content["classifier"]
+    drawn, of = ("films", "the predicted class") if subject.questions is None else ("images", "the class asked for")
     lines = [
-        f"# Pointing Game on {content['images']} annotated test films",
+        f"# {subject.title}",
         "",
-        f"Classifier {config.arch} at {config.image_size} x {config.image_size}: AUC {classifier['auc']:.3f}, "
-        f"accuracy {classifier['accuracy']:.3f} on {classifier['split']}. "
-        f"{content['films_without_annotation_excluded']} test films without annotation are left out.",
+        *subject.lines,
         "",
-        f"Accuracy in percent with its 95 % bootstrap interval ({RESAMPLES} resamples of the films): the maximum of "
-        f"the map for the predicted class lies in an annotated {config.scoring.truth}, or closer than the tolerance to "
+        f"Accuracy in percent with its 95 % bootstrap interval ({RESAMPLES} resamples of the {drawn}): the maximum of "
+        f"the map for {of} lies in an annotated {truth}, or closer than the tolerance to "
         f"it, in a frame of {content['frame']} x {content['frame']} pixels. "
-        f"Chance is what a uniformly random point scores. Seconds are the median over batches; {_cost(content)}.",
+        f"Chance is what a uniformly random point scores. Seconds are the median over batches; "
+        f"{_cost(content, subject)}.",
         "",
     ]
     for protocol in reversed(PROTOCOLS):
@@ -166,9 +179,10 @@ def markdown(content: dict[str, Any], config: Config, verdicts: pd.DataFrame) ->
             *markdown_table(cells(content, protocol)),
             "",
         ]
-    order = ranked(pd.DataFrame(content["rows"]).query("protocol == @MAIN_PROTOCOL"))
-    lines += ["## By the classifier's verdict", "", verdict_note(content["classifier"]["missed"]), ""]
-    lines += [*markdown_table(verdict_cells(verdicts, MAIN_PROTOCOL, order)), ""]
+    if subject.by_verdict is not None:
+        order = ranked(pd.DataFrame(content["rows"]).query("protocol == @MAIN_PROTOCOL"))
+        lines += ["## By the classifier's verdict", "", verdict_note(content["classifier"]["missed"]), ""]
+        lines += [*markdown_table(verdict_cells(subject.by_verdict, MAIN_PROTOCOL, order)), ""]
     if content["methods_that_could_not_run"]:
         lines += ["## Methods that could not run", ""]
         lines += [f"- `{method}`: {reason}" for method, reason in content["methods_that_could_not_run"].items()]
@@ -176,19 +190,19 @@ def markdown(content: dict[str, Any], config: Config, verdicts: pd.DataFrame) ->
     return "\n".join(lines)
 
 
-def print_table(content: dict[str, Any]) -> None:
+def print_table(content: dict[str, Any], subject: Subject) -> None:
     """Print the table to the terminal, narrow enough for 80 columns: the interval at the main tolerance only."""
     console = Console()
     main = 1 + TOLERANCES.index(MAIN_TOLERANCE)
     for protocol in reversed(PROTOCOLS):
         head, *body = cells(content, protocol)
-        title = f"Pointing Game on {content['images']} films, accuracy in % [95 % interval], protocol {protocol}"
+        title = f"{subject.title}, accuracy in % [95 % interval], protocol {protocol}"
         rows = [[name.removeprefix("within ") for name in head[:-2]]]
         rows += [
             [text if i in (0, main) else text.partition(" [")[0] for i, text in enumerate(row[:-2])] for row in body
         ]
         console.print(terminal_table(title, rows, footer=True))
-    console.print(f"{_cost(content).capitalize()}.")
+    console.print(f"{_cost(content, subject).capitalize()}.")
     for method, counts in content["maps"]["fair"].items():
         if any(counts.values()):
             console.print(f"{method}: {counts['constant']} constant maps, {counts['non_finite']} not finite")
@@ -196,14 +210,6 @@ def print_table(content: dict[str, Any]) -> None:
         console.print(f"{method} could not run: {reason}", markup=False)
 
 
-def _cost(content: dict[str, Any]) -> str:
+def _cost(content: dict[str, Any], subject: Subject) -> str:
     seconds = {row["method"]: row["seconds_per_image"] for row in content["rows"]}
-    return f"the {len(seconds)} methods together take {sum(seconds.values()):.1f} s for a film"
-
-
-def _classifier(config: Config) -> dict[str, Any]:
-    measured = read_measured(config.classifier_dir)
-    records = [run_record(run) or {} for run in (config.out, config.classifier_dir)]
-    same = records[0].get("annotations") == records[1].get("annotations")
-    split = "the test films" if same else "other films, the test split of the set that it was trained on"
-    return {"auc": measured.auc, "accuracy": measured.accuracy, "split": split}
+    return f"the {len(seconds)} methods together take {sum(seconds.values()):.1f} s for a {subject.unit}"

@@ -14,13 +14,15 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from contourpy import contour_generator
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from benchmarks.analysis.tallies import seconds_per_image
-from benchmarks.films.decode import decode
+from benchmarks.data.annotations import Shape
+from benchmarks.formats.run_lengths import RunLengths
 from benchmarks.methods import Method
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import PROTOCOLS
@@ -39,6 +41,8 @@ MAP_SIDE = 64
 """Side of a stored map: the eye needs no more under a film of a few hundred pixels."""
 FILM_SIDE = 480
 """Longer side of a film in the page."""
+MOST_POINTS = 120
+"""Points of an outline that is drawn around run lengths, about."""
 OUTLIERS = 0.005
 """Part of a map's values that is cut off at the top for the eye."""
 FORMAT = 2
@@ -162,14 +166,18 @@ def shrink(maps: Tensor) -> npt.NDArray[np.uint8]:
 
 
 def gallery_entries(
-    job: Job, positions: Sequence[int], maps: dict[str, npt.NDArray[np.uint8]], scores: pd.DataFrame
+    job: Job,
+    positions: Sequence[int],
+    maps: dict[str, npt.NDArray[np.uint8]],
+    scores: pd.DataFrame,
+    verdicts: dict[str, str],
 ) -> list[dict[str, Any]]:
     """Everything that the page needs of its films.
 
     Returns:
         One dictionary a film, ready for JSON: ``name``, ``width`` and ``height``; ``film`` and ``maps`` as data URIs
         (the maps of all methods below each other); ``drawn``, the methods that have a map; ``shapes`` with
-        points as shares of the film; ``target``, ``probability``, and ``points`` by protocol and method as
+        points as shares of the film; ``verdict``, what the classifier says; and ``points`` by protocol and method as
         [x, y, distance], x and y as shares, or None for a map that is not finite.
     """
     names = {job.films.records[position].name for position in positions}
@@ -181,24 +189,20 @@ def gallery_entries(
         width, height = job.films.original_sizes[position]
         drawn = [name for name, stack in maps.items() if i < len(stack)]
         sheet = np.concatenate([maps[name][i] for name in drawn]) if drawn else np.zeros((1, MAP_SIDE), np.uint8)
-        first = points[record.name, PROTOCOLS[0]].iloc[0]
         entries.append(
             {
                 "name": record.name,
                 "width": width,
                 "height": height,
-                "film": _data_uri(_small_film(record.path), "JPEG"),
+                "film": _data_uri(_small_film(job, position), "JPEG"),
                 "maps": _data_uri(sheet, "PNG"),
                 "drawn": drawn,
                 "shapes": [
-                    {
-                        "kind": shape.kind,
-                        "points": [[round(x / width, 4), round(y / height, 4)] for x, y in shape.points],
-                    }
+                    {"kind": kind, "points": [[round(x / width, 4), round(y / height, 4)] for x, y in points]}
                     for shape in record.shapes
+                    for kind, points in _outlines(shape)
                 ],
-                "target": int(first["target"]),
-                "probability": float(first["probability"]),
+                "verdict": verdicts[record.name],
                 "points": {protocol: _points(points[record.name, protocol]) for protocol in PROTOCOLS},
             }
         )
@@ -214,8 +218,17 @@ def _points(rows: pd.DataFrame) -> dict[str, list[float] | None]:
     }
 
 
-def _small_film(path: Path) -> npt.NDArray[np.uint8]:
-    film, (width, height) = decode(path, FILM_SIDE)
+def _outlines(shape: Shape | RunLengths) -> list[tuple[str, Any]]:
+    """Kind and points of a shape; of run lengths, the polygons around them."""
+    if isinstance(shape, Shape):
+        return [(shape.kind, shape.points)]
+    lines = contour_generator(z=np.pad(shape.mask, 1).astype(np.float32)).lines(0.5)
+    return [("polygon", np.asarray(line)[:: max(1, len(line) // MOST_POINTS)] - 0.5) for line in lines]
+
+
+def _small_film(job: Job, position: int) -> npt.NDArray[np.uint8]:
+    film = job.films.picture(position, FILM_SIDE)
+    width, height = job.films.original_sizes[position]
     scale = min(1.0, FILM_SIDE / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(Image.fromarray(film).resize(size, Image.Resampling.LANCZOS))

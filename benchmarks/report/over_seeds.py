@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmarks.analysis.by_verdict import by_verdict, missed_share
 from benchmarks.analysis.hierarchical import differences, summarise_seeds
 from benchmarks.analysis.measure_table import MEASURES, TABLE_COLUMNS, mean_table, overlap_values
-from benchmarks.analysis.tallies import RESAMPLES
+from benchmarks.analysis.weighing import RESAMPLES
 from benchmarks.consistency.runs import Run, check_repetitions, load_runs
 from benchmarks.methods import METHODS
 from benchmarks.metrics.frame import FRAME
@@ -98,11 +98,10 @@ def measures(runs: Sequence[Run], scores: Sequence[pd.DataFrame], seed: int) -> 
     films = scores[0]["image"].nunique()
     own = [pd.DataFrame() if run.measures is None else run.measures for run in runs]
     complete = set.intersection(*(set(table["method"]) for table in own))
-    values = [
-        pd.concat([overlap_values(table, films), run.film_measures]).query("method in @complete")
-        for run, table in zip(runs, scores, strict=True)
+    both = [
+        pd.concat([overlap_values(table, films), run.film_measures]) for run, table in zip(runs, scores, strict=True)
     ]
-    table = mean_table(values, seed)
+    table = mean_table([one[one["method"].isin(complete)] for one in both], seed)
     every = pd.concat(own)
     froc = every[(every["measure"] == "froc") & every["method"].isin(complete)]
     mean = froc.groupby("method", sort=False, as_index=False).agg(

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from contourpy import contour_generator
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from benchmarks.analysis.tallies import seconds_per_image
@@ -17,6 +18,7 @@ from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, is_hit
 from benchmarks.report.gallery import OUTLIERS, affordable
 from benchmarks.report.results import Results
+from benchmarks.report.subject import Subject
 from benchmarks.run.files import write_figure
 from benchmarks.scoring.batch import scored_maps
 from benchmarks.scoring.job import Job, annotation_mask
@@ -33,6 +35,7 @@ def draw_overlays(
     job: Job,
     methods: list[Method],
     results: Results,
+    subject: Subject,
     path: Path,
     *,
     rows: int = 5,
@@ -49,6 +52,7 @@ def draw_overlays(
         methods: one column each, without baselines and those that would take too long (see
             :func:`benchmarks.report.gallery.affordable`), the first :data:`MOST_COLUMNS`, the paper's in front.
         results: scores and verdicts.
+        subject: what they are about.
         path: PNG to write.
         rows: number of films.
         protocol: whose points are marked.
@@ -62,18 +66,20 @@ def draw_overlays(
     quick = [m for m in methods if len(affordable(job, m, positions, seconds[m.name])) == len(positions)]
     methods = quick[:MOST_COLUMNS]
     records = [job.films.records[position] for position in positions]
-    objects = results.verdicts.set_index("image")["label_probability"]
+    shares = results.verdicts.set_index("image")["label_probability"]
+    known = "P(object) = " if subject.unit == "film" else "P = "
     context = job.context()
     points = results.scores[results.scores["protocol"] == protocol].set_index(["image", "method"])
     figure = Figure(figsize=(1.75 * (len(methods) + 1), 1.75 * len(positions) + 0.9), layout="constrained")
     axes = figure.subplots(len(positions), len(methods) + 1, squeeze=False)
     for i, record in enumerate(records):
-        film, outlines = job.films[positions[i]][0][0].numpy(), _outlines(annotation_mask(job, positions[i]))
+        film = np.asarray(Image.fromarray(job.films.picture(positions[i], 2 * PANEL)).resize((2 * PANEL, 2 * PANEL)))
+        outlines = _outlines(annotation_mask(job, positions[i]))
         for axis in axes[i]:
             _show_film(axis, film, outlines)
-        text = f"{record.name}\nP(object) = {objects[record.name]:.2f}"
+        text = f"{record.name}\n{known}{shares[record.name]:.2f}"
         axes[i, 0].set_ylabel(text, fontsize=8, parse_math=False)
-    axes[0, 0].set_title("film, annotation", fontsize=9)
+    axes[0, 0].set_title(f"{subject.unit}, annotation", fontsize=9)
     for j, method in enumerate(methods, start=1):
         maps = scored_maps(job, method, positions, results.verdicts, context)
         axes[0, j].set_title(method.title, fontsize=9)
@@ -84,8 +90,8 @@ def draw_overlays(
                 hit = bool(is_hit(float(row["distance"]), tolerance))
                 _mark(axes[i, j], int(row["x"]), int(row["y"]), hit)
     figure.suptitle(
-        f"Maximum of the map for the predicted class: green circle = hit (closer than {tolerance} px of {FRAME}), "
-        f"red cross = miss; blue = annotation; protocol {protocol}",
+        f"Maximum of the map for the class that is explained: green circle = hit (closer than {tolerance} px of "
+        f"{FRAME}), red cross = miss; blue = annotation; protocol {protocol}",
         fontsize=9,
     )
     write_figure(path, figure, dpi=130)

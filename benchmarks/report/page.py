@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,16 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from benchmarks.analysis.breakdown import BREAKDOWNS, break_down, film_facts, film_groups
+from benchmarks.analysis.breakdown import break_down
 from benchmarks.analysis.significance import ranking, significance_table, tied_groups
 from benchmarks.analysis.tallies import hit_matrix
 from benchmarks.methods import METHODS, Method
-from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 from benchmarks.report.charts import PROTOCOL, TOLERANCE, draw_breakdowns, draw_cost, draw_froc, draw_ranking
 from benchmarks.report.gallery import MAP_SIDE, choose_films, choose_methods, gallery_entries, gallery_maps
 from benchmarks.report.results import Results
 from benchmarks.report.step_tables import COLUMNS, consistency_data, froc_data, markdown, measures_data, read_table
+from benchmarks.report.subject import Subject
 from benchmarks.report.verdict_tables import verdict_data
 from benchmarks.run.config import Config
 from benchmarks.run.files import write_csv, write_text
@@ -31,7 +32,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("state.js", "brief.js", "table.js", "heat.js", "charts.js", "froc.js", "gallery.js")
 
 
-def write_html(config: Config, job: Job, content: dict[str, Any], results: Results, verdicts: pd.DataFrame) -> None:
+def write_html(config: Config, job: Job, content: dict[str, Any], results: Results, subject: Subject) -> None:
     """Write ``report.html`` and what belongs to it into the run directory.
 
     Besides the page: ``significance.csv``, ``breakdown.csv``, ``tables.md``, and ``ranking``, ``cost``, ``froc`` and
@@ -43,15 +44,15 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
         job: Network and films.
         content: What ``summary.json`` holds.
         results: The scores.
-        verdicts: As of :func:`benchmarks.analysis.by_verdict.by_verdict`.
+        subject: What they are about.
     """
-    rows, scores = pd.DataFrame(content["rows"]), results.scores
-    tests = significance_table(scores, config.seed)
-    breakdown = break_down(scores, results.true_scores, results.chance, film_groups(film_facts(job.annotated())))
+    rows, scores, questions = pd.DataFrame(content["rows"]), results.scores, subject.questions
+    tests = significance_table(scores, config.seed, questions)
+    breakdown = break_down(scores, results.true_scores, results.chance, subject.groups)
     write_csv(config.out / "significance.csv", tests)
     write_csv(config.out / "breakdown.csv", breakdown)
     measures, froc, consistency = (_whole(config.out, name) for name in COLUMNS)
-    text = markdown(tests, breakdown, measures, froc)
+    text = markdown(tests, breakdown, subject, measures, froc)
     write_text(config.out / "tables.md", text)
     keys = ["protocol", "tolerance", "method"]
     rows = rows.merge(tests.drop(columns="accuracy"), on=keys)
@@ -62,7 +63,13 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
         draw_froc(froc, config.out / "froc")
     methods = [METHODS[name] for name in METHODS if name in set(rows["method"])]
     data = {
-        "run": _run(config, content),
+        "run": {
+            "facts": subject.facts,
+            "hit": subject.hit,
+            "unit": subject.unit,
+            "count": content["images"],
+            "classifier": subject.classifier,
+        },
         "protocols": list(PROTOCOLS)[::-1],
         "tolerances": list(TOLERANCES),
         "chance": content["chance"],
@@ -72,19 +79,19 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
             {
                 "protocol": protocol,
                 "tolerance": tolerance,
-                "groups": tied_groups(hit_matrix(scores, protocol, tolerance)),
+                "groups": tied_groups(hit_matrix(scores, protocol, tolerance), questions),
             }
             for protocol in PROTOCOLS
             for tolerance in TOLERANCES
         ],
-        "verdicts": verdict_data(verdicts),
-        "breakdowns": BREAKDOWNS,
+        "verdicts": [] if subject.by_verdict is None else verdict_data(subject.by_verdict),
+        "breakdowns": subject.breakdowns,
         "breakdown": _breakdown(breakdown),
         "measures": measures_data(measures),
         "froc": froc_data(froc),
         "consistency": consistency_data(consistency),
-        "gallery": _gallery(config, job, methods, results),
-        "remarks": _remarks(config, content),
+        "gallery": _gallery(config, job, methods, results, subject),
+        "remarks": [*subject.remarks, *_remarks(config, content)],
     }
     write_text(config.out / "report.html", page(data))
 
@@ -102,26 +109,35 @@ def page(data: dict[str, Any]) -> str:
     texts = {name: (TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.html", "style.css", *SCRIPTS)}
     # A film may be called "</script>": inside of JSON, "<" can be written as an escape.
     plain = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    result = texts["page.html"].replace("/*STYLE*/", texts["style.css"])
+    result = _worded(texts["page.html"], data["run"]["unit"]).replace("/*STYLE*/", texts["style.css"])
     result = result.replace("/*SCRIPT*/", "\n".join(texts[name] for name in SCRIPTS))
     return result.replace("/*DATA*/", plain)
 
 
-def _gallery(config: Config, job: Job, methods: list[Method], results: Results) -> dict[str, Any]:
+def _worded(text: str, unit: str) -> str:
+    """The page, which is written for films, with another word for them."""
+    for word in (unit, unit.capitalize()):
+        film = "Film" if word[0].isupper() else "film"
+        text = re.sub(rf"\b{film}(s?)\b", rf"{word}\1", text)
+    return text
+
+
+def _gallery(config: Config, job: Job, methods: list[Method], results: Results, subject: Subject) -> dict[str, Any]:
     hits = hit_matrix(results.scores, PROTOCOL, TOLERANCE)[[method.name for method in methods]]
     judges = [method.name for method in methods if method.family != "baseline"]
     names = choose_films(hits[judges] if judges else hits)
     position = {job.films.records[i].name: i for i in job.positives}
     positions = [position[name] for name in names]
-    order = ranking(hits)
+    order = ranking(hits, subject.questions)
     chosen = choose_methods({name: METHODS[name].family for name in order})
     drawn = [method for method in methods if method.name in chosen]
     maps = gallery_maps(job, drawn, positions, results, config.cache_dir / "gallery", show=not config.quiet)
     total = len(job.positives)
-    which = f"All {total} annotated films."
+    unit = "annotated film" if subject.unit == "film" else subject.unit
+    which = f"All {total} {unit}s."
     if len(names) < total:
         which = (
-            f"{len(names)} of {total} annotated films: a third that the fewest methods hit, a third on which they are "
+            f"{len(names)} of {total} {unit}s: a third that the fewest methods hit, a third on which they are "
             "most divided, a third evenly spaced over the rest."
         )
     if len(drawn) < len(order):
@@ -130,26 +146,10 @@ def _gallery(config: Config, job: Job, methods: list[Method], results: Results) 
         )
     ramp = (matplotlib.colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
     return {
-        "films": gallery_entries(job, positions, maps, results.scores),
+        "films": gallery_entries(job, positions, maps, results.scores, subject.verdicts),
         "side": MAP_SIDE,
         "ramp": base64.b64encode(ramp.tobytes()).decode(),
         "which": which,
-    }
-
-
-def _run(config: Config, content: dict[str, Any]) -> dict[str, Any]:
-    classifier = content["classifier"]
-    return {
-        "arch": config.arch,
-        "image_size": config.image_size,
-        "auc": classifier["auc"],
-        "missed": classifier["missed"],
-        "accuracy": classifier["accuracy"],
-        "split": classifier["split"],
-        "images": content["images"],
-        "excluded": content["films_without_annotation_excluded"],
-        "truth": config.scoring.truth,
-        "frame": FRAME,
     }
 
 

@@ -6,16 +6,17 @@ Their names and columns are :data:`COLUMNS`. A table that is not there leaves ou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.analysis.breakdown import BREAKDOWNS
 from benchmarks.analysis.measure_table import FROC_COLUMNS, MEASURES, TABLE_COLUMNS, measure_of
+from benchmarks.consistency.check import remake_consistency
 from benchmarks.consistency.check_tables import CHECKS
 from benchmarks.consistency.check_tables import COLUMNS as CONSISTENCY_COLUMNS
+from benchmarks.report.subject import Subject
 from benchmarks.run import stored
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
@@ -27,27 +28,32 @@ COLUMNS = {"measures.csv": TABLE_COLUMNS, "froc.csv": FROC_COLUMNS, "consistency
 _KEYS = {"measures.csv": 2, "froc.csv": 2, "consistency.csv": 4}  # the first columns
 
 
-def mend_tables(config: Config) -> None:
-    """Make the tables of the step ``measure`` again where they are damaged, or gone while its results are there.
+SOURCES: dict[str, tuple[str, Callable[[Config], None]]] = {
+    "measures.csv": ("measures.sqlite", remake_tables),
+    "froc.csv": ("measures.sqlite", remake_tables),
+    "consistency.csv": ("consistency.json", remake_consistency),
+}
+"""What a table is made of, and by what."""
 
-    ``consistency.csv``, which rests on other runs too, is left as it is; lines say what was done, and what is to do.
-    """
-    lines = []
-    for name in COLUMNS:
+
+def mend_tables(config: Config) -> None:
+    """Make tables again that are damaged, or gone while what they are made of is there; lines say so."""
+    faults: dict[Callable[[Config], None], list[str]] = {}
+    for name, (source, remake) in SOURCES.items():
         path = config.out / name
         try:
             read_table(config.out, name)
         except DamagedError as error:
-            lines.append(str(error))
+            faults.setdefault(remake, []).append(str(error))
         else:
-            if path.name != "consistency.csv" and not path.exists() and (config.out / "measures.sqlite").exists():
-                lines.append(f"{path} is gone: it is made again from measures.sqlite.")
-    print(*lines, sep="\n", end="\n" * bool(lines))
-    if any("consistency" not in line for line in lines):
+            if not path.exists() and (config.out / source).exists():
+                faults.setdefault(remake, []).append(f"{path} is gone: it is made again from {source}.")
+    for remake, lines in faults.items():
+        print(*lines, sep="\n")
         try:
-            remake_tables(config)
+            remake(config)
         except UserError as error:
-            print(f"The report does without further measures. {error}")
+            print(f"The report does without it. {error}")
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame | None:
@@ -66,11 +72,7 @@ def read_table(folder: Path, name: str) -> pd.DataFrame | None:
     path = folder / name
     if not path.is_file():
         return None
-    remedy = "it is made again from measures.sqlite"
-    if name == "consistency.csv":
-        remedy = (
-            f"the report leaves it out until `python -m benchmarks consistency --checkpoint {folder}` writes it anew"
-        )
+    remedy = f"it is made again from {SOURCES[name][0]}"
     table = stored.read_table(path, COLUMNS[name], COLUMNS[name][: _KEYS[name]], remedy)
     return table if len(table) else None
 
@@ -168,27 +170,32 @@ def _number(value: Any) -> float | None:
 
 
 def markdown(
-    tests: pd.DataFrame, breakdown: pd.DataFrame, measures: pd.DataFrame | None = None, froc: pd.DataFrame | None = None
+    tests: pd.DataFrame,
+    breakdown: pd.DataFrame,
+    subject: Subject,
+    measures: pd.DataFrame | None = None,
+    froc: pd.DataFrame | None = None,
 ) -> str:
     """Tests against the best, further measures, sensitivities, and accuracies by groups of films.
 
     Args:
         tests: As of :func:`benchmarks.analysis.significance.significance_table`.
         breakdown: As of :func:`benchmarks.analysis.breakdown.break_down`.
+        subject: What they are about.
         measures: ``measures.csv``, if there is one.
         froc: ``froc.csv``, if there is one.
     """
-    lines = _differences(tests)
+    lines = _differences(tests, subject.unit)
     if measures is not None:
-        lines += _measures(measures)
+        lines += _measures(measures, subject.unit)
     if froc is not None:
         lines += _sensitivities(froc)
-    return "\n".join(lines + _groups(breakdown))
+    return "\n".join(lines + _groups(breakdown, subject))
 
 
-def _differences(tests: pd.DataFrame) -> list[str]:
+def _differences(tests: pd.DataFrame, unit: str) -> list[str]:
     lines = ["# Which differences are real", ""]
-    lines += ["McNemar's exact test against the best method on the same films, Holm's correction.", ""]
+    lines += [f"McNemar's exact test against the best method on the same {unit}s, Holm's correction.", ""]
     for (protocol, tolerance), group in tests.groupby(["protocol", "tolerance"]):
         lines += [f"## Protocol `{protocol}`, {within(int(tolerance))}", ""]
         rows = [["method", "accuracy, %", "only the best hits", "only it hits", "p (Holm)", "differs", "ranks"]]
@@ -200,10 +207,10 @@ def _differences(tests: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _measures(table: pd.DataFrame) -> list[str]:
+def _measures(table: pd.DataFrame, unit: str) -> list[str]:
     names = _known_first(table["measure"], MEASURES)
     better = table.drop_duplicates("measure").set_index("measure")["better"]
-    lines = ["# Other measures", "", "Mean over films with its 95 % interval.", ""]
+    lines = ["# Other measures", "", f"Mean over {unit}s with its 95 % interval.", ""]
     lines += [f"- `{name}`: {measure_of(name).words}" for name in names if name in MEASURES]
     rows = [["method", *(f"{name} ({better[name]} is better)" for name in names)]]
     cells = {(row.method, row.measure): row for row in table.itertuples()}
@@ -227,15 +234,15 @@ def _sensitivities(froc: pd.DataFrame) -> list[str]:
     return [*lines, *markdown_table(rows), ""]
 
 
-def _groups(breakdown: pd.DataFrame) -> list[str]:
-    lines = ["# Accuracy by groups of films", ""]
+def _groups(breakdown: pd.DataFrame, subject: Subject) -> list[str]:
+    lines = [f"# Accuracy by groups of {subject.unit}s", ""]
     for (name, protocol, tolerance), rows in breakdown.groupby(["breakdown", "protocol", "tolerance"], sort=False):
         wide = rows.pivot(index="method", columns="group", values="accuracy")
         groups = rows.drop_duplicates("group").set_index("group")
         wide = wide[list(groups.index)]
         lines += [f"## By {name}, protocol `{protocol}`, {within(int(tolerance))}", ""]
-        lines += [f"{BREAKDOWNS[str(name)].capitalize()}; percent.", ""]
-        table = [["method", *(f"{group} ({films} films)" for group, films in groups["films"].items())]]
+        lines += [f"{subject.breakdowns[str(name)].capitalize()}; percent.", ""]
+        table = [["method", *(f"{group} ({films} {subject.unit}s)" for group, films in groups["films"].items())]]
         table += [[str(method), *_percent(values)] for method, values in wide.iterrows()]
         lines += [*markdown_table([*table, ["(chance)", *_percent(groups["chance"])]]), ""]
     return lines

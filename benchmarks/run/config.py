@@ -20,6 +20,8 @@ FREE_SETTINGS = frozenset(
         "accelerator", "devices", "num_nodes", "strategy", "threads", "quiet", "allow_weak", "seeds", "one_of_seeds",
     }
 )  # fmt: skip
+OPEN = "evaluate"
+"""In the place of a preset: the classifier and the data are others' than the suite's."""
 MOST_PIXELS = 2**14
 """Of a film's working size, on a side; no network takes more."""
 

@@ -80,6 +80,23 @@ class SetFacts:
     data_seed: Count
 
 
+@dataclass(frozen=True)
+class ConsistencyRequest:
+    """``consistency.json``: what ``consistency.csv`` was asked to compare, so that it can be made again.
+
+    Attributes:
+        others: Finished runs.
+        methods: Names or sets; empty for those of the run.
+        films: Most annotated films.
+        data: Folder of the films, where it is not the run's own.
+    """
+
+    others: tuple[Path, ...]
+    methods: tuple[str, ...]
+    films: Annotated[int, msgspec.Meta(ge=2)]
+    data: Path | None = None
+
+
 Environment = dict[str, str | int | float | bool | None]
 """``environment.json``."""
 

@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.classifier.network import normalise
 from benchmarks.methods import Context, Explain, Method
+from benchmarks.methods.target_scores import probabilities
 from benchmarks.metrics.annotated import Annotations
 from benchmarks.metrics.frame import Stretched, clip_at_percentile, stretch
 from benchmarks.metrics.overlap import area_matched_iou, energy_share
@@ -68,7 +68,7 @@ class FilmBatch:
     def _judge(self) -> list[dict[str, Any]]:
         rows = []
         for record, position, shares in zip(self.records, self.positions, self.probabilities.tolist(), strict=True):
-            target = shares.index(max(shares))
+            target = shares.index(max(shares)) if self.job.explain == "predicted" else record.label
             film = {"image": record.name, "position": position, "label": record.label, "target": target}
             rows.append({**film, "probability": shares[target], "label_probability": shares[record.label]})
         return rows
@@ -153,9 +153,9 @@ class FilmBatch:
 
 
 def film_images(job: Job, positions: Sequence[int]) -> Tensor:
-    """Films as the network takes them, float ``(N, 3, S, S)`` on its device."""
+    """Films as the network takes them, float ``(N, C, H, W)`` on its device."""
     films = torch.stack([job.films[position][0] for position in positions])
-    return normalise(films.to(job.device))
+    return job.to_input(films.to(job.device))
 
 
 def class_probabilities(job: Job, images: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def class_probabilities(job: Job, images: Tensor) -> Tensor:
             explain_within_memory(lambda part, _: job.network(part), part, part)
             for part in torch.split(images, job.batch_size)
         ]
-    return torch.cat(parts).softmax(dim=1)
+    return probabilities(torch.cat(parts), job.outputs)
 
 
 def scored_maps(

@@ -3,24 +3,73 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from benchmarks.data.annotations import rasterize
-from benchmarks.data.dataset import FilmDataset
-from benchmarks.data.object_cxr import Record
-from benchmarks.methods import METHODS, Context, TrainingFilms
+from benchmarks.classifier.network import normalise
+from benchmarks.methods import METHODS, Context, Layers, TrainingFilms
 from benchmarks.metrics.frame import FRAME
 from benchmarks.run.config import Scoring
 from benchmarks.run.directory import version
 
 FORMAT = 4
 """Raise it when the same films, settings and packages would give other numbers whatever the method."""
+
+
+class FilmRecord(Protocol):
+    """What is known of a film, or of one question about an image.
+
+    Attributes:
+        name: that its rows bear.
+        path: of its file.
+        label: number of the annotated class.
+        shapes: what a map should point at.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def path(self) -> Path: ...  # noqa: D102
+    @property
+    def label(self) -> int: ...  # noqa: D102
+    @property
+    def shapes(self) -> tuple[Any, ...]: ...  # noqa: D102
+
+
+class Films(Protocol):
+    """Films that can be scored, as :class:`benchmarks.data.dataset.FilmDataset` has them.
+
+    Attributes:
+        size: side of the network's input.
+        pixels: digest of the films at that size.
+    """
+
+    size: int
+    pixels: str
+
+    @property
+    def records(self) -> Sequence[FilmRecord]:
+        """One for each film."""
+
+    @property
+    def original_sizes(self) -> Sequence[tuple[int, int]]:
+        """Width and height of each film, to which its shapes refer."""
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int, int]:
+        """Film, label and position."""
+
+    def picture(self, position: int, at_least: int | None = None) -> np.ndarray:
+        """A film as it is shown, uint8, grey ``(h, w)`` or colour ``(h, w, 3)``, both sides ``at_least`` so long."""
+
+    def mask(self, position: int, frame: int, truth: str) -> np.ndarray:
+        """Annotation of a film in the frame, bool ``(frame, frame)``."""
 
 
 @dataclass
@@ -36,22 +85,34 @@ class Job:
         seed: of random methods and of ties.
         device: where the network is.
         training: draws the training films for methods that learn from some.
+        to_input: makes the network's input of films.
+        outputs: of the network, ``"softmax"`` or ``"sigmoid"``.
+        explain: whether maps explain the ``"predicted"`` or the ``"labelled"`` class.
+        shape: of an input, (C, H, W); where None, that of films of three equal channels.
+        layers: those that layer methods look at, where they are not to be found.
     """
 
     network: nn.Module
     weights: str
-    films: FilmDataset
+    films: Films
     positives: list[int]
     scoring: Scoring
     seed: int
     device: torch.device
     training: TrainingFilms | None = None
+    to_input: Callable[[Tensor], Tensor] = normalise
+    outputs: str = "softmax"
+    explain: str = "predicted"
+    shape: tuple[int, int, int] | None = None
+    layers: Layers | None = None
 
     def context(self) -> Context:
         """What the methods share for the network."""
-        return Context(self.network, self.films.size, self.scoring.budget, self.training)
+        shape = self.shape or self.films.size
+        budget = self.scoring.budget
+        return Context(self.network, shape, budget, self.training, layers=self.layers, outputs=self.outputs)
 
-    def annotated(self) -> list[tuple[Record, tuple[int, int]]]:
+    def annotated(self) -> list[tuple[FilmRecord, tuple[int, int]]]:
         """The annotated films, each with its width and height in pixels as stored."""
         return [(self.films.records[position], self.films.original_sizes[position]) for position in self.positives]
 
@@ -78,7 +139,10 @@ class Job:
     def facts(self) -> dict[str, str]:
         """What all rows depend on, by name."""
         scoring = self.scoring
-        settings = (self.films.size, self.batch_size, self.seed, scoring.truth, scoring.budget)
+        settings = (
+            self.shape or self.films.size, self.batch_size, self.seed, scoring.truth, scoring.budget, self.outputs,
+            self.explain, self.layers,
+        )  # fmt: skip
         annotations = hashlib.sha256()
         for position in self.positives:
             record = self.films.records[position]
@@ -111,8 +175,7 @@ def digest(facts: Mapping[str, str]) -> str:
 
 def annotation_mask(job: Job, position: int) -> np.ndarray:
     """Annotation of a film, bool ``(FRAME, FRAME)``."""
-    width, height = job.films.original_sizes[position]
-    return rasterize(job.films.records[position].shapes, width, height, frame=FRAME, truth=job.scoring.truth)
+    return job.films.mask(position, FRAME, job.scoring.truth)
 
 
 def evenly_spaced(positions: Sequence[int], most: int) -> list[int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.analysis.measure_table import MEASURES, froc_tables, mean_table, overlap_values
+from benchmarks.analysis.measure_table import FILM_MEASURES, MEASURES, froc_tables, mean_table, overlap_values
 from benchmarks.methods import METHODS, Explain, Method
 from benchmarks.metrics.faithfulness import BLUR, STEPS
 from benchmarks.run.config import Config
@@ -25,7 +25,9 @@ from benchmarks.scoring.score import open_job, open_store
 from benchmarks.scoring.store import MeasureStore, Row
 from benchmarks.scoring.units import Step
 
-SETTINGS = {"steps": STEPS, "blur": BLUR, "most peaks": MOST_PEAKS, "least peak": LEAST_PEAK}
+SETTINGS = {
+    "steps": STEPS, "blur": BLUR, "most peaks": MOST_PEAKS, "least peak": LEAST_PEAK, "measures": tuple(FILM_MEASURES)
+}  # fmt: skip
 """What measures depend on beside the job."""
 
 
@@ -46,19 +48,6 @@ def measure(config: Config) -> None:
     MeasureStep().run(config)
 
 
-def open_measure_job(config: Config, device: torch.device | str = "cpu") -> Job:
-    """Load what measuring needs: the films are annotated and clean ones, as many of each where there are enough.
-
-    Raises:
-        UserError: no classifier, or no annotated film.
-    """
-    job = open_job(config, device)
-    clean = [position for position, record in enumerate(job.films.records) if not record.shapes]
-    half = config.scoring.measure_films // 2
-    chosen = [*evenly_spaced(job.positives, config.scoring.measure_films - half), *evenly_spaced(clean, half)]
-    return replace(job, positives=sorted(chosen))
-
-
 class MeasureStep(Step[MeasureStore, MeasureBatch]):
     """Maps of all methods for both classes, and what is measured on them."""
 
@@ -66,8 +55,16 @@ class MeasureStep(Step[MeasureStore, MeasureBatch]):
     store = MeasureStore
 
     def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
-        """As :func:`open_measure_job`."""
-        return open_measure_job(config, device)
+        """Load what measuring needs: annotated and clean films, as many of each where there are enough.
+
+        Raises:
+            UserError: no classifier, or no annotated film.
+        """
+        job = open_job(config, device)
+        clean = [position for position, record in enumerate(job.films.records) if not record.shapes]
+        half = config.scoring.measure_films // 2
+        chosen = [*evenly_spaced(job.positives, config.scoring.measure_films - half), *evenly_spaced(clean, half)]
+        return replace(job, positives=sorted(chosen))
 
     def open_store(self, path: Path, job: Job) -> MeasureStore:
         """Open a file of measures."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.analysis.measure_table import FILM_MEASURES
 from benchmarks.data.annotations import rasterize
 from benchmarks.methods import Explain, Method
-from benchmarks.metrics.faithfulness import blur, insertion_and_deletion, rank_pixels
+from benchmarks.metrics.explained_film import ExplainedFilm
+from benchmarks.metrics.faithfulness import blur
 from benchmarks.metrics.frame import FRAME, stretch
 from benchmarks.scoring.batch import FilmBatch, class_probabilities, explain_within_memory, seeded
 from benchmarks.scoring.job import Job
 from benchmarks.scoring.store import Row
-from normgrad_attr.functional import find_points, spearman
+from normgrad_attr.functional import find_points
 
 CLEAN, OBJECT = 0, 1
 MOST_PEAKS, LEAST_PEAK = 30, 0.01
@@ -46,34 +49,24 @@ class MeasureBatch(FilmBatch):
                 towards = torch.full((len(self.annotated),), CLEAN, device=job.device)
                 clean = explain_within_memory(explain, self.choose(self.annotated), towards).cpu()
         values: list[Row] = []
-        if self.annotated:
-            # With two classes the most and the least likely one are these two, in one order or the other.
-            correlations = spearman(objects[self.annotated], clean)
-            for row, i in enumerate(self.annotated):
-                predicted = objects[i] if int(self.targets[i]) == OBJECT else clean[row]
-                insertion, deletion = self._areas(i, predicted)
-                for measure, value in (
-                    ("insertion", insertion),
-                    ("deletion", deletion),
-                    ("class_sensitivity", float(correlations[row])),
-                ):
-                    defined = value is not None and np.isfinite(value)
-                    of = {"image": self.records[i].name, "method": method.name, "measure": measure}
-                    values.append({**of, "value": value if defined else None})
+        for row, i in enumerate(self.annotated):
+            film = self._explained(i, {OBJECT: objects[i], CLEAN: clean[row]})
+            for measure, of_film in FILM_MEASURES.items():
+                value = of_film(film)
+                defined = value is not None and np.isfinite(value)
+                of = {"image": self.records[i].name, "method": method.name, "measure": measure}
+                values.append({**of, "value": value if defined else None})
         return {"measures": values, "peaks": self._peaks(method, objects)}
 
-    def _areas(self, i: int, saliency: Tensor) -> tuple[float | None, float | None]:
-        if not bool(saliency.isfinite().all()):
-            return None, None
-        target = int(self.targets[i])
-        ranks = rank_pixels(saliency, self.images.shape[-1], (self.job.seed, self.image_ids[i]))
-        ends = float(self.probabilities[i, target]), float(self.gone[i, target])
-        return insertion_and_deletion(
-            lambda images: class_probabilities(self.job, images)[:, target],
-            self.images[i],
-            self.blurred[i],
-            ends,
-            ranks,
+    def _explained(self, i: int, maps: Mapping[int, Tensor]) -> ExplainedFilm:
+        return ExplainedFilm(
+            maps=maps,
+            image=self.images[i],
+            blurred=self.blurred[i],
+            probabilities=self.probabilities[i],
+            gone=self.gone[i],
+            classify=partial(class_probabilities, self.job),
+            seed=(self.job.seed, self.image_ids[i]),
         )
 
     def _peaks(self, method: Method, maps: Tensor) -> list[Row]:

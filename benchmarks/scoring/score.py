@@ -67,9 +67,7 @@ class ScoreStep(Step[ScoreStore, FilmBatch]):
     name, doing, done = "scores", "Scoring", "scored"
     store = ScoreStore
 
-    def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
-        """As :func:`open_job`."""
-        return open_job(config, device)
+    open_job = staticmethod(open_job)
 
     def open_store(self, path: Path, job: Job) -> ScoreStore:
         """Open a file of scores."""

@@ -3,22 +3,22 @@ function drawBrief() {
   const rows = chosenRows().sort((a, b) => b.accuracy - a.accuracy);
   const best = rows.find((row) => row.method === row.best), chance = data.chance[String(state.tolerance)];
   const same = rows.filter((row) => row !== best && !row.differs);
-  const verdicts = verdictTable(), of = verdicts.values[best.method];
-  const lines = [`The classifier has AUC ${data.run.auc.toFixed(3)} on ${data.run.split}, and misses the object on ${percent(data.run.missed)} % of the annotated films.`];
-  lines.push(`${named(best.method)} is best: its maximum is a hit on ${percent(best.accuracy)} % of ${data.run.images} films (95 % interval ${percent(best.ci_low)} to ${percent(best.ci_high)}), a random point on ${percent(chance)} %.`);
-  if (verdicts.films.missed && verdicts.films.found) {
-    const share = of.share === null ? "" : ` ${(100 * of.share).toFixed(0)} % of its misses lie on these films.`;
+  const lines = data.run.classifier ? [data.run.classifier] : [];
+  lines.push(`${named(best.method)} is best: its maximum is a hit on ${percent(best.accuracy)} % of ${data.run.count} ${units} (95 % interval ${percent(best.ci_low)} to ${percent(best.ci_high)}), a random point on ${percent(chance)} %.`);
+  const verdicts = verdictTable();
+  if (verdicts?.films.missed && verdicts.films.found) {
+    const of = verdicts.values[best.method], share = of.share === null ? "" : ` ${(100 * of.share).toFixed(0)} % of its misses lie on these films.`;
     lines.push(`Where the classifier says object (${verdicts.films.found} films) it hits ${percent(of.found[0])} %, where the classifier misses it (${verdicts.films.missed}) ${percent(of.missed[0])} %.${share}`);
   }
-  if (!same.length) lines.push(`These films tell it apart from each of the other ${rows.length - 1} methods.`);
+  if (!same.length) lines.push(`These ${units} tell it apart from each of the other ${rows.length - 1} methods.`);
   else {
     const names = same.slice(0, 4).map((row) => named(row.method)).join(", ") + (same.length > 4 ? ` and ${same.length - 4} more` : "");
-    lines.push(`These films do not tell it apart from ${same.length} of the other ${rows.length - 1} methods: ${names}.`);
+    lines.push(`These ${units} do not tell it apart from ${same.length} of the other ${rows.length - 1} methods: ${names}.`);
   }
   const isNormGrad = (row) => methods.get(row.method).family === "normgrad";
   const other = rows.find((row) => isNormGrad(row) !== isNormGrad(best));
   if (other) {
-    const verdict = other.differs ? `a real difference (p ${other.p_holm < 0.001 ? "< 0.001" : `= ${other.p_holm.toFixed(3)}`})` : "no difference that these films can show";
+    const verdict = other.differs ? `a real difference (p ${other.p_holm < 0.001 ? "< 0.001" : `= ${other.p_holm.toFixed(3)}`})` : `no difference that these ${units} can show`;
     lines.push(`${isNormGrad(other) ? "The best NormGrad" : "The best method that is not NormGrad"}: ${named(other.method)}, ${percent(other.accuracy)} %, ${verdict}.`);
   }
   if (data.measures.length) {
@@ -41,8 +41,8 @@ const bestMethod = new Map(data.measures.map((measure) => [measure.name, bestOf(
 const plain = (value) => (value === null || value === undefined ? "–" : Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(3));
 
 function drawOnce() {
-  const run = data.run;
-  byId("facts").textContent = `${run.arch} at ${run.image_size} × ${run.image_size} px, AUC ${run.auc.toFixed(3)}, accuracy ${run.accuracy.toFixed(3)} on ${run.split} · ${run.images} annotated test films (${run.excluded} without annotation are left out) · ${data.methods.length} methods · hit: the annotated ${run.truth}, in a frame of ${run.frame} × ${run.frame} px`;
+  byId("facts").textContent = `${data.run.facts} · ${data.methods.length} methods`;
+  byId("hit").textContent = data.run.hit;
   for (const measure of data.measures) if (measure.note) byId("notes").append(element("dt", { textContent: measure.title }), element("dd", { textContent: measure.note }));
   for (const [term, text] of data.remarks) byId("notes").append(element("dt", { textContent: term }), element("dd", { textContent: text }));
   for (const [id, there] of [["froc", data.froc], ["consistency", data.consistency.length], ["breakdown", data.breakdown.length], ["gallery", data.gallery.films.length]]) {

@@ -48,7 +48,7 @@ function drawRanking() {
 function drawCost() {
   const rows = visibleRows().filter((row) => methods.get(row.method).cost !== "none");
   const width = room("cost"), height = Math.round(Math.max(300, 0.47 * width)), left = 52, right = 24, top = 16, bottom = 46;
-  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Seconds a film against accuracy" });
+  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `Seconds a ${unit} against accuracy` });
   byId("cost").replaceChildren(svg);
   byId("front").textContent = "";
   if (!rows.length) return;
@@ -65,7 +65,7 @@ function drawCost() {
     svg.append(drawn("line", { class: "grid", x1: left, x2: width - right, y1: y(tick / 10), y2: y(tick / 10) }));
     svg.append(drawn("text", { class: "faint", x: left - 8, y: y(tick / 10) + 4, "text-anchor": "end" }, `${10 * tick} %`));
   }
-  svg.append(drawn("text", { class: "faint", x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, "seconds a film"));
+  svg.append(drawn("text", { class: "faint", x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, `seconds a ${unit}`));
   const chance = y(data.chance[String(state.tolerance)]);
   svg.append(drawn("line", { class: "chance", x1: left, x2: width - right, y1: chance, y2: chance }));
   const tip = drawn("text", { class: "tip" });

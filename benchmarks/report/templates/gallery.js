@@ -73,15 +73,14 @@ function drawMark(mark, at, hit) { // a circle or a cross, rimmed in black to be
 }
 
 function drawCaption(film) {
-  const at = point(film, shown.method), label = `${named(shown.method)} on film ${film.name}`;
-  const verdict = `the classifier says ${film.target ? "object" : "clean"} (${percent(film.probability)} %)${film.target ? "" : ", which is wrong"}`;
+  const at = point(film, shown.method), label = `${named(shown.method)} on ${unit} ${film.name}`;
   let result = "no point, the map is not finite: a miss";
   if (at) result = hits(film, shown.method) ? `hit${at[2] > 0 ? `, ${at[2]} px off` : ", inside an annotation"}` : `miss, ${at[2]} px from the nearest annotation`;
   const objects = film.shapes.length === 1 ? "1 annotated object" : `${film.shapes.length} annotated objects`;
   const count = galleryMethods(), good = count.filter((name) => hits(film, name)).length;
-  const why = withMaps.has(shown.method) ? "the method is too slow for all films of this page" : "this page holds maps of the best of each family";
+  const why = withMaps.has(shown.method) ? `the method is too slow for all ${units} of this page` : "this page holds maps of the best of each family";
   const missing = film.drawn.includes(shown.method) ? "" : ` No map is drawn: ${why}.`;
-  byId("caption").replaceChildren(element("strong", { textContent: `${shown.film + 1} of ${films.length}: ${label}: ${result}.` }), ` ${objects}; ${verdict}; ${good} of ${count.length} methods hit.${missing}`);
+  byId("caption").replaceChildren(element("strong", { textContent: `${shown.film + 1} of ${films.length}: ${label}: ${result}.` }), ` ${objects}; ${film.verdict}; ${good} of ${count.length} methods hit.${missing}`);
   byId("canvas").setAttribute("aria-label", `${label}: ${result}`);
 }
 

@@ -22,8 +22,8 @@ function drawBreakdown() {
   const rows = visibleRows().filter((row) => row.method in table.values).map((row) => [rowHead(row.method), table.values[row.method].map(
     ([share, low, high]) => heatCell(share, (100 * share).toFixed(0), `95 % interval ${percent(low)} to ${percent(high)}`))]);
   rows.push([["(chance)"], table.groups.map((group) => heatCell(group.chance, (100 * group.chance).toFixed(0), "what a random point scores"))]);
-  heatTable("breakdown", table.groups.map((group) => heatHead(group.name, `${group.films} films`)), rows);
-  byId("by-note").textContent = `Films by ${data.breakdowns[groupedBy]}. Accuracy in percent; few films make wide intervals (shown on hover, and in breakdown.csv).`;
+  heatTable("breakdown", table.groups.map((group) => heatHead(group.name, `${group.films} ${units}`)), rows);
+  byId("by-note").textContent = `By ${data.breakdowns[groupedBy]}. Accuracy in percent; few ${units} make wide intervals (shown on hover, and in breakdown.csv).`;
 }
 byId("by").append(...[...new Set(data.breakdown.map((entry) => entry.by))].map((name) => element("option", { value: name, textContent: name })));
 byId("by").addEventListener("change", (event) => { groupedBy = event.target.value; drawBreakdown(); });
@@ -41,7 +41,7 @@ function drawConsistency() {
     if (!cell || cell[0] === null) return element("td", { class: "middle", textContent: "–" });
     const [value, low, high, films] = cell, text = (number) => (table.factor * number).toFixed(table.digits);
     const interval = low === null ? "" : `95 % interval ${text(low)} to ${text(high)}, `;
-    return heatCell(Math.abs(value) / strongest, text(value), `${interval}${films} films`, value < 0);
+    return heatCell(Math.abs(value) / strongest, text(value), `${interval}${films} ${units}`, value < 0);
   })]));
   byId("consistency-note").textContent = table.note;
 }

@@ -14,12 +14,14 @@ const columns = [
   { key: "accuracy", label: "Accuracy, %", number: true, value: (row) => row.accuracy, cell: (row) => percent(row.accuracy) },
   { key: "interval", label: "95 % interval", number: true, option: "wide", value: (row) => row.ci_low, cell: (row) => `${percent(row.ci_low)} – ${percent(row.ci_high)}` },
   { key: "difference", label: "Real difference from the best?", option: "always", value: (row) => (row.method === row.best ? 2 : row.p_holm), cell: difference },
-  verdictColumn("found", "Says object, %", "On films of which the classifier says that there is an object."),
-  verdictColumn("missed", "Misses it, %", "On films whose object the classifier misses; there the map explains “clean”."),
-  { key: "share", label: "Misses that are the classifier's, %", number: true, option: "off", note: "Of this method's misses, the share that lies on films whose object the classifier misses.",
+  ...(data.verdicts.length ? [
+    verdictColumn("found", "Says object, %", "On films of which the classifier says that there is an object."),
+    verdictColumn("missed", "Misses it, %", "On films whose object the classifier misses; there the map explains “clean”."),
+    { key: "share", label: "Misses that are the classifier's, %", number: true, option: "off", note: "Of this method's misses, the share that lies on films whose object the classifier misses.",
     value: (row) => verdictTable().values[row.method].share, cell: (row) => shareText(verdictTable().values[row.method].share, 0) },
+  ] : []),
   { key: "ranks", label: "Ranks", number: true, option: "off", lowFirst: true, value: (row) => row.rank_low, cell: (row) => `${row.rank_low.toFixed(0)} – ${row.rank_high.toFixed(0)}` },
-  { key: "seconds", label: "s/film", number: true, option: "wide", lowFirst: true, value: (row) => row.seconds_per_image, cell: (row) => duration(row.seconds_per_image) },
+  { key: "seconds", label: `s/${unit}`, number: true, option: "wide", lowFirst: true, value: (row) => row.seconds_per_image, cell: (row) => duration(row.seconds_per_image) },
   { key: "cost", label: "Cost", option: "off", lowFirst: true, value: (row) => costName(methods.get(row.method).cost), cell: (row) => costName(methods.get(row.method).cost) },
   { key: "reduction", label: "Reduction", option: "off", lowFirst: true, value: (row) => methods.get(row.method).reduction, cell: (row) => methods.get(row.method).reduction },
   ...data.measures.map((measure, i) => ({
@@ -34,14 +36,14 @@ let measureIntervals = false;
 function measured(measure, name) {
   const [value, low, high, films] = measure.values[name] ?? [null, null, null, null];
   const interval = low === null ? "" : `${plain(low)} – ${plain(high)}`;
-  const cell = element("span", { class: bestMethod.get(measure.name) === name ? "best" : "", title: interval && `95 % interval ${interval}, ${films} films`, textContent: plain(value) });
+  const cell = element("span", { class: bestMethod.get(measure.name) === name ? "best" : "", title: interval && `95 % interval ${interval}, ${films} ${units}`, textContent: plain(value) });
   return measureIntervals && interval ? [cell, element("small", { class: "interval", textContent: interval })] : cell;
 }
 
 function difference(row) {
   if (row.method === row.best) return element("span", { class: "best", textContent: "best" });
   const p = row.p_holm < 0.001 ? "p < 0.001" : `p = ${row.p_holm.toFixed(3)}`;
-  const title = `On ${row.only_best} films only the best method hits, on ${row.only_method} only this one.`;
+  const title = `On ${row.only_best} ${units} only the best method hits, on ${row.only_method} only this one.`;
   const value = element("span", { class: "p-value", textContent: `, ${p}` });
   return element("span", { class: row.differs ? "differs" : "same", title }, row.differs ? "yes" : "none shown", value);
 }
@@ -85,7 +87,7 @@ function drawTable() {
   byId("table").tHead.replaceChildren(header(shown));
   byId("table").tBodies[0].replaceChildren(...rows.map((row) => {
     const method = methods.get(row.method);
-    const name = element("button", { type: "button", title: `${row.method}: show on the films`, onclick: () => showMethod(row.method) }, ...rowHead(row.method));
+    const name = element("button", { type: "button", title: `${row.method}: show on the ${units}`, onclick: () => showMethod(row.method) }, ...rowHead(row.method));
     const cells = shown.slice(1).map((column) => element("td", { class: column.number ? "number" : "" }, ...[column.cell(row)].flat()));
     return element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, bar(row, method.family)), ...cells);
   }));

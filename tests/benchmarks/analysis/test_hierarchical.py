@@ -15,7 +15,8 @@ from benchmarks.analysis.hierarchical import (
     mean_interval,
     summarise_seeds,
 )
-from benchmarks.analysis.tallies import RESAMPLES, bootstrap_interval
+from benchmarks.analysis.tallies import bootstrap_interval
+from benchmarks.analysis.weighing import RESAMPLES
 
 EASY, HARD = 0.0, 99.0  # distances of a hit and of a miss
 

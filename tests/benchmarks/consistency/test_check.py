@@ -112,7 +112,7 @@ def test_command_writes_table_text_and_figure(run: Config, capsys: pytest.Captur
     text = (run.out / "consistency.md").read_text()
     assert text.count("| input_x_gradient |") == 4
     first = {path.name: path.read_bytes() for path in run.out.glob("consistency.*")}
-    assert set(first) == {"consistency.csv", "consistency.md", "consistency.png", "consistency.svg"}
+    assert set(first) == {f"consistency.{kind}" for kind in ("csv", "json", "md", "png", "svg")}
 
     assert cli.main(options) == 0
     assert "nothing to do" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -99,6 +100,22 @@ def test_variants_use_the_network_that_they_name(job: Job, tmp_path: Path) -> No
     batches = [FilmBatch(job, batch).targets for batch in range(job.batches)]
     assert len(classes) == len(seen) * job.batches
     assert all(torch.equal(given, batches[i % job.batches]) for i, given in enumerate(classes))
+
+
+def test_the_class_explained_is_the_one_that_was_stored(job: Job, tmp_path: Path) -> None:
+    whole = [FilmBatch(job, batch) for batch in range(job.batches)]
+    verdicts = pd.DataFrame([{**row, "target": 1 - row["target"]} for films in whole for row in films.verdicts])
+    given: list[int] = []
+
+    def build(context: Context) -> Explain:
+        def explain(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            given.extend(targets.tolist())
+            return images[:, :1]
+
+        return explain
+
+    play_variants(job, [method("one", build)], tmp_path, verdicts)
+    assert given[: len(verdicts)] == verdicts["target"].tolist()
 
 
 def test_what_is_there_is_not_computed_again(

@@ -11,68 +11,21 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
-import resource
-import signal
 import struct
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cases_of_chance import try_all
 from mutations import mutated, mutated_text
 from PIL import Image
 
 from benchmarks.data.annotations import format_annotation, parse_annotation, rasterize
 from benchmarks.data.object_cxr import read_split
 from benchmarks.films.decode import read_film
-from benchmarks.run.errors import UserError
 
 pytestmark = pytest.mark.fuzz
-
-SHARE = float(os.environ.get("FUZZ", "1"))
-MOST_SECONDS, MOST_BYTES = 5, 2 * 2**30
-
-
-@contextmanager
-def bounded(case: str) -> Iterator[None]:
-    """Fail after some seconds of computing, or a minute of waiting; the machine may be busy with other things."""
-
-    def stop(*_: object) -> None:
-        raise AssertionError(f"{case} takes too long")
-
-    for number in (signal.SIGPROF, signal.SIGALRM):
-        signal.signal(number, stop)
-    signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
-    signal.setitimer(signal.ITIMER_REAL, 60)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    assert peak < MOST_BYTES, f"after {case} the process holds {peak / 2**20:.0f} MB"
-
-
-def try_all(kind: str, count: int, attempt: Callable[[np.random.Generator], str]) -> None:
-    """Make and try cases; ``attempt`` says in a word what became of one."""
-    outcomes: Counter[str] = Counter()
-    for number in range(max(1, round(count * SHARE))):
-        case, said = f"{kind} {number}", ""
-        with bounded(case):
-            try:
-                outcome = attempt(np.random.default_rng([number, *kind.encode()]))
-            except UserError as error:
-                outcome, said = "refused", str(error)
-            except Exception as error:
-                raise AssertionError(f"{case} ends in {type(error).__name__}: {error}") from error
-        assert said.isprintable(), case
-        outcomes[outcome] += 1
-    print(f"\n{kind}: {sum(outcomes.values())} cases, {dict(outcomes)}")
-
 
 CELLS = (
     "", "0 10 20 110 220", "1 1208 744 1330 878", "2 900 400 980 420 960 510", "0 310 1190 522 1340;2 9 4 98 42 96 51",

@@ -35,7 +35,7 @@ def explain(name, network, images, budget, seed=0):
 
 def test_masks_are_enlarged_grids_shifted_by_less_than_a_cell():
     torch.manual_seed(1)
-    (mask,) = random_masks(1, 64)
+    (mask,) = random_masks(1, (64, 64))
     torch.manual_seed(1)
     grid = (torch.rand(1, 1, 7, 7) < 0.5).float()[0, 0].numpy()
     down, right = torch.randint(10, (2,)).tolist()
@@ -46,7 +46,7 @@ def test_masks_are_enlarged_grids_shifted_by_less_than_a_cell():
 def test_rise_is_the_mean_of_masks_weighted_by_the_probability(network, images):
     actual = explain("rise", network, images, 25, seed=4)
     torch.manual_seed(4)
-    masks = [mask[0, 0] for mask in random_masks(25, SIZE)]
+    masks = [mask[0, 0] for mask in random_masks(25, (SIZE, SIZE))]
     for i in range(2):
         expected = torch.zeros(SIZE, SIZE)
         for mask in masks:

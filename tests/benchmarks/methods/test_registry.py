@@ -300,13 +300,13 @@ def test_suggested_layers_serve_a_transformer_too():
     assert maps.shape == (2, 1, 32, 32)
 
 
-def test_layer_methods_say_that_a_transformer_has_no_maps():
-    transformer = VisionTransformer(32, 8, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=2).eval()
+def test_methods_that_need_channels_in_front_say_that_a_transformer_has_none():
+    transformer = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=2).eval()
     context = Context(transformer, 32)
-    with pytest.raises(UserError, match="no blocks with maps"):
-        METHODS["normgrad_conv1x1_combined"].prepare(context)
-    maps = METHODS["input_x_gradient"].prepare(context)(torch.randn(2, 3, 32, 32), TARGETS)
-    assert maps.shape == (2, 1, 32, 32)
+    with pytest.raises(UserError, match=r"needs maps \(N, C, h, w\)"):
+        METHODS["grad_cam"].prepare(context)
+    for name in ("input_x_gradient", "normgrad_conv1x1_combined"):
+        assert METHODS[name].prepare(context)(torch.randn(2, 3, 32, 32), TARGETS).shape == (2, 1, 32, 32)
 
 
 def test_a_new_method_is_one_entry():

@@ -16,6 +16,7 @@ from benchmarks.methods import METHODS, select_methods
 from benchmarks.report import overlays
 from benchmarks.report.assemble import is_current, print_table, report, results_digest
 from benchmarks.report.results import read_results
+from benchmarks.report.subject import of_run
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.score import open_job, score
 
@@ -88,7 +89,8 @@ def test_a_long_name_leaves_the_figures_their_room(run, capsys):
         row["method"] = row["method"].replace("center", long)
     for maps in content["maps"].values():
         maps[long] = maps.pop("center")
-    print_table(content)
+    job = open_job(run)
+    print_table(content, of_run(run, job, read_results(run, job)))
     printed = capsys.readouterr().out
     assert "…" not in printed
     assert "s/image" in printed
@@ -193,7 +195,9 @@ def test_marks_are_the_scores(run, monkeypatch):
     monkeypatch.setattr(overlays, "_mark", lambda axis, x, y, hit: marks.append((x, y, hit)))
     scores = pd.read_parquet(run.out / "scores.parquet")
     job = open_job(run)
-    overlays.draw_overlays(job, select_methods(SOME), read_results(run, job), run.out / "again.png", rows=2)
+    results = read_results(run, job)
+    subject = of_run(run, job, results)
+    overlays.draw_overlays(job, select_methods(SOME), results, subject, run.out / "again.png", rows=2)
     expected = [
         (row.x, row.y, row.distance < 15)
         for method in SOME[2:]

@@ -174,7 +174,7 @@ def test_figures_and_tables_lie_beside_the_page(run: Config) -> None:
 
 
 def test_a_film_with_a_hostile_name_stays_data() -> None:
-    text = page({"name": "</script><img src=x onerror=alert(1)>.png"})
+    text = page({"name": "</script><img src=x onerror=alert(1)>.png", "run": {"unit": "film"}})
 
     assert "</script><img" not in text
     assert embedded(text)["name"] == "</script><img src=x onerror=alert(1)>.png"

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from tiny_run import make_run
 
+from benchmarks.consistency.check import consistency
 from benchmarks.report.step_tables import (
     consistency_data,
     fraction,
@@ -86,24 +87,26 @@ def test_consistency_is_a_table_for_each_check_and_measure() -> None:
     assert seed["values"] == {"a": [[0.9, 0.8, 1.0, 5], [0.7, 0.6, 0.8, 5]], "b": [[0.1, None, None, 5], None]}
 
 
-def test_tables_of_the_step_measure_are_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_are_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = make_run(tmp_path, methods=("center",), measure_films=2)
     score(config)
     measure(config)
-    names = ("measures.csv", "froc.csv")
+    consistency(config.out, methods=("grad_cam",), films=2, quiet=True, accelerator="cpu")
+    names = ("measures.csv", "froc.csv", "consistency.csv")
     before = [(config.out / name).read_bytes() for name in names]
     mend_tables(config)
     assert "damaged" not in capsys.readouterr().out
     for damage in (b"", b"method,measure\n", b"\xff\x00", None):
         for name in names:
             (config.out / name).unlink() if damage is None else (config.out / name).write_bytes(damage)
-        (config.out / "consistency.csv").write_bytes(damage or b"")
         mend_tables(config)
         assert [(config.out / name).read_bytes() for name in names] == before
         told = capsys.readouterr().out
         assert told.count("made again from measures.sqlite") == 2
-        assert "consistency.csv is damaged" in told
+        assert told.count("made again from consistency.json") == 1
     (config.out / "measures.sqlite").write_text("no database" * 100)
-    (config.out / "measures.csv").write_text("")
+    for name in names:
+        (config.out / name).write_text("")
+    (config.out / "consistency.json").write_text("[]")
     mend_tables(config)
-    assert "The report does without further measures." in capsys.readouterr().out
+    assert capsys.readouterr().out.count("The report does without it.") == 2

@@ -16,7 +16,7 @@ from benchmarks.methods import METHODS, Method
 from benchmarks.metrics.faithfulness import blur
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.job import evenly_spaced
-from benchmarks.scoring.measure import SETTINGS, MeasureStep, measure, open_measure_job
+from benchmarks.scoring.measure import SETTINGS, MeasureStep, measure
 from benchmarks.scoring.score import score
 from benchmarks.scoring.store import MeasureStore
 
@@ -75,7 +75,7 @@ def test_the_table_has_every_measure_of_every_method(finished):
 
 
 def test_class_sensitivity_is_scipys(finished):
-    job = open_measure_job(finished)
+    job = MeasureStep().open_job(finished)
     rows = read(finished).query("method == 'input_x_gradient' and measure == 'class_sensitivity'").set_index("image")
     for position in range(POSITIVES):
         maps = []
@@ -87,7 +87,7 @@ def test_class_sensitivity_is_scipys(finished):
 
 
 def test_insertion_and_deletion_are_those_of_the_predicted_class(finished):
-    job = open_measure_job(finished)
+    job = MeasureStep().open_job(finished)
     rows = read(finished).query("method == 'input_x_gradient'").set_index(["measure", "image"])["value"]
     position = 1
     film = normalise(job.films[position][0][None])
@@ -108,7 +108,7 @@ def test_insertion_and_deletion_are_those_of_the_predicted_class(finished):
 
 
 def test_peaks_are_scored_by_probability_and_height_and_know_their_objects(finished):
-    job = open_measure_job(finished)
+    job = MeasureStep().open_job(finished)
     table = peaks(finished)
     assert set(table["image"]) == set(FILMS)  # clean films, too
     for number, (image, film) in enumerate(zip(FILMS, job.films, strict=False)):
@@ -173,10 +173,10 @@ def test_maps_that_are_not_finite_or_constant_have_no_value_where_there_is_none(
 
 def test_films_of_the_subset_are_half_of_each_class_and_evenly_spaced(tmp_path):
     config = make_run(tmp_path, methods=("center",), measure_films=4)
-    job = open_measure_job(config)
+    job = MeasureStep().open_job(config)
     assert job.positives == [0, 4, 5, 6]
-    assert open_measure_job(config.replace(measure_films=3)).positives == [0, 4, 5]
-    assert open_measure_job(config.replace(measure_films=50)).positives == list(range(7))
+    assert MeasureStep().open_job(config.replace(measure_films=3)).positives == [0, 4, 5]
+    assert MeasureStep().open_job(config.replace(measure_films=50)).positives == list(range(7))
     measure(config)
     assert read(config)["image"].unique().tolist() == ["00000.png", "00004.png"]
     assert read(config, "measures.csv").set_index("measure").loc["froc", "films"] == 4
@@ -192,7 +192,7 @@ def test_evenly_spaced():
 @pytest.mark.parametrize("change", ["seed", "truth", "score_batch_size", "measure_films", "steps"])
 def test_everything_that_measures_depend_on_is_in_the_key(tmp_path, finished, monkeypatch, change):
     def key(config):
-        store = MeasureStep().open_store(tmp_path / "measures.sqlite", open_measure_job(config))
+        store = MeasureStep().open_store(tmp_path / "measures.sqlite", MeasureStep().open_job(config))
         with closing(store):
             return store.key("center")
 

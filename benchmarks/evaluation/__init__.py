@@ -1,0 +1,1 @@
+"""The game for a model and images from anywhere: which questions are asked, and what comes out."""

@@ -1,0 +1,158 @@
+"""Questions: one image and one class that is explained on it. They take the place that films have in a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.data.film_facts import film_facts
+from benchmarks.films.decode import decode
+from benchmarks.formats.category_mask import category_mask
+from benchmarks.formats.labelled import LabelledImage
+from benchmarks.models import OpenModel, Preparation
+from benchmarks.run.errors import UserError
+
+DIFFICULT_SHARE = 0.25
+"""TorchRay's difficult questions: the class covers less of the image, and the image shows another class too."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Where is this class on this image?
+
+    Attributes:
+        image: The image.
+        category: The class, as the data call it.
+        label: Number of the network's output that is it.
+    """
+
+    image: LabelledImage
+    category: str
+    label: int
+
+    @property
+    def name(self) -> str:
+        """Of the image and the class."""
+        return f"{self.image.name}: {self.category}"
+
+    @property
+    def path(self) -> Path:
+        """Of the image."""
+        return self.image.path
+
+    @property
+    def where(self) -> str:
+        """Entry of the annotation, for messages."""
+        return self.image.where
+
+    @property
+    def shapes(self) -> tuple[Any, ...]:
+        """Where the class is, all shapes of all its objects."""
+        return tuple(shape for found in self.image.objects if found.category == self.category for shape in found.shapes)
+
+
+class Questions:
+    """Questions as a job takes films.
+
+    Args:
+        questions: Those of an image one behind the other.
+        model: That prepares the images.
+        cache_dir: For what is known of the images' files.
+
+    Attributes:
+        records: The questions.
+        size: The longer side of the network's input.
+        pixels: Digest of the images and of what is made of them.
+
+    Raises:
+        FaultyTableError: Images do not decode: all of them.
+    """
+
+    def __init__(self, questions: Sequence[Question], model: OpenModel, cache_dir: Path) -> None:
+        self.records = list(questions)
+        self.size = max(model.shape[1:])
+        self._prepare = model.prepare
+        self._colour = model.shape[0] == 3
+        # A JPEG may be decoded at a part of its size where it is made smaller anyway.
+        self._at_least = 2 * self.size if isinstance(model.prepare, Preparation) else None
+        self._last: tuple[Path, Tensor] | None = None
+        images = list({question.path: question.image for question in self.records}.values())
+        facts = film_facts(images, cache_dir, colour=self._colour)
+        digest = hashlib.sha256(repr([found.pixels for found in facts]).encode())
+        digest.update(self._input(images[0].path).numpy().tobytes())  # what the function is, its result says
+        self.pixels = digest.hexdigest()
+
+    @property
+    def original_sizes(self) -> list[tuple[int, int]]:
+        """Width and height of each question's image."""
+        return [question.image.size for question in self.records]
+
+    def __len__(self) -> int:
+        """Number of questions."""
+        return len(self.records)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int, int]:
+        """The network's input, the class and the position."""
+        question = self.records[position]
+        if self._last is None or self._last[0] != question.path:
+            self._last = question.path, self._input(question.path)
+        return self._last[1], question.label, position
+
+    def mask(self, position: int, frame: int, truth: str) -> np.ndarray:
+        """Where the class is, in the frame, bool ``(frame, frame)``."""
+        question = self.records[position]
+        return category_mask(question.image, question.category, (frame, frame), truth)
+
+    def picture(self, position: int, at_least: int | None = None) -> np.ndarray:
+        """The image as it is shown, uint8, grey or colour."""
+        return decode(self.records[position].path, at_least, colour=self._colour)[0]
+
+    def _input(self, path: Path) -> Tensor:
+        pixels, _ = decode(path, self._at_least, colour=self._colour)
+        prepared: Tensor = self._prepare(Image.fromarray(pixels))
+        return prepared.detach().float()
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Index ``image``, the question's name; columns ``file``, ``class`` and ``difficult``."""
+        rows = []
+        for position, question in enumerate(self.records):
+            covered = self.mask(position, 100, "box").mean()
+            several = len({found.category for found in question.image.objects}) > 1
+            rows.append((question.name, question.image.name, question.category, covered < DIFFICULT_SHARE and several))
+        return pd.DataFrame(rows, columns=["image", "file", "class", "difficult"]).set_index("image")
+
+
+def ask(images: Sequence[LabelledImage], outputs: Mapping[str, int], explain: str) -> list[Question]:
+    """The questions that a set and a network allow.
+
+    Args:
+        images: Of the set.
+        outputs: Number of the network's output by category.
+        explain: ``"labelled"``, a question for each class that an image is annotated with; ``"predicted"``, one for
+            each image, whose annotated class is the label.
+
+    Raises:
+        UserError: There are none, or an image has several classes where one is asked for.
+    """
+    questions = []
+    for image in images:
+        there = list(dict.fromkeys(found.category for found in image.objects if found.category in outputs))
+        if explain == "predicted" and len(there) > 1:
+            raise UserError(
+                f"{image.where}: the image shows {len(there)} classes ({', '.join(there[:3])}), and --explain "
+                "predicted is for one class an image: leave it out, and each of them is explained."
+            )
+        questions += [Question(image, category, outputs[category]) for category in there]
+    if not questions:
+        raise UserError("no image has an annotated object of a class that the model knows, so there is nothing to ask.")
+    return questions

@@ -1,0 +1,79 @@
+"""Scoring of questions: the step of a run, for a network and images from anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmarks.classifier.network import weights_digest
+from benchmarks.evaluation.questions import Question, Questions
+from benchmarks.methods import Layers
+from benchmarks.models import OpenModel
+from benchmarks.run.config import Config
+from benchmarks.run.files import write_parquet
+from benchmarks.scoring.job import Job
+from benchmarks.scoring.score import ScoreStep
+from benchmarks.scoring.store import ScoreStore
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an evaluation asks of which network.
+
+    Attributes:
+        model: The network, and what it wants to see.
+        questions: In the order of the images.
+        explain: ``"labelled"`` or ``"predicted"``.
+        layers: Those that layer methods look at, where they are named.
+    """
+
+    model: OpenModel
+    questions: list[Question]
+    explain: str
+    layers: Layers | None
+
+    def job(self, config: Config, device: torch.device | str = "cpu") -> Job:
+        """What scoring needs."""
+        network, device = self.model.network, torch.device(device)
+        questions = Questions(self.questions, self.model, config.cache_dir)
+        weights = weights_digest(network.state_dict())
+        return Job(
+            network.to(device), weights, questions, list(range(len(questions))), config.scoring, config.seed, device,
+            to_input=channels_last, outputs=self.model.outputs, explain=self.explain, shape=self.model.shape,
+            layers=self.layers,
+        )  # fmt: skip
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Inputs as convolutions are fastest on them."""
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+class EvaluationStep(ScoreStep):
+    """The game for questions."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+
+    def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
+        """As :meth:`Asked.job`."""
+        return self.asked.job(config, device)
+
+    def finish(self, config: Config, job: Job, store: ScoreStore) -> None:
+        """Write ``scores.parquet`` and ``scores_true.parquet``, with a column for the class."""
+        write_scores(config.out, self.asked.questions, store.scores(), store.true_scores())
+
+
+def write_scores(out: Path, questions: list[Question], scores: pd.DataFrame, true_scores: pd.DataFrame) -> None:
+    """Write rows with the image's own name and the class instead of the question's name."""
+    names = pd.DataFrame(
+        [(question.name, question.image.name, question.category) for question in questions],
+        columns=["image", "file", "class"],
+    )
+    for stem, table in (("scores", scores), ("scores_true", true_scores)):
+        told = table.merge(names, on="image", how="left").drop(columns="image").rename(columns={"file": "image"})
+        write_parquet(out / f"{stem}.parquet", told[["image", "class", *told.columns.drop(["image", "class"])]])

@@ -1,0 +1,179 @@
+"""COCO's JSON: boxes, polygons, run lengths, crowds. Coordinates are floats from the image's corner, ends exclusive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from benchmarks.data.annotations import Shape
+from benchmarks.formats.entries import Entry, Reading
+from benchmarks.formats.image_files import ImageFiles
+from benchmarks.formats.json_entries import decode_entry, read_object
+from benchmarks.formats.labelled import LabelledObject
+from benchmarks.formats.run_lengths import RunLengths, decompress
+from benchmarks.run.errors import UserError
+
+_PARTS = ("images", "annotations", "categories")
+_Side = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Category(msgspec.Struct):
+    """An entry of ``categories``, as far as it is read."""
+
+    id: int
+    name: str
+
+
+class Image(msgspec.Struct):
+    """An entry of ``images``, as far as it is read."""
+
+    id: int
+    file_name: str
+    width: _Side | None = None
+    height: _Side | None = None
+
+
+class Runs(msgspec.Struct):
+    """Run lengths: ``size`` is height and width, ``counts`` may be compressed."""
+
+    size: tuple[_Side, _Side]
+    counts: str | list[int]
+
+
+class Annotation(msgspec.Struct):
+    """An entry of ``annotations``, as far as it is read."""
+
+    image_id: int
+    category_id: int
+    id: int | None = None
+    bbox: list[float] | None = None
+    segmentation: list[list[float]] | Runs | None = None
+    iscrowd: Annotated[int, msgspec.Meta(ge=0, le=1)] = 0
+
+
+def recognises(source: Path, images: Path | None) -> bool:
+    """Whether it is a JSON file with the parts of COCO."""
+    if source.suffix.lower() != ".json" or not source.is_file():
+        return False
+    return set(_PARTS[:2]) <= set(read_object(source))
+
+
+def read(source: Path, images: Path | None) -> Reading:
+    """Read ``instances_*.json`` and its kind.
+
+    Where an annotation has a segmentation, its box is that of the segmentation.
+
+    Args:
+        source: The file.
+        images: Folder of the images; else the file's own, ``images`` in or beside it, or, beside it, the last word of
+            the file's name (``val2014`` for ``instances_val2014.json``).
+
+    Raises:
+        UserError: It is no JSON, or a part is missing.
+    """
+    parts = read_object(source)
+    entries: dict[str, list[msgspec.Raw]] = {}
+    for part in _PARTS:
+        if part not in parts:
+            raise UserError(f'{source} has no "{part}", as COCO\'s annotations have.')
+        try:
+            entries[part] = decode_entry(parts[part], list[msgspec.Raw])
+        except ValueError:
+            raise UserError(f'{source}: "{part}" is no list.') from None
+    folder = source.parent
+    usual = [folder, folder / "images", folder.parent / "images", folder.parent / source.stem.rpartition("_")[2]]
+    reading = Reading()
+    names = _categories(source, entries["categories"], reading)
+    found = _images(source, entries["images"], ImageFiles(images, usual), reading)
+    _annotations(source, entries["annotations"], names, found, reading)
+    return reading
+
+
+def _categories(source: Path, raws: list[msgspec.Raw], reading: Reading) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for number, raw in enumerate(raws):
+        with reading.at(f"{source}, categories[{number}]"):
+            category = decode_entry(raw, Category)
+            if category.id in names:
+                raise ValueError(f"the id {category.id} is that of {names[category.id]!r} already: give each its own")
+            names[category.id] = category.name
+    if not raws:
+        reading.faults.append(f"{source}: it has no categories.")
+    reading.categories = list(names.values())
+    return names
+
+
+def _images(source: Path, raws: list[msgspec.Raw], files: ImageFiles, reading: Reading) -> dict[int, Entry | None]:
+    """Entries by the id of their image, None for those with a fault of their own."""
+    found: dict[int, Entry | None] = {}
+    for number, raw in enumerate(raws):
+        with reading.at(f"{source}, images[{number}]"):
+            image = decode_entry(raw, Image)
+            if image.id in found:
+                raise ValueError(f"another image has the id {image.id}: give each its own")
+            found[image.id] = None
+            path = files.find(image.file_name)
+            size = None if image.width is None or image.height is None else (image.width, image.height)
+            entry = Entry(f"{source}, image {image.id}", image.file_name, path, size=size)
+            found[image.id] = entry
+            reading.entries.append(entry)
+    return found
+
+
+def _annotations(
+    source: Path, raws: list[msgspec.Raw], names: dict[int, str], images: dict[int, Entry | None], reading: Reading
+) -> None:
+    known: set[int] = set()
+    for number, raw in enumerate(raws):
+        where = f"{source}, annotations[{number}]"
+        with reading.at(where):
+            annotation = decode_entry(raw, Annotation)
+            if annotation.id is not None:
+                where = f"{source}, annotation {annotation.id}"
+                if annotation.id in known:
+                    raise ValueError(f"another annotation has the id {annotation.id}: give each its own")
+                known.add(annotation.id)
+            if annotation.image_id not in images:
+                raise ValueError(f'its image_id {annotation.image_id} is none of "images"')
+            if annotation.category_id not in names:
+                raise ValueError(f'its category_id {annotation.category_id} is none of "categories"')
+            entry = images[annotation.image_id]
+            found = LabelledObject(names[annotation.category_id], _shapes(annotation), crowd=annotation.iscrowd == 1)
+            if entry is not None:
+                entry.objects.append((where, found))
+
+
+def _shapes(annotation: Annotation) -> tuple[Shape | RunLengths, ...]:
+    parts = annotation.segmentation
+    if isinstance(parts, Runs):
+        counts = decompress(parts.counts) if isinstance(parts.counts, str) else tuple(parts.counts)
+        runs = RunLengths(counts, *parts.size)
+        if not any(counts[1::2]):
+            raise ValueError("its run lengths mark no pixel: remove it")
+        return (runs,)
+    if parts:
+        return tuple(_polygon(part) for part in parts)
+    if annotation.bbox is None:
+        raise ValueError("it has neither a bbox nor a segmentation")
+    if len(annotation.bbox) != 4:
+        raise ValueError(f"its bbox has {len(annotation.bbox)} numbers where x, y, width, height are 4")
+    return (box_of_size(*annotation.bbox),)
+
+
+def _polygon(numbers: list[float]) -> Shape:
+    if len(numbers) < 6 or len(numbers) % 2:
+        raise ValueError(f"a polygon has {len(numbers)} numbers where x and y of 3 points and more are expected")
+    return Shape("polygon", tuple(zip(numbers[::2], numbers[1::2], strict=True)))
+
+
+def box_of_size(x: float, y: float, width: float, height: float) -> Shape:
+    """A rectangle of a corner and a size, in pixels, without the noise of adding them.
+
+    Raises:
+        ValueError: A side is negative; a fragment that fits behind "row 7: ".
+    """
+    if width < 0 or height < 0:
+        raise ValueError(f"its box has the size {width:g} x {height:g}: a width and a height are not negative")
+    return Shape("rectangle", ((x, y), (round(x + width, 6), round(y + height, 6))))

@@ -1,0 +1,76 @@
+"""Finds the image that an annotation names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from benchmarks.run.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".jp2", ".bmp", ".dcm", ".dicom")
+"""Of the names of images, where a folder is all that tells of them."""
+
+
+class ImageFiles:
+    """The images of some folders.
+
+    Args:
+        given: Folder that was named by the user, whose folders below are looked through too; or None.
+        usual: Folders where images of a format are else, of which those count that are there.
+        alias: Another name that an image below ``given`` goes by, from its path inside.
+
+    Raises:
+        UserError: The given folder is none.
+    """
+
+    def __init__(
+        self, given: Path | None, usual: Sequence[Path], alias: Callable[[PurePosixPath], str] | None = None
+    ) -> None:
+        if given is not None and not given.is_dir():
+            raise UserError(f"There is no folder {given}: `images` names the folder of the images.")
+        self._folders = [folder for folder in (usual if given is None else [given]) if folder.is_dir()]
+        self._through = [folder for folder in self._folders if folder == given or folder.name == "images"]
+        self._alias = alias
+
+    def find(self, name: str) -> Path:
+        """The image of a name: a path inside a folder, or a file's name anywhere below, with suffix or without.
+
+        Raises:
+            ValueError: There is none, or several; a fragment that fits behind "row 7: ".
+        """
+        parts = PurePosixPath(name.replace("\\", "/"))
+        shown = repr(name[:200])
+        if not name.strip() or parts.is_absolute() or ":" in name or ".." in parts.parts or "\0" in name:
+            raise ValueError(f"the image's name {shown} is no path inside a folder")
+        try:
+            for folder in self._folders:
+                if (folder / parts).is_file():
+                    return folder / parts
+            found = self._below.get(parts.name, []) if parts.name == name else []
+        except OSError as error:
+            raise ValueError(f"the image {shown} cannot be looked for ({error.strerror})") from None
+        if len(found) > 1:
+            raise ValueError(f"the image {shown} is there twice, as {found[0]} and {found[1]}: keep one")
+        if not found:
+            folders = " or ".join(map(str, self._folders)) or "any folder that there is"
+            raise ValueError(f"the image {shown} is not in {folders}: put it there, or name its folder with `images`")
+        return found[0]
+
+    @cached_property
+    def _below(self) -> dict[str, list[Path]]:
+        """Images by their name, and by their name without its suffix."""
+        found: dict[str, list[Path]] = {}
+        for folder in self._through:
+            for path in images_below(folder):
+                names = {path.name, path.stem}
+                if self._alias is not None:
+                    names.add(self._alias(PurePosixPath(path.relative_to(folder).as_posix())))
+                for name in names:
+                    found.setdefault(name, []).append(path)
+        return found
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """Files below a folder that have the name of an image, in the order of the alphabet."""
+    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file())

@@ -1,0 +1,51 @@
+"""Images in a folder for each class: labels without a place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.formats.entries import Entry, Reading
+from benchmarks.formats.image_files import SUFFIXES, images_below
+from benchmarks.run.errors import UserError
+
+
+def recognises(source: Path, images: Path | None) -> bool:
+    """Whether it is a folder whose folders hold images, and images alone."""
+    if images is not None or not source.is_dir():
+        return False
+    folders = _folders(source)
+    here = [path for path in source.iterdir() if path.is_file() and not path.name.startswith(".")]
+    reserved = {"images", "masks", "labels", "Annotations", "JPEGImages"} & {folder.name for folder in folders}
+    return not here and not reserved and any(next(images_below(folder), None) for folder in folders)
+
+
+def read(source: Path, images: Path | None) -> Reading:
+    """Read the names of folders and images.
+
+    Args:
+        source: The folder of the folders.
+        images: Must be None.
+
+    Raises:
+        UserError: There is no such folder in it.
+    """
+    if images is not None:
+        raise UserError(f"a folder with a folder a class holds its images itself ({source}): leave `images` out.")
+    folders = _folders(source) if source.is_dir() else []
+    if not folders:
+        raise UserError(f"{source} holds no folders: give a folder with a folder for each class.")
+    reading = Reading(categories=[folder.name for folder in folders])
+    loose = [path for path in sorted(source.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    reading.faults += [f"{path}: it is in no folder of a class: move it into one." for path in loose]
+    for folder in folders:
+        paths = list(images_below(folder))
+        if not paths:
+            reading.faults.append(f"{folder}: it holds no image: remove it, or fill it.")
+        for path in paths:
+            name = path.relative_to(source).as_posix()
+            reading.entries.append(Entry(str(path), name, path, labels=[folder.name]))
+    return reading
+
+
+def _folders(source: Path) -> list[Path]:
+    return sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -1,0 +1,130 @@
+"""Masks that are images themselves: one a class and image, or one an image whose values are the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.formats.entries import Entry, Reading
+from benchmarks.formats.image_files import ImageFiles, images_below
+from benchmarks.formats.labelled import LabelledObject
+from benchmarks.formats.run_lengths import RunLengths
+from benchmarks.run.errors import UserError
+
+CLASSES = "classes.txt"
+"""Beside the masks: names of the values 1, 2, ..., a line each."""
+UNNAMED = "object"
+"""Category of masks that hold one value and have no names."""
+VOID = 255
+"""Value of pixels that nobody judged, where classes have values."""
+
+
+def recognises(source: Path, images: Path | None) -> bool:
+    """Whether it is a folder that holds ``masks`` and ``images``, or one of images where others are given."""
+    if not source.is_dir():
+        return False
+    return _folder(source) != source or (images is not None and next(images_below(source), None) is not None)
+
+
+def read(source: Path, images: Path | None) -> Reading:
+    """Read masks: ``masks/CLASS/NAME.png``, of which all but 0 counts, or ``masks/NAME.png`` with a value a class.
+
+    Args:
+        source: The folder of the masks, or one that holds ``masks``.
+        images: Folder of the images; else ``images`` beside the masks.
+
+    Raises:
+        UserError: There is no mask.
+    """
+    folder = _folder(source)
+    files = ImageFiles(images, [folder.parent / "images"])
+    if not folder.is_dir():
+        raise UserError(f"{source} is no folder of masks.")
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    masks = [(mask, name) for name in classes for mask in images_below(folder / name)]
+    reading = Reading(categories=classes)
+    if not masks:
+        masks = [(mask, "") for mask in images_below(folder)]
+        reading.categories = _names(folder)
+    if not masks:
+        raise UserError(f"{source} holds no masks: give a folder with masks/CLASS/NAME.png or masks/NAME.png.")
+    entries: dict[str, Entry | None] = {}
+    for path, name in masks:
+        with reading.at(str(path)):
+            stem = path.relative_to(folder / name).with_suffix("").as_posix()
+            if stem not in entries:
+                entries[stem] = None  # an image that is missing is told once
+                entries[stem] = Entry(str(path), stem, files.find(stem))
+            entry = entries[stem]
+            if entry is None:
+                continue
+            if any(found.category == name for _, found in entry.objects):
+                raise ValueError(f"there is another mask of {name!r} for {stem}: keep one")
+            values = _values(path)
+            pieces = _of_class(values, name) if name else _by_value(values, reading.categories, path)
+            entry.size = values.shape[1], values.shape[0]
+            entry.objects += [(str(path), found) for found in pieces]
+    reading.entries = [entry for entry in entries.values() if entry is not None]
+    reading.categories = reading.categories or [UNNAMED]
+    return reading
+
+
+def objects_of(runs: RunLengths, category: str) -> Iterator[LabelledObject]:
+    """An object for each connected piece of a mask of one category."""
+    return (LabelledObject(category, (piece,)) for piece in runs.components())
+
+
+def _folder(source: Path) -> Path:
+    both = (source / "masks").is_dir() and (source / "images").is_dir()
+    return source / "masks" if both else source
+
+
+def _names(folder: Path) -> list[str]:
+    path = folder / CLASSES if (folder / CLASSES).is_file() else folder.parent / CLASSES
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").strip().splitlines()]
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"{path} is not readable as text in UTF-8.") from None
+
+
+def _values(path: Path) -> npt.NDArray[Any]:
+    """Values of a mask, (height, width); those of the palette where it has one."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG", "TIFF", "BMP", "JPEG")) as image:
+            if image.format == "JPEG":
+                raise ValueError("JPEG blurs the values of a mask: save it as PNG")
+            if image.mode not in ("1", "L", "P", "I", "I;16"):
+                raise ValueError(f"it has colours ({image.mode}) where a mask has one value a pixel: save it as grey")
+            return np.asarray(image).astype(np.int64)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged or no image"
+        raise ValueError(f"it cannot be read ({reason})") from None
+
+
+def _of_class(values: npt.NDArray[Any], name: str) -> list[LabelledObject]:
+    others = np.unique(values[values != 0])
+    if len(others) > 1:
+        raise ValueError(f"it holds {len(others)} values beside 0 where the mask of one class has one")
+    return list(objects_of(RunLengths.of(values != 0), name))
+
+
+def _by_value(values: npt.NDArray[Any], names: list[str], path: Path) -> list[LabelledObject]:
+    present = np.unique(values[values != 0]).tolist()
+    if not names:
+        if len(present) > 1:
+            some = ", ".join(map(str, present[:5]))
+            raise ValueError(f"it holds the values {some}: name them in {path.parent / CLASSES}, a line each from 1 on")
+        return list(objects_of(RunLengths.of(values != 0), UNNAMED))
+    present = [value for value in present if value != VOID or len(names) >= VOID]
+    unknown = [value for value in present if not 0 < value <= len(names)]
+    if unknown:
+        raise ValueError(f"it holds the value {unknown[0]}, but {CLASSES} names 1 to {len(names)}")
+    return [found for value in present for found in objects_of(RunLengths.of(values == value), names[value - 1])]

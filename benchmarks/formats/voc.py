@@ -1,0 +1,134 @@
+"""Pascal VOC's XML, a file an image. Boxes count pixels from 1, and their ends lie inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from benchmarks.data.annotations import Shape
+from benchmarks.formats.entries import Entry, Reading, number_in
+from benchmarks.formats.image_files import ImageFiles
+from benchmarks.formats.labelled import LabelledObject
+from benchmarks.run.errors import UserError
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def recognises(source: Path, images: Path | None) -> bool:
+    """Whether it is a file of XML, a folder with some, a folder of VOC, or a list of VOC's ``ImageSets``."""
+    if source.is_dir():
+        return _folder(source) is not None
+    return source.suffix.lower() == ".xml" or _listed_in(source) is not None
+
+
+def read(source: Path, images: Path | None) -> Reading:
+    """Read the files of a folder, one of them, or those that a list of ``ImageSets/Main`` names.
+
+    Args:
+        source: Folder, file, or list (``VOC2007/ImageSets/Main/test.txt``).
+        images: Folder of the images; else ``JPEGImages`` beside the annotations, ``images`` in or beside, or their own.
+
+    Raises:
+        UserError: There is no file of XML.
+    """
+    reading = Reading()
+    paths = _paths(source, reading)
+    if not paths:
+        raise UserError(f"{source} holds no XML file, as VOC's annotations are.")
+    folder = paths[0].parent
+    usual = [folder.parent / "JPEGImages", folder / "images", folder.parent / "images", folder]
+    files = ImageFiles(images, usual)
+    from_zero: list[str] = []
+    for path in paths:
+        with reading.at(str(path)):
+            reading.entries.append(_entry(path, files, reading, from_zero))
+    if from_zero:
+        reading.remarks.append(
+            f"{len(from_zero)} boxes begin at 0, but VOC counts from 1, such as in {from_zero[0]}: if the whole set "
+            "counts from 0, its boxes are read one pixel too far left and up."
+        )
+    return reading.in_alphabet()
+
+
+def _folder(source: Path) -> Path | None:
+    return next((f for f in (source / "Annotations", source) if f.is_dir() and any(f.glob("*.xml"))), None)
+
+
+def _listed_in(source: Path) -> Path | None:
+    """The folder whose annotations a list is of."""
+    if source.suffix != ".txt" or len(source.parents) < 3:
+        return None
+    folder = source.parents[2] / "Annotations"
+    return folder if source.parents[1].name == "ImageSets" and folder.is_dir() else None
+
+
+def _paths(source: Path, reading: Reading) -> list[Path]:
+    if source.is_dir():
+        folder = _folder(source)
+        return [] if folder is None else sorted(folder.glob("*.xml"))
+    listed = _listed_in(source)
+    if listed is None:
+        return [source]
+    names = [words[0] for line in source.read_text(encoding="utf-8").splitlines() if (words := line.split())]
+    paths = [listed / f"{name}.xml" for name in names]
+    reading.faults += [f"{source}: {path} is missing." for path in paths if not path.is_file()]
+    return [path for path in paths if path.is_file()]
+
+
+def _entry(path: Path, files: ImageFiles, reading: Reading, from_zero: list[str]) -> Entry:
+    root = _parsed(path)
+    name = (root.findtext("filename") or "").strip() or path.stem
+    entry = Entry(str(path), name, files.find(name), size=_size(root))
+    for number, element in enumerate(root.findall("object"), start=1):
+        where = f"{path}, object {number}"
+        with reading.at(where):
+            entry.objects.append((where, _object(element)))
+            x1, y1, _, _ = entry.objects[-1][1].box
+            if min(x1, y1) == -1:
+                from_zero.append(where)
+    return entry
+
+
+def _parsed(path: Path) -> ElementTree.Element:
+    try:
+        content = path.read_bytes()
+        if b"<!ENTITY" in content:  # which can make gigabytes of a line
+            raise ValueError("it defines entities, which no annotation does")
+        root = ElementTree.fromstring(content)
+    except OSError as error:
+        raise ValueError(f"it cannot be read ({error.strerror})") from None
+    except (ElementTree.ParseError, LookupError) as error:
+        raise ValueError(f"it is not readable as XML ({error}): export it again") from None
+    if root.tag != "annotation":
+        raise ValueError(f"it holds <{root.tag}> where VOC has <annotation>")
+    return root
+
+
+def _size(root: ElementTree.Element) -> tuple[int, int] | None:
+    size = root.find("size")
+    if size is None:
+        return None
+    width, height = (_number(size, side) for side in ("width", "height"))
+    if min(width, height) < 1 or not (width.is_integer() and height.is_integer()):
+        raise ValueError(f"its <size> is {width:g} x {height:g} pixels")
+    return int(width), int(height)
+
+
+def _object(element: ElementTree.Element) -> LabelledObject:
+    name = (element.findtext("name") or "").strip()
+    if not name:
+        raise ValueError("it has no <name>")
+    difficult = (element.findtext("difficult") or "0").strip()
+    if difficult not in ("0", "1"):
+        raise ValueError(f"its <difficult> is {difficult!r} where 0 or 1 is expected")
+    box = element.find("bndbox")
+    if box is None:
+        raise ValueError("it has no <bndbox>")
+    x1, y1, x2, y2 = (_number(box, side) for side in _SIDES)
+    if x2 < x1 or y2 < y1:
+        raise ValueError(f"its box ends before it begins: xmin {x1:g}, ymin {y1:g}, xmax {x2:g}, ymax {y2:g}")
+    return LabelledObject(name, (Shape("rectangle", ((x1 - 1, y1 - 1), (x2, y2))),), difficult=difficult == "1")
+
+
+def _number(parent: ElementTree.Element, name: str) -> float:
+    return number_in(parent.findtext(name) or "", f"<{name}>")

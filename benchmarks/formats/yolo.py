@@ -1,0 +1,171 @@
+"""YOLO's text, a file an image: a class and a box or a polygon a line, in shares of the image's sides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.data.annotations import Shape
+from benchmarks.formats.entries import Entry, Reading, number_in
+from benchmarks.formats.image_files import images_below
+from benchmarks.formats.labelled import LabelledObject
+from benchmarks.run.errors import UserError
+
+NAMES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names")
+"""Files that name the classes, of which the first that is there counts."""
+_SPLITS = ("train", "val", "test")
+_LEEWAY = 1e-3
+"""How far a share may lie outside of the image, as rounding and boxes at its edge do."""
+
+
+def recognises(source: Path, images: Path | None) -> bool:
+    """Whether it is a YAML file with names, or a folder with one of ``NAMES`` in it or above."""
+    if source.is_file():
+        return source.suffix in (".yaml", ".yml")
+    return _names_file(source) is not None and any(_label_folder(source).rglob("*.txt"))
+
+
+def read(source: Path, images: Path | None) -> Reading:
+    """Read the labels of a folder.
+
+    A label's file has the place in its folder that the image has in its own. An image without one shows nothing.
+
+    Args:
+        source: ``data.yaml`` with one split, or a folder of labels, or one that holds ``labels`` and ``images``.
+        images: Folder of the images; else that of the YAML file's split, ``images`` instead of ``labels`` in the
+            labels' path, or the labels' own.
+
+    Raises:
+        UserError: The classes have no names, or there is no folder of labels or images.
+    """
+    names_file = source if source.is_file() else _names_file(source)
+    if names_file is None:
+        raise UserError(f"{source} has none of {', '.join(NAMES)} in it or beside it, which name the classes.")
+    content = _yaml(names_file) if names_file.suffix in (".yaml", ".yml") else {}
+    names = _names(names_file, content)
+    if source.is_file():
+        pictures = images or _split(source, content)
+        labels = _swapped(pictures, "images", "labels")
+    else:
+        labels = _label_folder(source)
+        pictures = images or _swapped(labels, "labels", "images")
+    for folder in (labels, pictures):
+        if not folder.is_dir():
+            raise UserError(f"{source}: there is no folder {folder}: name that of the images with `images`.")
+    reading = Reading(categories=names, in_shares=True)
+    texts = {path.relative_to(labels).with_suffix(""): path for path in sorted(labels.rglob("*.txt"))}
+    owners: dict[Path, Path] = {}
+    for path in images_below(pictures):
+        stem = path.relative_to(pictures).with_suffix("")
+        if stem in owners:
+            reading.faults.append(f"{path}: {owners[stem]} would have the same labels: rename one.")
+            continue
+        owners[stem] = path
+        text = texts.pop(stem, None)
+        entry = Entry(str(text or path), path.relative_to(pictures).as_posix(), path)
+        if text is not None:
+            _read_lines(text, names, entry, reading)
+        reading.entries.append(entry)
+    reading.faults += [
+        f"{path}: there is no image for it in {pictures}." for path in texts.values() if path.name not in NAMES
+    ]
+    return reading
+
+
+def _read_lines(path: Path, names: list[str], entry: Entry, reading: Reading) -> None:
+    lines: list[str] = []
+    with reading.at(str(path)):
+        lines = _text(path).splitlines()
+    for number, line in enumerate(lines, start=1):
+        if words := line.split():
+            where = f"{path}, line {number}"
+            with reading.at(where):
+                entry.objects.append((where, _object(words, names)))
+
+
+def _object(words: list[str], names: list[str]) -> LabelledObject:
+    if not words[0].isascii() or not words[0].isdigit() or int(words[0]) >= len(names):
+        raise ValueError(f"its class is {words[0][:40]!r} where a number from 0 to {len(names) - 1} is expected")
+    values = [number_in(word, "share") for word in words[1:]]
+    if len(values) == 5:
+        raise ValueError("it has five numbers behind its class: leave out the last, if it is a confidence")
+    if len(values) < 4 or len(values) % 2:
+        raise ValueError(f"it has {len(values)} numbers where a box has 4 and a polygon 6 or more, two a point")
+    if not all(-_LEEWAY <= value <= 1 + _LEEWAY for value in values):
+        worst = max(values, key=lambda value: abs(value - 0.5))
+        raise ValueError(f"{worst:g} is no share of the image: YOLO counts from 0 to 1")
+    if len(values) > 4:
+        return LabelledObject(
+            names[int(words[0])], (Shape("polygon", tuple(zip(values[::2], values[1::2], strict=True))),)
+        )
+    x, y, width, height = values
+    if width < 0 or height < 0:
+        raise ValueError(f"its box has the size {width:g} x {height:g}: a width and a height are not negative")
+    corners = (x - width / 2, y - height / 2), (x + width / 2, y + height / 2)
+    return LabelledObject(names[int(words[0])], (Shape("rectangle", corners),))
+
+
+def _label_folder(source: Path) -> Path:
+    return source / "labels" if (source / "labels").is_dir() else source
+
+
+def _names_file(source: Path) -> Path | None:
+    folders = [source, *list(source.parents)[:2]]
+    return next((folder / name for folder in folders for name in NAMES if (folder / name).is_file()), None)
+
+
+def _swapped(folder: Path, old: str, new: str) -> Path:
+    """The folder with the last ``old`` of its path replaced, or itself without one."""
+    parts = list(folder.parts)
+    if old not in parts:
+        return folder
+    parts[len(parts) - 1 - parts[::-1].index(old)] = new
+    return Path(*parts)
+
+
+def _split(source: Path, content: dict[str, Any]) -> Path:
+    """The folder of the only split that a YAML file names."""
+    folders = {name: content[name] for name in _SPLITS if content.get(name)}
+    if len(folders) != 1:
+        named = ", ".join(folders) or "no split"
+        raise UserError(f"{source} names {named}: give the folder of the images that count with `images`.")
+    (folder,) = folders.values()
+    if not isinstance(folder, str):
+        raise UserError(f"{source}: its split is no folder: give the folder of the images with `images`.")
+    return source.parent / str(content.get("path") or "") / folder
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not in UTF-8: save it so.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    text = _text(path)
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path} is not readable as YAML ({reason}).") from None
+    if not isinstance(content, dict) or "names" not in content:
+        raise UserError(f'{path} has no "names", which YOLO\'s YAML files have.')
+    return content
+
+
+def _names(path: Path, content: dict[str, Any]) -> list[str]:
+    if not content:
+        return [line.strip() for line in _text(path).strip().splitlines()]
+    names = content["names"]
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise UserError(f'{path}: its "names" are not numbered 0, 1, 2, ... without a gap.')
+        names = [names[number] for number in range(len(names))]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f'{path}: its "names" are no list of words: put those in quotes that look like numbers.')
+    return names
