@@ -16,7 +16,7 @@ from benchmarks.run.directory import saved_config
 
 METHODS = "center,grad_cam,normgrad_conv1x1_combined"
 TINY = [
-    "--image-size", "32", "--epochs", "1", "--batch-size", "4", "--quiet", "--threads", "1", "--methods", METHODS,
+    "--image-size", "64", "--epochs", "1", "--batch-size", "4", "--quiet", "--threads", "1", "--methods", METHODS,
     "--weights", "none", "--measure-films", "2", "--preset", "synthetic",
 ]  # fmt: skip
 
