@@ -13,7 +13,7 @@ from normgrad_attr._captum import ForwardFunc, GradientAttribution, LayerAttribu
 from normgrad_attr._capture import capture
 from normgrad_attr._extract import EXTRACTS, Summands, check_extract, virtual_identity
 from normgrad_attr._layer_extract import layer_summands
-from normgrad_attr._layers import Layer, name_of, names_of, resolve, resolve_all
+from normgrad_attr._layers import Layer, Named, name_of, names_of, resolve, resolve_all
 from normgrad_attr._layout import Layout, Layouts
 from normgrad_attr._recorder import Captured
 from normgrad_attr._warn import warn
@@ -331,10 +331,10 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
     ) -> list[Summands]:
         """Summands of each of the layer's tensors, the batch in dimension 0 and channels in dimension 1."""
         if extract == "layer":
-            return [layer_summands(layer, captured, name_of(self.forward_func, layer))]
+            return [layer_summands(layer, captured, Named(self.forward_func, layer))]
         summands = []
         for x, g, layout in zip(captured.activations, captured.gradients, layouts, strict=True):
-            arranged = layout.order(self.channel_dim, tuple(x.shape), name_of(self.forward_func, layer))
+            arranged = layout.order(self.channel_dim, tuple(x.shape), Named(self.forward_func, layer))
             summands.append(virtual_identity(x.permute(arranged), g.permute(arranged), extract))
         return summands
 

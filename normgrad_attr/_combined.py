@@ -19,7 +19,7 @@ from normgrad_attr._combine import (
     minmax,
     spatial_size,
 )
-from normgrad_attr._layers import Layer, name_of, resolve_all
+from normgrad_attr._layers import Layer, Named, resolve_all
 from normgrad_attr._layout import Layout
 from normgrad_attr._smoothing import check_sigma, smooth
 
@@ -323,7 +323,7 @@ class CombinedNormGrad(GradientAttribution):
         self, layer_map: Maps, layer: nn.Module, layouts: Sequence[Layout], directions: int, input_: Tensor
     ) -> Tensor:
         """A layer's map with as many spatial dimensions as the input."""
-        name = name_of(self.forward_func, layer)
+        name = Named(self.forward_func, layer)
         if isinstance(layer_map, tuple):
             raise ValueError(
                 f"Layer {name} has {len(layer_map)} tensors, so it is not clear which map to combine; choose a layer "

@@ -46,7 +46,7 @@ from normgrad_attr._recorder import Captured
 from normgrad_attr._window import Window
 
 
-def layer_summands(layer: nn.Module, captured: Captured, name: str) -> Summands:
+def layer_summands(layer: nn.Module, captured: Captured, name: object) -> Summands:
     """Summands of the layer's own weight and bias.
 
     Args:

@@ -102,6 +102,16 @@ def name_of(forward_func: Callable[..., Any], layer: nn.Module) -> str:
     return type(layer).__name__
 
 
+class Named:
+    """A layer's name, looked up when a message is written: large models have thousands of modules."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: nn.Module) -> None:
+        self._of = forward_func, layer
+
+    def __str__(self) -> str:
+        return name_of(*self._of)
+
+
 def _matches(forward_func: Callable[..., Any], pattern: str) -> list[nn.Module]:
     """The modules that a name or a pattern stands for, in the model's order."""
     model, modules = _looked_up_in(forward_func, pattern)

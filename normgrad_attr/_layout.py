@@ -43,7 +43,7 @@ class Layout:
 
     dims: Dims
 
-    def order(self, channel_dim: int | None, shape: tuple[int, ...], name: str) -> list[int]:
+    def order(self, channel_dim: int | None, shape: tuple[int, ...], name: object) -> list[int]:
         """The activation's dimensions with the batch first and the channels next.
 
         The channels are where the user says, or else where it is proved that they are.

@@ -88,6 +88,26 @@ MEASURES = {
         source=("Petsiuk et al.", "petsiuk2018"),
         of_film=deletion,
     ),
+    "otsu_iou": Measure(
+        "IoU, Otsu",
+        "intersection over union of the annotation and the part of the map above Otsu's threshold",
+        "higher",
+        source=("Saporta et al.", "saporta2022"),
+    ),
+    "tuned_iou": Measure(
+        "IoU, tuned",
+        "intersection over union of the annotation and the part of the map above a threshold, which is the best one "
+        "for the class and the method on other images",
+        "higher",
+        source=("Saporta et al.", "saporta2022"),
+    ),
+    "max_box_accuracy": Measure(
+        "MaxBoxAcc",
+        "share of questions on which the box around the largest part of the map above a threshold has an intersection "
+        "over union of at least 1/2 with an annotated box, at the best threshold for all",
+        "higher",
+        source=("Choe et al.", "choe2020"),
+    ),
     "class_sensitivity": Measure(
         "class sensitivity",
         "rank correlation of the maps for the most and for the least likely class; a map that depends on the class has "
@@ -95,6 +115,24 @@ MEASURES = {
         "lower",
         source=("Rebuffi et al.", "rebuffi2020"),
         of_film=class_sensitivity,
+    ),
+    "grid_energy": Measure(
+        "grid energy",
+        "share of the map's positive values that lies in the right cell of a grid of images of different classes",
+        "higher",
+        source=("Böhle et al.", "boehle2021"),
+    ),
+    "grid_maximum": Measure(
+        "grid maximum",
+        "share of the cells of such grids in which the maximum of the map for their class lies",
+        "higher",
+        source=("Böhle et al.", "boehle2021"),
+    ),
+    "grid_difull": Measure(
+        "grid, DiFull",
+        "the energy of such grids where each cell has a network of its own; less than 1 is invented",
+        "higher",
+        source=("Rao et al.", "rao2022"),
     ),
 }
 """The measures of ``measures.csv``, in its order."""

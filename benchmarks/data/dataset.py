@@ -80,7 +80,7 @@ class FilmDataset(Dataset[tuple[torch.Tensor, int, int]]):
         """A film as it is shown, uint8 (height, width), see :func:`benchmarks.films.decode.decode`."""
         return decode(self.records[index].path, at_least)[0]
 
-    def mask(self, index: int, frame: int, truth: str) -> npt.NDArray[np.bool_]:
+    def mask(self, index: int, frame: tuple[int, int], truth: str) -> npt.NDArray[np.bool_]:
         """Annotation of a film in the frame, see :func:`benchmarks.data.annotations.rasterize`."""
         return rasterize(self.records[index].shapes, *self.original_sizes[index], frame=frame, truth=truth)
 

@@ -59,6 +59,11 @@ class Record:
     rows: int = 1
 
     @property
+    def lot(self) -> str:
+        """What lots are drawn by where pixels of a map tie."""
+        return self.name
+
+    @property
     def label(self) -> int:
         """1 where a foreign object is annotated, else 0."""
         return int(bool(self.shapes))

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.evaluation.evaluate import evaluate
 from benchmarks.formats.load import load_dataset
 from benchmarks.run.directory import process_rank
+from benchmarks.run.errors import UserError, printable
 
 PREPARATION = ("mean", "std", "channels", "value_range", "resize")
 
@@ -34,7 +36,14 @@ def evaluate_command(
         import torch
 
         torch.set_num_threads(threads)
-    found = load_dataset(data, images, format, columns)
+    try:
+        found = load_dataset(data, images, format, columns)
+    except FaultyTableError as error:
+        if not check or len(error.faults) == 1:
+            raise
+        for fault in error.faults:
+            print(printable(fault))
+        raise UserError(f"{data} has {len(error.faults)} faults; each is named above.") from None
     if check:
         objects = sum(len(image.objects) for image in found.images)
         print(*found.remarks, sep="\n", end="\n" if found.remarks else "")

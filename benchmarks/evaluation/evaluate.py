@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from benchmarks.evaluation.grid import GridGame
 from benchmarks.evaluation.own_methods import own_methods, register_all
+from benchmarks.evaluation.play import play_grids, play_questions
 from benchmarks.evaluation.questions import ask
-from benchmarks.evaluation.result import Evaluation
-from benchmarks.evaluation.step import Asked, EvaluationStep
-from benchmarks.formats.labelled import LabelledSet
+from benchmarks.evaluation.result import Evaluation, GridEvaluation
+from benchmarks.evaluation.step import Asked
+from benchmarks.formats.labelled import LabelledImage, LabelledSet
 from benchmarks.formats.load import load_dataset
 from benchmarks.formats.matching import match_categories
 from benchmarks.methods import select_methods
 from benchmarks.methods.layer_choice import named_layers
 from benchmarks.models import OpenModel, load_model, open_model
+from benchmarks.report.results import read_results
 from benchmarks.run.config import OPEN, Config, check
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
@@ -26,6 +30,7 @@ from benchmarks.run.files import make_folder, write_json
 from benchmarks.run.lock import only_one
 
 EXPLAIN = ("labelled", "predicted")
+TOLERANCE_IN = ("frame", "image")
 
 
 def evaluate(
@@ -39,12 +44,16 @@ def evaluate(
     classes: Sequence[str] | None = None,
     layers: Sequence[str] | None = None,
     truth: str = "shape",
+    tolerance_in: str = "frame",
     limit: int | None = None,
+    dev: LabelledSet | Path | str | None = None,
+    grid: int | None = None,
+    keep_maps: bool = False,
     weights: str | Path | None = None,
     outputs: str | None = None,
     preparation: Mapping[str, Any] | None = None,
     **settings: Any,
-) -> Evaluation:
+) -> Evaluation | GridEvaluation:
     """Say where the maps of a network point, on annotated images.
 
     Scores of each method and question are kept in ``out`` as soon as they are there, so that the same call goes on
@@ -65,12 +74,19 @@ def evaluate(
         layers: Names of the layers that layer methods look at, from early to late, the last for methods that look at
             one. By default the paper's for torchvision's ResNets, else those of :func:`normgrad_attr.suggest_layers`.
         truth: ``"shape"`` for annotated outlines, ``"box"`` for the boxes around them.
+        tolerance_in: ``"frame"`` for pixels of a frame of 600 x 600, ``"image"`` for those of each image as it is, as
+            TorchRay and CheXlocalize have them.
         limit: Most images, evenly spaced, for a trial.
+        dev: Other images, on which the thresholds of the measure ``tuned_iou`` are chosen.
+        grid: Cells in a row and in a column of the Grid Pointing Game, which is played beside, on images of one label.
+            A set without annotated objects is played so alone.
+        keep_maps: Keep the maps of all methods and questions, see :meth:`Evaluation.maps`.
         weights: As of :func:`benchmarks.models.load_model`.
         outputs: ``"softmax"`` or ``"sigmoid"``, where the network's configuration does not say.
         preparation: ``size``, ``mean``, ``std``, ``channels``, ``value_range``, ``resize`` of
             :class:`benchmarks.models.Preparation`, where they differ from the network's configuration.
-        **settings: ``seed``, ``budget``, ``score_batch_size``, ``accelerator``, ``devices``, ``num_nodes``,
+        **settings: ``seed``, ``budget``, ``score_batch_size``, ``measure_films`` (most questions of measures that take
+            further passes), ``accelerator``, ``devices``, ``num_nodes``,
             ``strategy``, ``threads``, ``quiet``, as on the command line.
 
     Returns:
@@ -86,8 +102,11 @@ def evaluate(
         ...     result = evaluate(resnet18(num_classes=2), "instances.json", ["grad_cam"], classes=["cat", "dog"])
         ...     print(result.table)
     """
-    if explain not in EXPLAIN:
-        raise UserError(f"--explain is {explain!r}: choose labelled or predicted.")
+    for flag, value, known in (("--explain", explain, EXPLAIN), ("--tolerance-in", tolerance_in, TOLERANCE_IN)):
+        if value not in known:
+            raise UserError(f"{flag} is {value!r}: choose {' or '.join(known)}.")
+    if grid is not None and not 2 <= grid <= 4:
+        raise UserError(f"--grid is {grid}: it must be 2, 3 or 4.")
     names, own = own_methods([methods] if isinstance(methods, str) else methods)
     select_methods([name for name in names if name not in {method.name for method in own}] or ["paper"])
     opened = _opened(model, preprocess, classes, weights, outputs, dict(preparation or {}))
@@ -101,22 +120,54 @@ def evaluate(
         )
     matched, sentence = match_categories(found, opened.classes)
     told += [sentence] if sentence else []
-    images = [image for image in found.images if any(of.category in matched for of in image.objects)]
-    if limit is not None:
-        images = images[:: max(1, -(-len(images) // limit))]
-    questions = ask(images, matched, explain)
-    inside = [f"{opened.inside}{name}" for name in layers or ()]
-    asked = Asked(opened, questions, explain, named_layers(opened.network, inside) if layers else None)
+    names_of_layers = [f"{opened.inside}{name}" for name in layers or ()]
+    chosen = named_layers(opened.network, names_of_layers) if layers else None
+    game = None
+    if grid is not None:
+        single = [image for image in found.images if len(image.labels) == 1 and image.labels[0] in matched]
+        game = GridGame(opened, single[:: _every(single, limit)], matched, grid, chosen)
+    asked = tuning = None
+    images = _limited(found, matched, limit)
+    if images or game is None:
+        asked = Asked(opened, ask(images, matched, explain), explain, chosen, tolerance_in == "image")
+        told.append(f"{len(asked.questions)} questions about {len(images)} images.")
+        tuning = None if dev is None else _tuning(dev, asked, limit)
     if process_rank() == 0 and not config.quiet:
-        print(*told, f"{len(questions)} questions about {len(images)} images.", sep="\n")
+        print(*told, sep="\n")
     make_folder(config.out)
     with only_one(config.out, "results", "evaluate") if process_rank() == 0 else nullcontext():
+        write_json(config.out / "evaluation.json", _record(config, asked, opened, found))
+        if asked is None:
+            assert game is not None
+            register_all(own, game.job(config))
+            return GridEvaluation(config, play_grids(config, game), game.side)
+        register_all(own, asked.job(config))
+        further = play_questions(config, asked, tuning, keep_maps=keep_maps)
+        grids = None if game is None else play_grids(config, game)
         job = asked.job(config)
-        register_all(own, job)
-        select_methods(names)
-        write_json(config.out / "evaluation.json", _record(config, asked, found))
-        EvaluationStep(asked).run(config)
-        return Evaluation.read(config, asked, asked.job(config), found, told)
+        return Evaluation(config, asked, job, found, read_results(config, job), replace(further, grids=grids), told)
+
+
+def _limited(data: LabelledSet, matched: Mapping[str, int], limit: int | None) -> list[LabelledImage]:
+    """Images with an object that the network knows, evenly spaced where there are more than wanted."""
+    images = [image for image in data.images if any(of.category in matched for of in image.objects)]
+    return images[:: _every(images, limit)]
+
+
+def _every(images: Sequence[LabelledImage], limit: int | None) -> int:
+    return 1 if limit is None else max(1, -(-len(images) // limit))
+
+
+def _tuning(dev: LabelledSet | Path | str, asked: Asked, limit: int | None) -> Asked:
+    """The questions on which thresholds are tuned, about other images than those of the game."""
+    data = dev if isinstance(dev, LabelledSet) else load_dataset(dev)
+    matched, _ = match_categories(data, asked.model.classes or ())
+    questions = ask(_limited(data, matched, limit), matched, asked.explain)
+    played = {question.path.resolve() for question in asked.questions}
+    for question in questions:
+        if question.path.resolve() in played:
+            raise UserError(f"--dev has the image {question.path} of --data: thresholds are tuned on other images.")
+    return replace(asked, questions=questions)
 
 
 def _opened(
@@ -143,9 +194,9 @@ def _config(out: Path, names: tuple[str, ...], truth: str, model: OpenModel, set
     return config
 
 
-def _record(config: Config, asked: Asked, data: LabelledSet) -> dict[str, Any]:
+def _record(config: Config, asked: Asked | None, model: OpenModel, data: LabelledSet) -> dict[str, Any]:
     """What was asked, for people who find the folder."""
-    model, scoring = asked.model, config.scoring
+    scoring, questions = config.scoring, asked.questions if asked else []
     return {
         "model": model.name,
         "input": list(model.shape),
@@ -154,12 +205,12 @@ def _record(config: Config, asked: Asked, data: LabelledSet) -> dict[str, Any]:
         "classes": list(model.classes or ()),
         "data": str(data.source.absolute()),
         "format": data.format,
-        "images": len({question.image.name for question in asked.questions}),
-        "questions": len(asked.questions),
-        "explain": asked.explain,
+        "images": len({question.image.name for question in questions}),
+        "questions": len(questions),
+        "explain": asked.explain if asked else None,
         "truth": scoring.truth,
         "methods": list(scoring.methods),
-        "layers": list(asked.layers.combined) if asked.layers else None,
+        "layers": list(asked.layers.combined) if asked and asked.layers else None,
         "budget": scoring.budget,
         "seed": config.seed,
     }

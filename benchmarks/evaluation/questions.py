@@ -33,16 +33,18 @@ class Question:
         image: The image.
         category: The class, as the data call it.
         label: Number of the network's output that is it.
+        name: That its rows bear: of the image and the class, or of the image where there is one question about each.
     """
 
     image: LabelledImage
     category: str
     label: int
+    name: str
 
     @property
-    def name(self) -> str:
-        """Of the image and the class."""
-        return f"{self.image.name}: {self.category}"
+    def lot(self) -> str:
+        """What lots are drawn by where pixels of a map tie: the file's name, as formats call images differently."""
+        return f"{self.path.name}{self.name.removeprefix(self.image.name)}"
 
     @property
     def path(self) -> Path:
@@ -107,10 +109,18 @@ class Questions:
             self._last = question.path, self._input(question.path)
         return self._last[1], question.label, position
 
-    def mask(self, position: int, frame: int, truth: str) -> np.ndarray:
-        """Where the class is, in the frame, bool ``(frame, frame)``."""
+    def mask(self, position: int, frame: tuple[int, int], truth: str) -> np.ndarray:
+        """Where the class is, in a frame of that height and width, bool."""
         question = self.records[position]
-        return category_mask(question.image, question.category, (frame, frame), truth)
+        return category_mask(question.image, question.category, frame, truth)
+
+    def boxes(self, position: int, frame: int) -> list[tuple[float, float, float, float]]:
+        """The box of each object of the class, in pixels of a square frame, ends exclusive."""
+        question = self.records[position]
+        width, height = question.image.size
+        across, down = frame / width, frame / height
+        found = [thing.box for thing in question.image.objects if thing.category == question.category]
+        return [(x1 * across, y1 * down, x2 * across, y2 * down) for x1, y1, x2, y2 in found]
 
     def picture(self, position: int, at_least: int | None = None) -> np.ndarray:
         """The image as it is shown, uint8, grey or colour."""
@@ -126,7 +136,7 @@ class Questions:
         """Index ``image``, the question's name; columns ``file``, ``class`` and ``difficult``."""
         rows = []
         for position, question in enumerate(self.records):
-            covered = self.mask(position, 100, "box").mean()
+            covered = self.mask(position, (100, 100), "box").mean()
             several = len({found.category for found in question.image.objects}) > 1
             rows.append((question.name, question.image.name, question.category, covered < DIFFICULT_SHARE and several))
         return pd.DataFrame(rows, columns=["image", "file", "class", "difficult"]).set_index("image")
@@ -152,7 +162,9 @@ def ask(images: Sequence[LabelledImage], outputs: Mapping[str, int], explain: st
                 f"{image.where}: the image shows {len(there)} classes ({', '.join(there[:3])}), and --explain "
                 "predicted is for one class an image: leave it out, and each of them is explained."
             )
-        questions += [Question(image, category, outputs[category]) for category in there]
+        for category in there:
+            name = image.name if explain == "predicted" else f"{image.name}: {category}"
+            questions.append(Question(image, category, outputs[category], name))
     if not questions:
         raise UserError("no image has an annotated object of a class that the model knows, so there is nothing to ask.")
     return questions

@@ -6,22 +6,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from rich.console import Console
 
 from benchmarks.analysis.breakdown import break_down
-from benchmarks.analysis.measure_table import mean_table, overlap_values
+from benchmarks.analysis.measure_table import MEASURES, TABLE_COLUMNS, overlap_values
 from benchmarks.analysis.significance import significance_table
 from benchmarks.analysis.tallies import summarise
+from benchmarks.evaluation.measuring import measure_means
 from benchmarks.evaluation.questions import DIFFICULT_SHARE, Questions
-from benchmarks.evaluation.step import Asked, write_scores
+from benchmarks.evaluation.step import Asked, kept_maps, write_scores
 from benchmarks.formats.labelled import LabelledSet
 from benchmarks.methods import METHODS
 from benchmarks.metrics.frame import FRAME
 from benchmarks.report.assemble import write_report
-from benchmarks.report.results import Results, read_results
+from benchmarks.report.results import Results
 from benchmarks.report.subject import Subject, spoken
 from benchmarks.run.config import Config
-from benchmarks.run.files import write_csv
+from benchmarks.run.files import write_csv, write_text
+from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval
 from benchmarks.scoring.job import Job
 
 BREAKDOWNS = {
@@ -35,6 +39,23 @@ BREAKDOWNS = {
 
 
 @dataclass(frozen=True)
+class Further:
+    """What is measured beside the game.
+
+    Attributes:
+        measures: Of questions, as of :meth:`benchmarks.evaluation.measuring.QuestionStore.measures`.
+        curves: Of questions, as of :meth:`benchmarks.evaluation.measuring.QuestionStore.curves`.
+        dev: Curves of other images, with their classes.
+        grids: The Grid Pointing Game, one row a method.
+    """
+
+    measures: pd.DataFrame
+    curves: pd.DataFrame
+    dev: pd.DataFrame | None = None
+    grids: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What a network's maps are worth on questions about images.
 
@@ -44,6 +65,7 @@ class Evaluation:
         job: Network and questions as scored.
         data: The set that the questions are about.
         results: One row for each question, method and protocol.
+        further: What is measured beside the game.
         told: What was noticed on the way, such as categories without an output.
     """
 
@@ -52,16 +74,8 @@ class Evaluation:
     job: Job
     data: LabelledSet
     results: Results
+    further: Further
     told: list[str]
-
-    @classmethod
-    def read(cls, config: Config, asked: Asked, job: Job, data: LabelledSet, told: list[str]) -> Evaluation:
-        """The results that scoring left.
-
-        Raises:
-            UserError: No method could run.
-        """
-        return cls(config, asked, job, data, read_results(config, job), told)
 
     @cached_property
     def questions(self) -> pd.DataFrame:
@@ -123,8 +137,30 @@ class Evaluation:
     @cached_property
     def measures(self) -> pd.DataFrame:
         """Means over questions of what else is measured on the maps: ``measures.csv``."""
-        overlaps = overlap_values(self.results.scores, len(self.questions))
-        return mean_table([overlaps], self.config.seed, self.questions)
+        further = self.further
+        values = pd.concat([overlap_values(self.results.scores, len(self.questions)), further.measures])
+        table = measure_means(values, further.curves, further.dev, self.questions, self.config.seed)
+        return table if self.grid is None else pd.concat([table, grid_measures(self.grid)], ignore_index=True)
+
+    @property
+    def grid(self) -> pd.DataFrame | None:
+        """The Grid Pointing Game, one row a method: ``grid.csv``. None where it was not asked for."""
+        return self.further.grids
+
+    def maps(self, method: str) -> np.ndarray:
+        """The kept maps of a method for the class of each question, scaled to [0, 1].
+
+        Args:
+            method: Its name.
+
+        Returns:
+            A memory map, float16 ``(questions, h, w)``, in the order of :attr:`asked` ``.questions``; NaN where a map
+            is not finite.
+
+        Raises:
+            UserError: Maps were not kept.
+        """
+        return kept_maps(self.config, self.job).read(self.job, method)
 
     def report(self, path: Path | str | None = None) -> Path:
         """Write the tables, the figures and the page into a folder.
@@ -140,8 +176,14 @@ class Evaluation:
         write_scores(config.out, self.asked.questions, self.results.scores, self.results.true_scores)
         write_csv(config.out / "by_class.csv", self.by_class)
         write_csv(config.out / "measures.csv", self.measures)
+        if self.grid is not None:
+            write_csv(config.out / "grid.csv", self.grid)
         write_report(config, self.job, self.results, self._subject(), self.table)
         return config.out / "report.html"
+
+    @property
+    def _pixels(self) -> str:
+        return "pixels of the image as it is" if self.asked.own_pixels else f"pixels of a frame of {FRAME} x {FRAME}"
 
     def _subject(self) -> Subject:
         model, questions = self.asked.model, self.questions
@@ -160,13 +202,16 @@ class Evaluation:
             title=f"Pointing Game on {len(questions)} questions",
             facts=(
                 f"{size} · {self.data.source.name} ({self.data.format}) · {count}; {classes} classes · hit: the "
-                f"annotated {self.config.scoring.truth}, in a frame of {FRAME} x {FRAME} px"
+                f"annotated {self.config.scoring.truth}, in {self._pixels}"
             ),
-            lines=[f"Network {size}. {count}; {classes} classes. Accuracy is {mean}.", *self.told],
+            lines=[
+                f"Network {size}. {count}; {classes} classes. Accuracy is {mean}; tolerances are in {self._pixels}.",
+                *self.told,
+            ],
             hit=(
                 f"The map for the class {explained} is stretched onto the frame, and its maximum is one point. It is a "
-                f"hit in an annotation of the class, or strictly closer to one than the tolerance. Accuracy is {mean}; "
-                "by class it is in the breakdown."
+                f"hit in an annotation of the class, or strictly closer to one than the tolerance, in {self._pixels}. "
+                f"Accuracy is {mean}; by class it is in the breakdown."
             ),
             unit="question",
             groups=self._groups(),
@@ -200,3 +245,54 @@ class Evaluation:
             },
             index=questions.index,
         )
+
+
+@dataclass(frozen=True)
+class GridEvaluation:
+    """What a network's maps are worth on labelled images without annotated objects.
+
+    Attributes:
+        config: Where results are.
+        table: The Grid Pointing Game, one row a method: ``grid.csv``.
+        side: Cells in a row.
+    """
+
+    config: Config
+    table: pd.DataFrame
+    side: int
+
+    def report(self, path: Path | str | None = None) -> Path:
+        """Write ``grid.csv`` and ``grid.md`` into a folder, and print the table.
+
+        Args:
+            path: The folder; by default where the results are.
+
+        Returns:
+            Path of ``grid.md``.
+        """
+        out = self.config.out if path is None else Path(path)
+        write_csv(out / "grid.csv", self.table)
+        rows = [["method", "energy in the right cell, %", "maximum in the right cell, %", "DiFull, %"]]
+        for row in self.table.sort_values("energy", ascending=False).itertuples():
+            energy = with_interval((row.energy, row.energy_low, row.energy_high), 1, 100)
+            maximum = with_interval((row.maximum, row.maximum_low, row.maximum_high), 1, 100)
+            rows.append([str(row.method), energy, maximum, "" if pd.isna(row.difull) else f"{100 * row.difull:.1f}"])
+        rows.append(["(chance)", *[f"{100 / self.side**2:.1f}"] * 2, ""])
+        title = f"Grid Pointing Game, {self.side} x {self.side} images, {self.table['grids'].max()} grids"
+        write_text(out / "grid.md", "\n".join([f"# {title}", "", *markdown_table(rows), ""]))
+        Console().print(terminal_table(title, rows, footer=True))
+        return out / "grid.md"
+
+
+def grid_measures(grids: pd.DataFrame) -> pd.DataFrame:
+    """The Grid Pointing Game in the rows of ``measures.csv``."""
+    rows: list[tuple[object, ...]] = []
+    for row in grids.itertuples():
+        cells = int(row.grids / row.chance)
+        for name, value in {
+            "grid_energy": (row.energy, row.energy_low, row.energy_high),
+            "grid_maximum": (row.maximum, row.maximum_low, row.maximum_high),
+            "grid_difull": (row.difull, np.nan, np.nan),
+        }.items():
+            rows.append((row.method, name, *value, cells, MEASURES[name].better))
+    return pd.DataFrame(rows, columns=list(TABLE_COLUMNS)).sort_values("measure", kind="stable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.classifier.network import weights_digest
+from benchmarks.evaluation.kept_maps import FOLDER, KeptMaps
 from benchmarks.evaluation.questions import Question, Questions
 from benchmarks.methods import Layers
 from benchmarks.models import OpenModel
@@ -29,12 +31,14 @@ class Asked:
         questions: In the order of the images.
         explain: ``"labelled"`` or ``"predicted"``.
         layers: Those that layer methods look at, where they are named.
+        own_pixels: Whether tolerances are in pixels of the images as they are.
     """
 
     model: OpenModel
     questions: list[Question]
     explain: str
     layers: Layers | None
+    own_pixels: bool = False
 
     def job(self, config: Config, device: torch.device | str = "cpu") -> Job:
         """What scoring needs."""
@@ -44,7 +48,7 @@ class Asked:
         return Job(
             network.to(device), weights, questions, list(range(len(questions))), config.scoring, config.seed, device,
             to_input=channels_last, outputs=self.model.outputs, explain=self.explain, shape=self.model.shape,
-            layers=self.layers,
+            layers=self.layers, own_pixels=self.own_pixels,
         )  # fmt: skip
 
 
@@ -56,16 +60,29 @@ def channels_last(images: Tensor) -> Tensor:
 class EvaluationStep(ScoreStep):
     """The game for questions."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, keep_maps: bool = False) -> None:
         self.asked = asked
+        self.keep_maps = keep_maps
 
     def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
         """As :meth:`Asked.job`."""
-        return self.asked.job(config, device)
+        job = self.asked.job(config, device)
+        if self.keep_maps:
+            job.keep = partial(kept_maps(config, job).keep, job)
+        return job
 
     def finish(self, config: Config, job: Job, store: ScoreStore) -> None:
         """Write ``scores.parquet`` and ``scores_true.parquet``, with a column for the class."""
-        write_scores(config.out, self.asked.questions, store.scores(), store.true_scores())
+        scores = store.scores()
+        write_scores(config.out, self.asked.questions, scores, store.true_scores())
+        if self.keep_maps:
+            kept_maps(config, job).complete(job, list(scores["method"].unique()), store.verdicts())
+
+
+def kept_maps(config: Config, job: Job) -> KeptMaps:
+    """The maps that a run keeps."""
+    assert isinstance(job.films, Questions)
+    return KeptMaps(config.out / FOLDER, job.films)
 
 
 def write_scores(out: Path, questions: list[Question], scores: pd.DataFrame, true_scores: pd.DataFrame) -> None:

@@ -127,7 +127,7 @@ def _fault_of(found: LabelledObject, size: tuple[int, int]) -> str:
         if isinstance(shape, RunLengths) and (shape.width, shape.height) != size:
             return f"its run lengths are for {_pixels(shape.width, shape.height)}, but the image has {_pixels(*size)}"
     x1, y1, x2, y2 = box = found.box
-    if not all(math.isfinite(value) for value in box):
+    if not math.isfinite(sum(x + y for shape in found.shapes if isinstance(shape, Shape) for x, y in shape.points)):
         return "a coordinate is not finite"
     if max(map(abs, box)) > LARGEST:
         return "a coordinate is beyond any image"

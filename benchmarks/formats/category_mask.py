@@ -21,7 +21,8 @@ def category_mask(
         image: With its objects; to leave some out, give it without them (``dataclasses.replace``).
         category: Whose objects count, crowds and difficult ones too.
         frame: Height and width of the frame in pixels; those of the image for its own pixels.
-        truth: ``"box"`` for the bounding box of each object, ``"shape"`` for its outline, see ``rasterize``.
+        truth: ``"box"`` for the bounding box of each object, ``"shape"`` for its outline, see
+            :func:`~benchmarks.data.annotations.rasterize`.
 
     Returns:
         Boolean array (frame height, frame width); all false where the image has no such object.

@@ -130,10 +130,9 @@ def _annotations(
         where = f"{source}, annotations[{number}]"
         with reading.at(where):
             annotation = decode_entry(raw, Annotation)
+            if annotation.id in known:
+                raise ValueError(f"another annotation has the id {annotation.id}: give each its own")
             if annotation.id is not None:
-                where = f"{source}, annotation {annotation.id}"
-                if annotation.id in known:
-                    raise ValueError(f"another annotation has the id {annotation.id}: give each its own")
                 known.add(annotation.id)
             if annotation.image_id not in images:
                 raise ValueError(f'its image_id {annotation.image_id} is none of "images"')

@@ -42,7 +42,9 @@ def decode_entry(raw: msgspec.Raw, kind: Any) -> Any:
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error).replace("`", "").replace("$.", "").replace("$", "")) from None
+        reason, _, place = str(error).replace("`", "").partition(" - at ")
+        place = place.removeprefix("$").removeprefix(".")
+        raise ValueError(f"{place}: " * bool(place) + reason[0].lower() + reason[1:]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ValueError("it is not readable as JSON") from None
 

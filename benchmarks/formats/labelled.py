@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from benchmarks.data.annotations import Shape
@@ -31,7 +32,7 @@ class LabelledObject:
     difficult: bool = False
     crowd: bool = False
 
-    @property
+    @cached_property
     def box(self) -> tuple[float, float, float, float]:
         """Bounding box (x1, y1, x2, y2) of all shapes, in pixels of the image, ends exclusive, unclipped."""
         x1, y1, x2, y2 = zip(*(shape.box for shape in self.shapes), strict=True)

@@ -20,7 +20,7 @@ from benchmarks.formats import (
 from benchmarks.formats.agree import labelled_set
 from benchmarks.formats.entries import Reading
 from benchmarks.formats.labelled import LabelledSet
-from benchmarks.run.errors import UserError
+from benchmarks.run.errors import UserError, printable
 
 
 class Format(NamedTuple):
@@ -82,7 +82,13 @@ def load_dataset(
         >>> data.format, data.categories, data.images[0].objects[0].box
         ('csv', ('cat',), (5.0, 5.0, 20.0, 10.0))
     """
-    source, folder = Path(path), None if images is None else Path(images)
+    try:
+        return _loaded(Path(path), None if images is None else Path(images), format, columns)
+    except OSError as error:  # a folder that may not be looked into, a name that is too long
+        raise UserError(f"{printable(error.filename or path, 200)} cannot be read ({error.strerror}).") from None
+
+
+def _loaded(source: Path, folder: Path | None, format: str | None, columns: Mapping[str, str] | None) -> LabelledSet:
     if not source.exists():
         raise UserError(f"There is no file or folder {source}.")
     if columns is not None:

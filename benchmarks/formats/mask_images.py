@@ -27,7 +27,9 @@ def recognises(source: Path, images: Path | None) -> bool:
     """Whether it is a folder that holds ``masks`` and ``images``, or one of images where others are given."""
     if not source.is_dir():
         return False
-    return _folder(source) != source or (images is not None and next(images_below(source), None) is not None)
+    if images is None or source.resolve() in (images.resolve(), *images.resolve().parents):
+        return _folder(source) != source
+    return next(images_below(source), None) is not None
 
 
 def read(source: Path, images: Path | None) -> Reading:

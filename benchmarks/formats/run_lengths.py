@@ -53,13 +53,12 @@ class RunLengths:
 
         Args:
             mask: bool (height, width).
+
+        Returns:
+            The run lengths, not column-major.
         """
-        flat = mask.ravel()
-        ends = np.flatnonzero(np.diff(flat)) + 1
-        counts = np.diff([0, *ends, flat.size]).tolist()
-        first = [0] if flat.size and flat[0] else []
         height, width = mask.shape
-        return cls((*first, *counts), height, width, column_major=False)
+        return _placed(mask, 0, 0, height, width)
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -85,11 +84,31 @@ class RunLengths:
         return float(x1), float(y1), float(x2), float(y2)
 
     def components(self) -> list[RunLengths]:
-        """Its connected pieces, also over corners, from top to bottom."""
-        from scipy import ndimage  # late: reading boxes need not wait for it
+        """Take it apart.
 
-        pieces, count = ndimage.label(self.mask, structure=np.ones((3, 3)))
-        return [RunLengths.of(pieces == number) for number in range(1, count + 1)]
+        Returns:
+            Its connected pieces, from top to bottom; pixels that touch at a corner are connected.
+        """
+        from scipy import ndimage  # late: boxes need not wait for it
+
+        if not any(self.counts[1::2]):
+            return []
+        x1, y1, x2, y2 = map(int, self.box)
+        pieces, _ = ndimage.label(self.mask[y1:y2, x1:x2], structure=np.ones((3, 3)))
+        return [
+            _placed(pieces[rows, columns] == number, y1 + rows.start, x1 + columns.start, self.height, self.width)
+            for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1)
+        ]
+
+
+def _placed(mask: npt.NDArray[np.bool_], top: int, left: int, height: int, width: int) -> RunLengths:
+    """Run lengths of a mask that lies somewhere on an image."""
+    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    (row, first), (_, last) = np.nonzero(edges == 1), np.nonzero(edges == -1)
+    begin = (row + top) * width + left
+    bounds = np.stack([begin + first, begin + last], axis=1).ravel()
+    counts = np.diff(bounds, prepend=0, append=height * width)
+    return RunLengths(tuple(counts.tolist()), height, width, column_major=False)
 
 
 def decompress(text: str) -> tuple[int, ...]:

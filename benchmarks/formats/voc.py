@@ -34,6 +34,8 @@ def read(source: Path, images: Path | None) -> Reading:
     reading = Reading()
     paths = _paths(source, reading)
     if not paths:
+        if reading.faults:
+            return reading
         raise UserError(f"{source} holds no XML file, as VOC's annotations are.")
     folder = paths[0].parent
     usual = [folder.parent / "JPEGImages", folder / "images", folder.parent / "images", folder]

@@ -22,7 +22,9 @@ def recognises(source: Path, images: Path | None) -> bool:
     """Whether it is a YAML file with names, or a folder with one of ``NAMES`` in it or above."""
     if source.is_file():
         return source.suffix in (".yaml", ".yml")
-    return _names_file(source) is not None and any(_label_folder(source).rglob("*.txt"))
+    return _names_file(source) is not None and any(
+        path.name not in NAMES for path in _label_folder(source).rglob("*.txt")
+    )
 
 
 def read(source: Path, images: Path | None) -> Reading:
@@ -132,7 +134,9 @@ def _split(source: Path, content: dict[str, Any]) -> Path:
     (folder,) = folders.values()
     if not isinstance(folder, str):
         raise UserError(f"{source}: its split is no folder: give the folder of the images with `images`.")
-    return source.parent / str(content.get("path") or "") / folder
+    root = source.parent / str(content.get("path") or "")
+    inside = root / folder.removeprefix("../")  # Roboflow writes "../train/images" for what lies beside its file
+    return inside if inside.is_dir() and not (root / folder).is_dir() else root / folder
 
 
 def _text(path: Path) -> str:

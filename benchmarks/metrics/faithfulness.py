@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -28,16 +28,16 @@ def blur(images: Tensor) -> Tensor:
     return smooth(images, sigma, 2 * round(3 * sigma) + 1)
 
 
-def rank_pixels(saliency: Tensor, size: int, seed: tuple[int, ...]) -> Tensor:
-    """Ranks of the pixels of a map stretched to ``size x size``, 0 the highest; pixels that tie draw lots.
+def rank_pixels(saliency: Tensor, size: Sequence[int], seed: tuple[int, ...]) -> Tensor:
+    """Ranks of the pixels of a map stretched to ``size``, 0 the highest; pixels that tie draw lots.
 
     Args:
         saliency: ``(1, h, w)``, finite.
-        size: side of the film.
+        size: height and width of the film.
         seed: of the lots.
 
     Returns:
-        int64 ``(size, size)``.
+        int64, of that size.
     """
     saliency = saliency.detach().cpu()
     low, high = (end.double() for end in saliency.aminmax())
@@ -45,12 +45,12 @@ def rank_pixels(saliency: Tensor, size: int, seed: tuple[int, ...]) -> Tensor:
     if not is_constant(saliency):
         unit = (saliency.double() - low) / (high - low)
     # Rounding of the interpolation must not choose between pixels that tie.
-    values = F.interpolate(unit[None], size=(size, size), mode="bilinear", align_corners=False).flatten().numpy()
+    values = F.interpolate(unit[None], size=tuple(size), mode="bilinear", align_corners=False).flatten().numpy()
     lots = np.random.default_rng(seed).permutation(values.size)
     order = lots[np.argsort(-values[lots].round(12), kind="stable")]
     ranks = np.empty(values.size, dtype=np.int64)
     ranks[order] = np.arange(values.size)
-    return torch.from_numpy(ranks).view(size, size)
+    return torch.from_numpy(ranks).view(*size)
 
 
 def insertion_and_deletion(
@@ -95,17 +95,17 @@ def insertion_and_deletion(
 
 
 def insertion(film: ExplainedFilm) -> float | None:
-    """Insertion of a film, of its predicted class; None where the map is not finite."""
+    """Insertion of a film, of the class that is explained; None where the map is not finite."""
     return film.once(_areas)[0]
 
 
 def deletion(film: ExplainedFilm) -> float | None:
-    """Deletion of a film, of its predicted class; None where the map is not finite."""
+    """Deletion of a film, of the class that is explained; None where the map is not finite."""
     return film.once(_areas)[1]
 
 
 def _areas(film: ExplainedFilm) -> tuple[float | None, float | None]:
-    target = film.most_likely
+    target = film.explained
     saliency = film.maps[target]
     if not bool(saliency.isfinite().all()):
         return None, None
@@ -114,5 +114,5 @@ def _areas(film: ExplainedFilm) -> tuple[float | None, float | None]:
         film.image,
         film.blurred,
         (float(film.probabilities[target]), float(film.gone[target])),
-        rank_pixels(saliency, film.image.shape[-1], film.seed),
+        rank_pixels(saliency, film.image.shape[-2:], film.seed),
     )

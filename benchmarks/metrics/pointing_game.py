@@ -102,12 +102,16 @@ def choose_maxima(
     pieces = stretched.highest([1] * maps) if highest is None else highest
     points = []
     for image_id, ties, finite in zip(ids, pieces.ties, stretched.finite.tolist(), strict=True):
-        # A constant map is one tie over the frame.
-        count = len(ties) or frame**2
-        chosen = int(np.random.default_rng((seed, image_id)).integers(count)) if protocol == "fair" and count > 1 else 0
-        index = int(ties[chosen]) if len(ties) else chosen
+        index = draw_maximum(ties, frame**2, protocol, seed, image_id)
         points.append((index % frame, index // frame) if finite else (-1, -1))
     return Maxima(torch.tensor(points, device=stretched.unit.device), stretched.finite, stretched.constant)
+
+
+def draw_maximum(ties: Tensor, pixels: int, protocol: str, seed: int, image_id: int) -> int:
+    """One of the pixels that share the maximum; of a constant map, which is one tie over all pixels, any."""
+    count = len(ties) or pixels
+    chosen = int(np.random.default_rng((seed, image_id)).integers(count)) if protocol == "fair" and count > 1 else 0
+    return int(ties[chosen]) if len(ties) else chosen
 
 
 def find_maxima(

@@ -27,12 +27,15 @@ def build(name: str, state: dict[str, Tensor] | None, options: dict[str, Any]) -
     except ImportError:
         raise UserError(f"timm:{name} needs the package timm: pip install timm.") from None
     known: dict[str, Any] = {"pretrained": state is None and not options["random"]}
-    if (count := options["classes"] if not known["pretrained"] else None) or (count := head_size(state)):
-        known["num_classes"] = count
     if options["channels"]:
         known["in_chans"] = options["channels"]
-    sized = {**known, "img_size": options["size"]} if options["size"] else known
     try:
+        count = head_size(lambda: timm.create_model(name), state)
+        if count is None and not known["pretrained"]:
+            count = options["classes"]
+        if count:
+            known["num_classes"] = count
+        sized = {**known, "img_size": options["size"]} if options["size"] else known
         try:
             network: nn.Module = timm.create_model(name, **sized)
         except TypeError:  # a network that takes any size has no such argument

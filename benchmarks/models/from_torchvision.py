@@ -47,9 +47,10 @@ def build(
                 f"torchvision:{name} cannot get its weights ({reason}): give --weights FILE, or --weights none for "
                 "random numbers."
             ) from None
-    count = options["classes"] or head_size(state)
-    known: dict[str, Any] = {"num_classes": count} if count else {}
+    known: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         known["init_weights"] = False  # drawing truncated normal numbers takes half a minute
         known["aux_logits"] = any("aux" in key.lower() for key in state or ())
+    if count := head_size(lambda: models.get_model(name, weights=None, **known), state) or options["classes"]:
+        known["num_classes"] = count
     return models.get_model(name, weights=None, **known), wanted, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,25 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def head_size(state: Mapping[str, Tensor] | None) -> int | None:
-    """Number of outputs of the network that a state dict is of, by its last matrix; None where there is none."""
-    for value in reversed(list((state or {}).values())):
-        if value.ndim in (2, 4):
-            return len(value)
-    return None
+def head_size(build: Callable[[], nn.Module], state: Mapping[str, Tensor] | None) -> int | None:
+    """Number of outputs of the network that a state dict is of, by the last matrix of the network.
+
+    Args:
+        build: Makes the network, with any number of outputs; its weights take no memory here.
+        state: Of the network, in any order.
+
+    Returns:
+        The number; None where the state dict does not tell.
+    """
+    if not state:
+        return None
+    with torch.device("meta"):
+        own = build().state_dict()
+    last = next((name for name in reversed(own) if own[name].ndim in (2, 4)), None)
+    if last is None:
+        return None
+    found = [value for name, value in state.items() if name == last or name.endswith(f".{last}")]
+    return len(found[0]) if found else None
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

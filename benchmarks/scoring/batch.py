@@ -15,17 +15,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.methods import Context, Explain, Method
+from benchmarks.methods import Context, Explain, Method, Prepared
 from benchmarks.methods.target_scores import probabilities
 from benchmarks.metrics.annotated import Annotations
-from benchmarks.metrics.frame import Stretched, clip_at_percentile, stretch
+from benchmarks.metrics.frame import FRAME, Stretched, clip_at_percentile, stretch
 from benchmarks.metrics.overlap import area_matched_iou, energy_share
+from benchmarks.metrics.own_pixels import point_on_image
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima
-from benchmarks.scoring.job import Job, annotation_mask
+from benchmarks.run.devices import is_out_of_memory
+from benchmarks.scoring.job import Job, Keep, annotation_mask
 from benchmarks.scoring.store import Row
 
-AT_ONCE = 4
-"""Maps that a CPU looks at together: what it works on should stay in its caches."""
+AT_ONCE = 2**19
+"""Values of maps, stretched to the side, that a CPU looks at together: what it works on should stay in its caches."""
 
 
 class FilmBatch:
@@ -53,6 +55,7 @@ class FilmBatch:
         # Maps are judged where they are computed, unless there is no float64 there.
         self.masks = torch.from_numpy(masks).to("cpu" if job.device.type == "mps" else job.device)
         self._annotations: dict[tuple[int, ...], Annotations] = {}
+        self._chosen: dict[tuple[int, ...], Tensor] = {}
         self.images = film_images(job, self.positions)
         names = [record.name for record in self.records]
         known = {} if verdicts is None else {row["image"]: row for row in verdicts.to_dict("records")}
@@ -74,16 +77,20 @@ class FilmBatch:
         return rows
 
     def choose(self, chosen: Sequence[int]) -> Tensor:
-        """Some of the images, laid out in memory like all of them."""
+        """Some of the images, laid out in memory like all of them; the same tensor each time."""
         if len(chosen) == len(self.images):
             return self.images
-        return self.images[list(chosen)].contiguous(memory_format=torch.channels_last)
+        if (key := tuple(chosen)) not in self._chosen:
+            self._chosen[key] = self.images[list(key)].contiguous(memory_format=torch.channels_last)
+        return self._chosen[key]
 
     def chance(self) -> list[Row]:
         """Rows of the table ``chance``."""
+        own = self.job.own_pixels
+        masks = map(self._own_mask, range(len(self.records))) if own else self.masks.cpu().numpy()
         return [
             {"image": record.name, "tolerance": tolerance, "chance": chance}
-            for record, mask in zip(self.records, self.masks.cpu().numpy(), strict=True)
+            for record, mask in zip(self.records, masks, strict=True)
             for tolerance, chance in zip(TOLERANCES, chance_level(mask), strict=True)
         ]
 
@@ -98,25 +105,31 @@ class FilmBatch:
         labels = torch.tensor([record.label for record in self.records], device=self.targets.device)
         wrong = (self.targets != labels).nonzero()[:, 0]
         return {
-            "plays": self._play(method, explain, range(len(self.records)), self.targets),
+            "plays": self._play(method, explain, range(len(self.records)), self.targets, self.job.keep),
             "plays_true": self._play(method, explain, wrong.tolist(), labels[wrong]) if len(wrong) else [],
         }
 
-    def _play(self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor) -> list[Row]:
+    def _play(
+        self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor, keep: Keep | None = None
+    ) -> list[Row]:
         started = time.perf_counter()
         with seeded(self.job.seed, method.name, self.batch, self.job.device):
             maps = explain_within_memory(explain, self.choose(chosen), targets).to(self.masks.device)
             if maps.device.type == "cuda":
                 torch.cuda.synchronize(maps.device)
-        seconds = (time.perf_counter() - started) / len(chosen)
+        seconds = time.perf_counter() - started
+        if isinstance(explain, Prepared) and explain.shared is not None:
+            seconds = explain.shared.settle(seconds)
+        if keep is not None:
+            keep(method.name, [self.positions[i] for i in chosen], maps)
         rows: list[Row] = []
-        at_once = len(chosen) if maps.device.type == "cuda" else AT_ONCE
+        at_once = len(chosen) if maps.device.type == "cuda" else max(AT_ONCE // (maps.shape[2] * FRAME), 1)
         for first in range(0, len(chosen), at_once):
             films = tuple(chosen[first : first + at_once])
             part = maps[first : first + at_once]
             plain = self._played(stretch(part), films, ("fair",) if method.clipped else PROTOCOLS)
             clipped = self._played(stretch(clip_at_percentile(part)), films, ("paper",)) if method.clipped else []
-            rows += [{"method": method.name, "seconds": seconds, **row} for row in (*plain, *clipped)]
+            rows += [{"method": method.name, "seconds": seconds / len(chosen), **row} for row in (*plain, *clipped)]
         return rows
 
     def _played(self, stretched: Stretched, films: tuple[int, ...], protocols: Sequence[str]) -> list[Row]:
@@ -128,9 +141,13 @@ class FilmBatch:
         finite, constant = stretched.finite.tolist(), stretched.constant.tolist()
         ids = [self.image_ids[i] for i in films]
         rows: list[Row] = []
+        points: list[list[int]] = []
         for protocol in protocols:
             maxima = choose_maxima(stretched, protocol=protocol, seed=self.job.seed, image_ids=ids, highest=highest)
-            points, distances = maxima.points.tolist(), maxima.distances(annotations).tolist()
+            if self.job.own_pixels:
+                points, distances = self._on_the_image(stretched, films, protocol)
+            elif points != (points := maxima.points.tolist()):  # protocols choose alike where no pixels tie
+                distances = maxima.distances(annotations).tolist()
             for n, i in enumerate(films):
                 numbers = (*points[n], distances[n], energy[n], iou[n])
                 found = dict(zip(("x", "y", "distance", "energy", "iou"), numbers, strict=True))
@@ -144,6 +161,26 @@ class FilmBatch:
                     }
                 )
         return rows
+
+    def _on_the_image(
+        self, stretched: Stretched, films: tuple[int, ...], protocol: str
+    ) -> tuple[list[list[int]], list[float]]:
+        """Points in the frame, and distances in pixels of the images as they are."""
+        points: list[list[int]] = []
+        distances: list[float] = []
+        for n, i in enumerate(films):
+            x, y, distance = point_on_image(
+                stretched.unit[n], self._own_mask(i), protocol=protocol, seed=self.job.seed, image_id=self.image_ids[i],
+                constant=bool(stretched.constant[n]),
+            )  # fmt: skip
+            width, height = self.job.films.original_sizes[self.positions[i]]
+            points.append([x * FRAME // width, y * FRAME // height])
+            distances.append(distance)
+        return points, distances
+
+    def _own_mask(self, i: int) -> np.ndarray:
+        width, height = self.job.films.original_sizes[self.positions[i]]
+        return self.job.films.mask(self.positions[i], (height, width), self.job.scoring.truth)
 
     def annotations(self, films: tuple[int, ...]) -> Annotations:
         """Annotations of some films of the batch, by their places in it; made once."""
@@ -226,12 +263,6 @@ def explain_within_memory(explain: Explain, images: Tensor, targets: Tensor) -> 
     return torch.cat([explain_within_memory(explain, *part) for part in parts])
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error is a lack of memory, of the machine or of a device."""
-    # torch reports a full CPU as a plain RuntimeError.
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "t allocate memory" in str(error)
-
-
 @contextmanager
 def seeded(seed: int, method: str, batch: int, device: torch.device) -> Iterator[None]:
     """Seed torch for one unit; the random state outside is untouched.
@@ -240,6 +271,10 @@ def seeded(seed: int, method: str, batch: int, device: torch.device) -> Iterator
     explaining film by film, which would leave a GPU idle.
     """
     unit = hashlib.sha256(f"{seed} {method} {batch}".encode()).digest()
+    number = int.from_bytes(unit[:7], "little")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int.from_bytes(unit[:7], "little"))
+        # torch.manual_seed would seed all kinds of devices, those that are not there too, in milliseconds.
+        torch.default_generator.manual_seed(number)
+        if device.type != "cpu":
+            torch.get_device_module(device).manual_seed(number)
         yield

@@ -23,11 +23,16 @@ FORMAT = 4
 """Raise it when the same films, settings and packages would give other numbers whatever the method."""
 
 
+Keep = Callable[[str, Sequence[int], Tensor], None]
+"""The name of a method, positions of films, and their maps float ``(N, 1, h, w)``."""
+
+
 class FilmRecord(Protocol):
     """What is known of a film, or of one question about an image.
 
     Attributes:
         name: that its rows bear.
+        lot: what its lots are drawn by where pixels tie.
         path: of its file.
         label: number of the annotated class.
         shapes: what a map should point at.
@@ -35,6 +40,8 @@ class FilmRecord(Protocol):
 
     @property
     def name(self) -> str: ...  # noqa: D102
+    @property
+    def lot(self) -> str: ...  # noqa: D102
     @property
     def path(self) -> Path: ...  # noqa: D102
     @property
@@ -68,8 +75,8 @@ class Films(Protocol):
     def picture(self, position: int, at_least: int | None = None) -> np.ndarray:
         """A film as it is shown, uint8, grey ``(h, w)`` or colour ``(h, w, 3)``, both sides ``at_least`` so long."""
 
-    def mask(self, position: int, frame: int, truth: str) -> np.ndarray:
-        """Annotation of a film in the frame, bool ``(frame, frame)``."""
+    def mask(self, position: int, frame: tuple[int, int], truth: str) -> np.ndarray:
+        """Annotation of a film in a frame of that height and width, bool."""
 
 
 @dataclass
@@ -90,6 +97,8 @@ class Job:
         explain: whether maps explain the ``"predicted"`` or the ``"labelled"`` class.
         shape: of an input, (C, H, W); where None, that of films of three equal channels.
         layers: those that layer methods look at, where they are not to be found.
+        own_pixels: whether distances are in pixels of the films as they are, instead of the frame's.
+        keep: gets the maps for the predicted or labelled class, as soon as they are there.
     """
 
     network: nn.Module
@@ -105,6 +114,8 @@ class Job:
     explain: str = "predicted"
     shape: tuple[int, int, int] | None = None
     layers: Layers | None = None
+    own_pixels: bool = False
+    keep: Keep | None = None
 
     def context(self) -> Context:
         """What the methods share for the network."""
@@ -131,9 +142,9 @@ class Job:
         return self.positives[number * self.batch_size : (number + 1) * self.batch_size]
 
     def image_id(self, position: int) -> int:
-        """What a film's lots are drawn by: a number made of its name, whatever other films are played."""
-        name = self.films.records[position].name
-        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "little")
+        """What a film's lots are drawn by: a number made of its own, whatever other films are played."""
+        lot = self.films.records[position].lot
+        return int.from_bytes(hashlib.sha256(lot.encode()).digest()[:6], "little")
 
     @cached_property
     def facts(self) -> dict[str, str]:
@@ -141,7 +152,7 @@ class Job:
         scoring = self.scoring
         settings = (
             self.shape or self.films.size, self.batch_size, self.seed, scoring.truth, scoring.budget, self.outputs,
-            self.explain, self.layers,
+            self.explain, self.layers, self.own_pixels,
         )  # fmt: skip
         annotations = hashlib.sha256()
         for position in self.positives:
@@ -175,7 +186,7 @@ def digest(facts: Mapping[str, str]) -> str:
 
 def annotation_mask(job: Job, position: int) -> np.ndarray:
     """Annotation of a film, bool ``(FRAME, FRAME)``."""
-    return job.films.mask(position, FRAME, job.scoring.truth)
+    return job.films.mask(position, (FRAME, FRAME), job.scoring.truth)
 
 
 def evenly_spaced(positions: Sequence[int], most: int) -> list[int]:

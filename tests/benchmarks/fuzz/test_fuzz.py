@@ -20,10 +20,13 @@ import pytest
 from cases_of_chance import try_all
 from mutations import mutated, mutated_text
 from PIL import Image
+from sound_files import FILES, write_sound
 
 from benchmarks.data.annotations import format_annotation, parse_annotation, rasterize
 from benchmarks.data.object_cxr import read_split
 from benchmarks.films.decode import read_film
+from benchmarks.formats.category_mask import category_mask
+from benchmarks.formats.load import load_dataset
 
 pytestmark = pytest.mark.fuzz
 
@@ -64,6 +67,22 @@ def test_tables(tmp_path: Path) -> None:
         return "read" if read_split(tmp_path, "test") else "empty"
 
     try_all("tables", 3000, attempt)
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_annotations(tmp_path: Path, format: str) -> None:
+    source = write_sound(tmp_path, format)
+
+    def attempt(generator: np.random.Generator) -> str:
+        for name, text in FILES[format].items():
+            changed = mutated_text(text, generator).encode("utf-8", "surrogatepass")
+            (tmp_path / name).write_bytes(mutated(changed, generator, 3) if generator.random() < 0.5 else changed)
+        data = load_dataset(source)
+        for image in data.images:
+            assert all(category_mask(image, found.category, (9, 9)).any() for found in image.objects)
+        return "read"
+
+    try_all(f"{format} annotations", 3000, attempt)
 
 
 def film() -> np.ndarray:

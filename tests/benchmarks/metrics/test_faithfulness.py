@@ -51,7 +51,7 @@ def test_a_literal_loop_gives_the_same(films, steps):
             return network(images).softmax(1)[:, 1]
 
     expected = literal(probability, image, other, saliency, steps)
-    actual = areas(probability, image, other, rank_pixels(saliency, SIZE, (0,)), steps)
+    actual = areas(probability, image, other, rank_pixels(saliency, (SIZE, SIZE), (0,)), steps)
     assert actual == pytest.approx(expected, abs=1e-12)
 
 
@@ -70,31 +70,31 @@ def test_of_a_linear_network_the_areas_are_known(films):
     ordered = gains.flatten().sort(descending=True).values
     curve = start + np.append(0, ordered.cumsum(0).numpy())[:: SIZE * SIZE // steps]
     best = trapezoid(curve, dx=1 / steps)
-    insertion, deletion = areas(output, image, other, rank_pixels(gains[None], SIZE, (0,)), steps)
+    insertion, deletion = areas(output, image, other, rank_pixels(gains[None], (SIZE, SIZE), (0,)), steps)
     assert insertion == pytest.approx(best)
     assert deletion == pytest.approx(start + curve[-1] - best)  # what one curve gains the other loses
-    worst_insertion, worst_deletion = areas(output, image, other, rank_pixels(-gains[None], SIZE, (0,)), steps)
+    worst_insertion, worst_deletion = areas(output, image, other, rank_pixels(-gains[None], (SIZE, SIZE), (0,)), steps)
     assert worst_insertion < insertion
     assert worst_deletion > deletion
     # Equal pixels: both are the straight line.
     weights[:] = 0.25
-    even = areas(output, other + weights, other, rank_pixels(gains[None], SIZE, (0,)), steps)
+    even = areas(output, other + weights, other, rank_pixels(gains[None], (SIZE, SIZE), (0,)), steps)
     ends = float(output(other[None])[0]), float(output((other + weights)[None])[0])
     assert even == pytest.approx([sum(ends) / 2] * 2)
 
 
 def test_ranks_follow_the_map_and_lots():
     saliency = torch.tensor([[[3.0, 1.0], [1.0, 2.0]]])
-    ranks = [rank_pixels(saliency, 2, (seed,)) for seed in range(20)]
+    ranks = [rank_pixels(saliency, (2, 2), (seed,)) for seed in range(20)]
     assert all((r[0, 0], r[1, 1]) == (0, 1) for r in ranks)
     assert {(int(r[0, 1]), int(r[1, 0])) for r in ranks} == {(2, 3), (3, 2)}
-    assert torch.equal(ranks[0], rank_pixels(saliency, 2, (0,)))
+    assert torch.equal(ranks[0], rank_pixels(saliency, (2, 2), (0,)))
 
 
 def test_ranks_of_a_small_map_are_those_of_the_stretched_one():
     saliency = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0))
     large = torch.nn.functional.interpolate(saliency[None].double(), size=(SIZE, SIZE), mode="bilinear")[0, 0]
-    ranks = rank_pixels(saliency, SIZE, (0,))
+    ranks = rank_pixels(saliency, (SIZE, SIZE), (0,))
     by_rank = large.flatten()[ranks.flatten().argsort()]
     assert (by_rank.diff() <= 1e-12).all()
     assert ranks.flatten().sort().values.tolist() == list(range(SIZE * SIZE))
@@ -102,8 +102,9 @@ def test_ranks_of_a_small_map_are_those_of_the_stretched_one():
 
 def test_ranks_do_not_depend_on_the_scale_and_a_constant_map_is_all_lots():
     saliency = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(rank_pixels(saliency * 1e-20, SIZE, (0,)), rank_pixels(saliency * 1e20, SIZE, (0,)))
-    first, second = (rank_pixels(torch.full((1, 4, 4), 2.0), SIZE, (seed,)) for seed in (0, 1))
+    small, large = (rank_pixels(saliency * scale, (SIZE, SIZE), (0,)) for scale in (1e-20, 1e20))
+    assert torch.equal(small, large)
+    first, second = (rank_pixels(torch.full((1, 4, 4), 2.0), (SIZE, SIZE), (seed,)) for seed in (0, 1))
     assert not torch.equal(first, second)
 
 

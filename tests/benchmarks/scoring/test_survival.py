@@ -28,10 +28,12 @@ from benchmarks.classifier.checkpoints import load_classifier
 from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
 from benchmarks.methods import Context, Explain, Method
+from benchmarks.methods.shared_pass import NormGradMethod
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.batch import FilmBatch
 from benchmarks.scoring.score import open_job, open_store, score
+from normgrad_attr import CombinedNormGrad, NormGrad
 
 ROOT = Path(__file__).parents[3]
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
@@ -259,8 +261,11 @@ def test_lack_of_memory_in_one_method_loses_nothing(
 ) -> None:
     fits: list[torch.Tensor] = []
 
-    def prepare(self: Method, context: Context) -> Explain:
+    def build(self: Method, context: Context) -> Explain | NormGradMethod:
         explain = plain(self, context)
+        if self.name != "input_x_gradient":
+            return explain
+        assert not isinstance(explain, (NormGrad, CombinedNormGrad))
 
         def hungry(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
             fits.append(images)  # the films of the first batch
@@ -268,12 +273,12 @@ def test_lack_of_memory_in_one_method_loses_nothing(
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return explain(images, targets)
 
-        return hungry if self.name == "input_x_gradient" else explain
+        return hungry
 
-    plain = Method.prepare
+    plain = Method.built
     config = make_run(tmp_path, methods=SOME)
     with monkeypatch.context() as patch:
-        patch.setattr(Method, "prepare", prepare)
+        patch.setattr(Method, "built", build)
         score(config)
     assert "input_x_gradient could not run: out of memory even with one image at a time" in capsys.readouterr().out
     expected, scores = rows(finished.out), rows(config.out)

@@ -1,0 +1,228 @@
+"""Further measures of the maps of some questions: faithfulness, and masks and boxes at many thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmarks.analysis.measure_table import FILM_MEASURES, MEASURES, TABLE_COLUMNS, mean_table
+from benchmarks.analysis.tallies import percentile_interval
+from benchmarks.analysis.weighing import Weighing
+from benchmarks.evaluation.questions import Questions
+from benchmarks.evaluation.step import Asked
+from benchmarks.methods import Explain, Method
+from benchmarks.metrics.box_accuracy import MATCH, box_ious
+from benchmarks.metrics.explained_film import ExplainedFilm, least_likely_class
+from benchmarks.metrics.faithfulness import BLUR, STEPS, blur
+from benchmarks.metrics.frame import stretch
+from benchmarks.metrics.threshold_iou import THRESHOLDS, otsu_threshold, threshold_ious
+from benchmarks.run.config import Config
+from benchmarks.scoring.batch import FilmBatch, class_probabilities, explain_within_memory, seeded
+from benchmarks.scoring.job import Job, evenly_spaced
+from benchmarks.scoring.store import MEASURE_COLUMNS, Row, UnitStore
+from benchmarks.scoring.units import Step
+
+SETTINGS = (STEPS, BLUR, THRESHOLDS, tuple(FILM_MEASURES))
+"""What measures depend on beside the job."""
+FRAME = 150
+"""Side of the frame in which masks and boxes are compared at many thresholds, in pixels."""
+CURVE_COLUMNS = ("image", "method", "curve", "threshold", "value")
+
+
+class QuestionStore(UnitStore):
+    """One SQLite file of measures of questions."""
+
+    tables: ClassVar[Mapping[str, str]] = {
+        "measures": "key TEXT, image TEXT, method TEXT, measure TEXT, value REAL, PRIMARY KEY (key, image, measure)",
+        "curves": (
+            "key TEXT, image TEXT, method TEXT, curve TEXT, threshold REAL, value REAL, "
+            "PRIMARY KEY (key, image, curve, threshold)"
+        ),
+    }
+
+    def measures(self) -> pd.DataFrame:
+        """One row for each question, method and measure."""
+        return self.frame("measures", MEASURE_COLUMNS, "image, method, measure").astype({"value": "float64"})
+
+    def curves(self) -> pd.DataFrame:
+        """One row for each question, method, curve (``mask`` or ``box``) and threshold: intersection over union."""
+        return self.frame("curves", CURVE_COLUMNS, "image, method, curve, threshold").astype({"value": "float64"})
+
+
+class QuestionBatch(FilmBatch):
+    """The questions of one batch, with what all methods share."""
+
+    def __init__(self, job: Job, batch: int) -> None:
+        super().__init__(job, batch)
+        self.blurred = blur(self.images)
+        self.gone = class_probabilities(job, self.blurred)
+        films = job.films
+        assert isinstance(films, Questions)
+        self.small = [torch.from_numpy(films.mask(p, (FRAME, FRAME), job.scoring.truth)) for p in self.positions]
+        self.boxes = [films.boxes(p, FRAME) for p in self.positions]
+
+    def measure(self, method: Method, explain: Explain) -> dict[str, list[Row]]:
+        """Compute a method's maps for the class that is asked for and for the least likely other one.
+
+        Returns:
+            Rows of the tables ``measures`` and ``curves``.
+        """
+        targets = self.targets.tolist()
+        least = [least_likely_class(of, target) for of, target in zip(self.probabilities, targets, strict=True)]
+        with seeded(self.job.seed, method.name, self.batch, self.job.device):
+            asked = explain_within_memory(explain, self.images, self.targets).cpu()
+            other = explain_within_memory(explain, self.images, torch.tensor(least).to(self.targets)).cpu()
+        values: list[Row] = []
+        curves: list[Row] = []
+        planes = stretch(asked, FRAME)
+        for i, record in enumerate(self.records):
+            of = {"image": record.name, "method": method.name}
+            film = self._explained(i, {targets[i]: asked[i], least[i]: other[i]})
+            found = {name: of_film(film) for name, of_film in FILM_MEASURES.items()}
+            if bool(planes.finite[i]):
+                plane = planes.choose(torch.tensor([i])).planes[0]
+                threshold = otsu_threshold(plane)
+                found["otsu_iou"] = float(threshold_ious(plane, self.small[i], (threshold,))[0])
+                by_curve = {
+                    "mask": threshold_ious(plane, self.small[i]).tolist(),
+                    "box": box_ious(plane.numpy(), self.boxes[i]).tolist(),
+                }
+                curves += [
+                    {**of, "curve": curve, "threshold": threshold, "value": value}
+                    for curve, along in by_curve.items()
+                    for threshold, value in zip(THRESHOLDS, along, strict=True)
+                ]
+            for measure, value in found.items():
+                defined = value is not None and np.isfinite(value)
+                values.append({**of, "measure": measure, "value": value if defined else None})
+        return {"measures": values, "curves": curves}
+
+    def _explained(self, i: int, maps: Mapping[int, Tensor]) -> ExplainedFilm:
+        return ExplainedFilm(
+            maps=maps,
+            image=self.images[i],
+            blurred=self.blurred[i],
+            probabilities=self.probabilities[i],
+            gone=self.gone[i],
+            classify=partial(class_probabilities, self.job),
+            seed=(self.job.seed, self.image_ids[i]),
+            asked=int(self.targets[i]),
+        )
+
+
+class EvaluationMeasureStep(Step[QuestionStore, QuestionBatch]):
+    """Further measures of questions.
+
+    Args:
+        asked: The questions.
+    """
+
+    name, doing, done = "measures", "Measuring", "measured"
+    store = QuestionStore
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+
+    def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
+        """Questions that are evenly spaced, as many as are measured at most."""
+        job = self.asked.job(config, device)
+        return replace(job, positives=evenly_spaced(job.positives, config.scoring.measure_films))
+
+    def open_store(self, path: Path, job: Job) -> QuestionStore:
+        """Open a file of measures."""
+        return QuestionStore(path, lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)})
+
+    def open_batch(self, job: Job, batch: int, store: QuestionStore) -> QuestionBatch:
+        """Load a batch of questions."""
+        return QuestionBatch(job, batch)
+
+    def compute(self, films: QuestionBatch, method: Method, explain: Explain) -> Mapping[str, Sequence[Row]]:
+        """Measure."""
+        return films.measure(method, explain)
+
+    def finish(self, config: Config, job: Job, store: QuestionStore) -> None:
+        """Nothing: the tables are made of measures and scores together."""
+
+    def read(self, config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Measures and curves of the methods that were measured on all of the questions."""
+        job = self.open_job(config)
+        with closing(self.open_store(config.out / f"{self.name}.sqlite", job)) as store, store.reading():
+            finished, measures, curves = store.finished(), store.measures(), store.curves()
+        names = {method for _, method in finished}
+        whole = [name for name in names if all((batch, name) in finished for batch in range(job.batches))]
+        return measures[measures["method"].isin(whole)], curves[curves["method"].isin(whole)]
+
+
+def with_classes(curves: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    """Curves of masks, with the class of each question."""
+    classes = {question.name: question.category for question in asked.questions}
+    masks = curves[curves["curve"] == "mask"]
+    return masks.assign(**{"class": masks["image"].map(classes)})
+
+
+def measure_means(
+    values: pd.DataFrame, curves: pd.DataFrame, dev: pd.DataFrame | None, questions: pd.DataFrame, seed: int
+) -> pd.DataFrame:
+    """Means of all measures over questions.
+
+    Args:
+        values: Columns ``image``, ``method``, ``measure``, ``value``.
+        curves: As of :meth:`QuestionStore.curves`.
+        dev: The same of other images with a column ``class``, on which thresholds are tuned; None where there are none.
+        questions: By name, the columns ``file`` and ``class``.
+        seed: Of the bootstrap.
+
+    Returns:
+        The columns of ``measures.csv``, in the order of the table of measures.
+    """
+    parts = [values]
+    masks = curves[curves["curve"] == "mask"]
+    if dev is not None and len(masks):
+        parts.append(tuned_values(masks.assign(**{"class": masks["image"].map(questions["class"])}), dev))
+    table = mean_table([pd.concat(parts, ignore_index=True)], seed, questions)
+    boxes = box_table(curves[curves["curve"] == "box"], questions, seed)
+    table = pd.concat([table, boxes], ignore_index=True) if len(boxes) else table
+    order = {name: place for place, name in enumerate(MEASURES)}
+    return table.sort_values("measure", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+
+
+def tuned_values(masks: pd.DataFrame, dev: pd.DataFrame) -> pd.DataFrame:
+    """Intersection over union of each question at the threshold that is best for its class and method on other images.
+
+    Args:
+        masks: Curves of masks, with a column ``class``.
+        dev: The same of other images. Of a class that they do not show, the threshold that is best over all counts.
+
+    Returns:
+        Columns ``image``, ``method``, ``measure`` and ``value``.
+    """
+    best = {}
+    for by in (["method", "class"], ["method"]):
+        means = dev.groupby([*by, "threshold"])["value"].mean().reset_index()
+        rows = means.loc[means.groupby(by)["value"].idxmax()]
+        best.update({tuple(row[name] for name in by): row["threshold"] for _, row in rows.iterrows()})
+    chosen = [best.get((m, c), best.get((m,))) for m, c in zip(masks["method"], masks["class"], strict=True)]
+    at = masks[np.isclose(masks["threshold"].astype(float), np.array(chosen, dtype=float))]
+    return at[["image", "method", "value"]].assign(measure="tuned_iou")[list(MEASURE_COLUMNS)]
+
+
+def box_table(boxes: pd.DataFrame, questions: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """MaxBoxAcc of each method: the best threshold is chosen anew on each resample."""
+    rows: list[tuple[object, ...]] = []
+    for method, own in boxes.groupby("method"):
+        wide = own.pivot(index="image", columns="threshold", values="value")
+        right = (wide.to_numpy(float) >= MATCH).astype(float)
+        weighing = Weighing.of(wide.index, questions, by_class=False)
+        low, high = percentile_interval(weighing.resampled(right, seed).max(axis=1))
+        measure = MEASURES["max_box_accuracy"]
+        rows.append((method, "max_box_accuracy", right.mean(axis=0).max(), low, high, len(wide), measure.better))
+    return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))

@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from torch import nn
+
+import benchmarks
+from benchmarks.__main__ import main
+from benchmarks.classifier.checkpoints import load_classifier
+from benchmarks.classifier.network import MEAN, STD
+from benchmarks.evaluation.evaluate import evaluate
+from benchmarks.formats.load import load_dataset
+from benchmarks.models import Preparation, open_model
+from benchmarks.run.errors import UserError
+from benchmarks.scoring.score import open_job, open_store, score
+from tests.benchmarks.colours import CLASSES, DISTANCES, OBJECTS, SIDE, Colours, channel_of_target, write_colours
+from tests.benchmarks.ten_images import CATEGORY, write_ten
+from tests.benchmarks.tiny_network import TinyResNet
+from tests.benchmarks.tiny_run import make_run
+
+QUIET = {"accelerator": "cpu", "quiet": True}
+INPUT = {"size": (SIDE, SIDE)}
+
+
+def asked(out, data, methods, **settings):
+    settings = {"classes": CLASSES, "preparation": INPUT, **QUIET, **settings}
+    return evaluate(settings.pop("model", None) or Colours(), data, methods, out=out, **settings)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_colours(tmp_path_factory.mktemp("colours"))
+
+
+@pytest.fixture(scope="module")
+def result(data, tmp_path_factory):
+    """The known method as a function, as one of Captum's objects and as one of the suite's."""
+    network = Colours()
+    methods = {"known": channel_of_target, "captum": LayerGradCam(network, network.colour), "grad_cam": "grad_cam"}
+    return asked(tmp_path_factory.mktemp("out"), data, methods, model=network, layers=["colour"], measure_films=4)
+
+
+def test_distances_are_those_worked_out_by_hand(result):
+    scores = result.results.scores
+    for method in ("known", "captum", "grad_cam"):
+        rows = scores[(scores["method"] == method) & (scores["protocol"] == "fair")].set_index("image")
+        for image, name, _, right in OBJECTS:
+            assert rows.loc[f"{image}.png: {name}", "distance"] == DISTANCES[right], (method, image, name)
+
+
+def test_accuracy_is_the_mean_over_classes_with_the_pooled_one_beside_it(result):
+    table = result.table
+    rows = table[(table["method"] == "known") & (table["protocol"] == "fair")].set_index("tolerance")
+    # Red: 0, 23 and 38 px; green: 8, 0 and 0 px.
+    np.testing.assert_allclose(rows["accuracy"], [(1 / 3 + 2 / 3) / 2, (1 / 3 + 1) / 2, (2 / 3 + 1) / 2])
+    np.testing.assert_allclose(rows["pooled"], [3 / 6, 4 / 6, 5 / 6])
+    assert rows["images"].eq(4).all()
+    assert rows["questions"].eq(6).all()
+    # Difficult: on images with both colours, and less than a quarter covered; all four are.
+    np.testing.assert_allclose(rows["difficult"], [(1 / 2 + 1 / 2) / 2, (1 / 2 + 1) / 2, (1 / 2 + 1) / 2])
+    assert rows["difficult_questions"].eq(4).all()
+
+
+def test_by_class(result):
+    rows = result.by_class
+    rows = rows[(rows["method"] == "known") & (rows["protocol"] == "fair") & (rows["tolerance"] == 15)]
+    rows = rows.set_index("class")
+    assert dict(rows["questions"]) == {"red": 3, "green": 3}
+    np.testing.assert_allclose(rows.loc[["red", "green"], "accuracy"], [1 / 3, 1])
+
+
+def test_an_equal_method_is_no_different(result):
+    rows = result.significance
+    assert not rows["differs"].any()
+    assert rows["p"].eq(1).all()
+
+
+def test_the_report_is_the_same_from_python_and_from_the_command_line(result, data, tmp_path):
+    page = result.report(tmp_path / "python")
+    assert "4 images; 2 classes" in page.read_text(encoding="utf-8")
+    assert (tmp_path / "python" / "breakdown_class.png").is_file()
+    (tmp_path / "model.py").write_text(
+        "from tests.benchmarks.colours import Colours\n\n\ndef make():\n    return Colours()\n"
+    )
+    line = [
+        "evaluate", "--model", f"{tmp_path}/model.py:make", "--data", str(data), "--classes", "red,green,blue",
+        "--image-size", str(SIDE), "--layers", "colour", "--methods", "grad_cam", "--accelerator", "cpu", "--quiet",
+        "--out", str(tmp_path / "line"),
+    ]  # fmt: skip
+    assert main(line) == 0
+    for name in ("summary.csv", "by_class.csv"):
+        both = [pd.read_csv(tmp_path / of / name).drop(columns="seconds_per_image", errors="ignore") for of in
+                ("python", "line")]  # fmt: skip
+        chosen = both[0][both[0]["method"] == "grad_cam"].reset_index(drop=True)
+        pd.testing.assert_frame_equal(chosen, both[1])
+    rows = pd.read_parquet(tmp_path / "line" / "scores.parquet")
+    expected = {(f"{image}.png", name) for image, name, *_ in OBJECTS}
+    assert set(zip(rows["image"], rows["class"], strict=True)) == expected
+
+
+def test_a_second_start_computes_nothing(data, tmp_path, capsys):
+    calls = []
+
+    def known(model, images, targets):
+        calls.append(len(images))
+        return channel_of_target(model, images, targets)
+
+    first = asked(tmp_path, data, [known])
+    counted = len(calls)
+    second = asked(tmp_path, data, [known])
+    assert len(calls) == counted + 1  # the look at what the function does
+    pd.testing.assert_frame_equal(first.table, second.table)
+
+    def known(model, images, targets):
+        return -channel_of_target(model, images, targets)
+
+    third = asked(tmp_path, data, [known])  # of the same name, and other maps
+    assert not third.table["accuracy"].equals(second.table["accuracy"])
+
+
+def test_tolerances_in_pixels_of_the_image(data, tmp_path):
+    result = asked(tmp_path, data, [channel_of_target], tolerance_in="image")
+    scores = result.results.scores[result.results.scores["protocol"] == "fair"].set_index("image")
+    for image, name, _, right in OBJECTS:
+        assert scores.loc[f"{image}.png: {name}", "distance"] == right
+
+
+def test_kept_maps_are_the_maps(data, tmp_path):
+    result = asked(tmp_path, data, [channel_of_target], keep_maps=True)
+    maps = result.maps("channel_of_target")
+    assert maps.shape == (6, SIDE, SIDE)
+    assert maps.dtype == np.float16
+    for row, (_, _, (_, y1, x2, y2), right) in enumerate(OBJECTS):
+        assert np.unravel_index(np.argmax(maps[row]), maps[row].shape) == ((y1 + y2) // 2, x2 - 1 + right)
+        assert maps[row].max() == 1
+
+
+def test_maps_that_scoring_made_before_are_kept_too(data, tmp_path):
+    asked(tmp_path, data, [channel_of_target])
+    assert np.isfinite(asked(tmp_path, data, [channel_of_target], keep_maps=True).maps("channel_of_target")).all()
+
+
+def test_the_predicted_class_is_explained_for_images_of_one_class(data, tmp_path):
+    images = load_dataset(data).images
+    single = load_dataset(data).__class__(images[1:3], CLASSES, "coco", data)
+    network = Colours()
+    with torch.no_grad():  # all is green
+        network.colour.weight[1] = 3 * network.colour.weight.sum(dim=0)
+    result = asked(tmp_path, single, [channel_of_target], model=network, explain="predicted")
+    verdicts = result.results.verdicts.set_index("image")
+    assert dict(verdicts["target"]) == {"1.png": 1, "2.png": 1}
+    assert dict(verdicts["label"]) == {"1.png": 0, "2.png": 1}
+    true = result.results.true_scores.set_index(["image", "protocol"])
+    assert true.loc[("1.png", "fair"), "distance"] == DISTANCES[2]
+    with pytest.raises(UserError, match=r"instances.json.*the image shows 2 classes \(red, green\)"):
+        asked(tmp_path / "other", data, [channel_of_target], explain="predicted")
+
+
+class BlueUnlessRed(nn.Module):
+    """One output, the logit of red."""
+
+    def __init__(self):
+        super().__init__()
+        self.colours = Colours()
+
+    def forward(self, images):
+        scores = self.colours(images)
+        return {"logits": scores[:, :1] - scores[:, 2:]}
+
+
+def test_one_output_is_a_class_and_its_absence(data, tmp_path):
+    result = asked(
+        tmp_path, data, ["grad_cam", "normgrad_conv1x1_single"], model=BlueUnlessRed(), classes=["red"],
+        layers=["colours.colour"],
+    )  # fmt: skip
+    scores = result.results.scores
+    rows = scores[(scores["protocol"] == "fair") & (scores["method"] == "grad_cam")].set_index("image")
+    assert dict(rows["distance"]) == {"0.png: red": 0.0, "1.png: red": 23.0, "3.png: red": 38.0}
+
+
+def test_the_same_images_in_seven_formats_give_the_same_table(tmp_path):
+    """To the last digit: nothing but the format differs."""
+    torch.manual_seed(0)
+    model = open_model(TinyResNet(), classes=["clean", CATEGORY], size=(64, 64))
+    tables = {}
+    for name, (path, images) in write_ten(tmp_path / "set").items():
+        found = load_dataset(path, images=images)
+        result = evaluate(
+            model, found, ["center", "grad_cam", "random"], out=tmp_path / name, truth="box", measure_films=2, **QUIET,
+            classes=None,
+        )  # fmt: skip
+        tables[name] = result.table.drop(columns="seconds_per_image")
+    assert len(tables) == 7
+    first = tables["coco"]
+    assert first["accuracy"].between(0, 1).all()
+    assert first["accuracy"].nunique() > 2
+    for table in tables.values():
+        pd.testing.assert_frame_equal(first, table, check_exact=True)
+
+
+def test_object_cxr_through_the_open_path_gives_the_rows_of_its_run(tmp_path):
+    config = make_run(tmp_path, methods=("paper",))
+    score(config)
+    job = open_job(config)
+    store = open_store(config, job)
+    expected, expected_true = store.scores(), store.true_scores()
+    store.close()
+    size = (config.image_size, config.image_size)
+    model = open_model(
+        load_classifier(config.out), Preparation(size, MEAN, STD, resampling="lanczos"), classes=["clean", CATEGORY]
+    )
+    found = load_dataset(config.data_root / "test.csv")
+    result = evaluate(
+        model, found, ["paper"], out=tmp_path / "open", explain="predicted", truth="box", score_batch_size=2,
+        measure_films=2, **QUIET,
+    )  # fmt: skip
+    for rows, others in ((expected, result.results.scores), (expected_true, result.results.true_scores)):
+        columns = [column for column in rows.columns if column != "seconds"]
+        assert len(rows)
+        pd.testing.assert_frame_equal(rows[columns], others[columns])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"classes": None}, r"does not say what its outputs are.*\(red, green, blue\)"),
+        ({"classes": ["red", "green"]}, "3 outputs and --classes names 2"),
+        ({"classes": ["cat", "dog", "fish"]}, "No category of .*instances.json .* is an output"),
+        ({"explain": "all"}, "--explain is 'all'"),
+        ({"tolerance_in": "mm"}, "--tolerance-in is 'mm'"),
+        ({"grid": 1}, "--grid is 1"),
+        ({"layers": ["color"]}, "no layer 'color'; near it are colour"),
+        ({"methods": ["grad_cm"]}, "no method 'grad_cm'; near it are grad_cam"),
+        ({"methods": [3]}, "methods holds int"),
+        ({"model": "resnet18"}, "--model resnet18: give FILE.py:FACTORY"),
+        ({"model": 3}, "model is int"),
+        ({"epochs_": 3}, "does not know a setting"),
+        ({"dev": "same"}, "thresholds are tuned on other images"),
+    ],
+)
+def test_what_does_not_fit_is_a_sentence_before_anything_runs(settings, message, data, tmp_path):
+    settings = {"dev": None, **settings}
+    settings["dev"] = data if settings["dev"] else None
+    methods = settings.pop("methods", ["center"])
+    with pytest.raises(UserError, match=message):
+        asked(tmp_path / "out", data, methods, **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_function_that_gives_something_else_is_told_in_the_report(data, tmp_path):
+    def wrong(model, images, targets):
+        return images[:, 0, 0]
+
+    result = asked(tmp_path, data, ["center", wrong])
+    assert "float maps" in result.results.failures["wrong"]
+    assert list(result.table["method"].unique()) == ["center"]
+
+
+def test_check_says_all_that_is_wrong_at_once(data, tmp_path, capsys):
+    good = ["evaluate", "--model", "timm:resnet18", "--data", str(data), "--check"]
+    assert main(good) == 0
+    assert "4 images, 6 objects of 3 categories, all well" in capsys.readouterr().out
+    content = json.loads(data.read_text())
+    content["images"][0]["width"] = 41
+    content["annotations"][1]["category_id"] = 17
+    spoilt = data.with_name("spoilt.json")
+    spoilt.write_text(json.dumps(content))
+    assert main([*good[:4], str(spoilt), "--check"]) == 2
+    said = capsys.readouterr()
+    assert "17" in said.out + said.err
+    assert "41" in said.out + said.err
+
+
+def test_importing_costs_nothing():
+    code = "import sys, benchmarks; assert 'torch' not in sys.modules; print(benchmarks.evaluate.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "evaluate"
+    assert benchmarks.evaluate is evaluate

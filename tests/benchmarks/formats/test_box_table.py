@@ -1,0 +1,98 @@
+"""Boxes in a CSV, by rows as NIH, VinDr and RSNA publish them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_file import write_dicom
+from PIL import Image
+
+from benchmarks import load_dataset
+from benchmarks.run.errors import UserError
+
+
+def picture(path: Path, width: int = 1024, height: int = 1024) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (width, height)).save(path)
+
+
+def table(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_nih(tmp_path: Path) -> None:
+    """The header's brackets are broken over columns; images lie in twelve folders."""
+    source = table(
+        tmp_path / "BBox_List_2017.csv",
+        "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"
+        "00013118_008.png,Atelectasis,225.084745762712,547.019216763771,86.7796610169491,79.1864406779661,,,\n"
+        "00014716_007.png,Infiltrate,686,131,185,313,,,\n"
+        "00013118_008.png,Mass,0,0,10,20,,,\n",
+    )
+    picture(tmp_path / "nih" / "images_007" / "images" / "00013118_008.png")
+    picture(tmp_path / "nih" / "images_008" / "images" / "00014716_007.png")
+    data = load_dataset(source, images=tmp_path / "nih")
+    assert (data.format, data.categories) == ("nih", ("Atelectasis", "Infiltrate", "Mass"))
+    first, second = data.images
+    assert first.labels == ("Atelectasis", "Mass")
+    assert second.objects[0].box == (686, 131, 686 + 185, 131 + 313)
+    np.testing.assert_allclose(first.objects[0].box, (225.0847, 547.0192, 311.8644, 626.2057), atol=1e-4)
+    picture(tmp_path / "nih" / "images_008" / "images" / "00014716_007.png", 512, 512)
+    with pytest.raises(UserError, match=r"is about an image of 1024 x 1024 pixels, but .* has 512 x 512"):
+        load_dataset(source, images=tmp_path / "nih")
+
+
+def test_vindr(tmp_path: Path) -> None:
+    """A row a reader, corners, images named without a suffix; "No finding" is nothing."""
+    source = table(
+        tmp_path / "train.csv",
+        "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n"
+        "50a418190bc3,No finding,14,R11,,,,\n"
+        "50a418190bc3,No finding,14,R15,,,,\n"
+        "9a5094b2563a,Aortic enlargement,0,R9,6.0,3.0,8.0,5.0\n"
+        "9a5094b2563a,Aortic enlargement,0,R10,6.0,2.0,8.5,5.0\n"
+        "9a5094b2563a,Other lesion,9,R10,0,0,1,3\n",
+    )
+    for name in ("50a418190bc3", "9a5094b2563a"):
+        write_dicom(tmp_path / f"{name}.dicom", np.arange(70, dtype=np.uint16).reshape(7, 10))
+    data = load_dataset(source, images=tmp_path)
+    assert (data.format, data.categories) == ("vindr", ("Aortic enlargement", "Other lesion"))
+    assert [image.size for image in data.images] == [(10, 7), (10, 7)]
+    assert [image.labels for image in data.images] == [(), ("Aortic enlargement", "Other lesion")]
+    assert [found.box for found in data.images[1].objects] == [(6, 3, 8, 5), (6, 2, 8.5, 5), (0, 0, 1, 3)]
+
+
+def test_rsna(tmp_path: Path) -> None:
+    source = table(
+        tmp_path / "stage_2_train_labels.csv",
+        "patientId,x,y,width,height,Target\n"
+        "0004cfab-14fd,,,,,0\n"
+        "00436515-870c,264.0,152.0,213.0,379.0,1\n"
+        "00436515-870c,562.0,152.0,256.0,453.0,1\n",
+    )
+    for name in ("0004cfab-14fd", "00436515-870c"):
+        picture(tmp_path / "stage_2_train_images" / f"{name}.png")
+    data = load_dataset(source, images=tmp_path / "stage_2_train_images")
+    assert (data.format, data.categories) == ("rsna", ("Pneumonia",))
+    assert [image.labels for image in data.images] == [(), ("Pneumonia",)]
+    assert [found.box for found in data.images[1].objects] == [(264, 152, 477, 531), (562, 152, 818, 605)]
+
+
+def test_other_names_of_columns(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 20, 10)
+    source = table(tmp_path / "mine.csv", "file,left,what,top,w,h\na.png,1,cat,2,3,4\na.png,,dog,,,\n")
+    with pytest.raises(UserError, match=r"mine\.csv is not recognised"):
+        load_dataset(source)
+    columns = {"image": "file", "category": "what", "x": "left", "y": "top", "width": "w", "height": "h"}
+    data = load_dataset(source, columns=columns)
+    assert data.images[0].objects[0].box == (1, 2, 4, 6)
+    assert data.images[0].labels == ("cat", "dog")  # the dog has no place
+    with pytest.raises(UserError, match="there is no column 'when' among file, left, what, top, w, h"):
+        load_dataset(source, columns={**columns, "image": "when"})
+    with pytest.raises(UserError, match="must name image, category and either x1, y1, x2, y2 or x, y, width, height"):
+        load_dataset(source, columns={"image": "file"})
+    with pytest.raises(UserError, match="but the format is coco: leave one of them out"):
+        load_dataset(source, format="coco", columns=columns)

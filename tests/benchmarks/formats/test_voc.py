@@ -1,0 +1,82 @@
+"""Pascal VOC, by a file written as those of its development kit are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import load_dataset
+from benchmarks.formats.category_mask import category_mask
+from benchmarks.run.errors import UserError
+
+TEXT = """<annotation>
+    <folder>VOC2007</folder>
+    <filename>{name}.jpg</filename>
+    <source><database>The VOC2007 Database</database><annotation>PASCAL VOC2007</annotation></source>
+    <owner><flickrid>by hand</flickrid><name>nobody</name></owner>
+    <size><width>{width}</width><height>{height}</height><depth>3</depth></size>
+    <segmented>0</segmented>
+    <object>
+        <name>train</name><pose>Unspecified</pose><truncated>1</truncated><difficult>0</difficult>
+        <bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>2</ymax></bndbox>
+    </object>
+    <object>
+        <name>person</name><pose>Unspecified</pose><truncated>0</truncated><difficult>1</difficult>
+        <bndbox><xmin>8</xmin><ymin>6</ymin><xmax>8</xmax><ymax>6</ymax></bndbox>
+        <part><name>head</name><bndbox><xmin>8</xmin><ymin>6</ymin><xmax>8</xmax><ymax>6</ymax></bndbox></part>
+    </object>
+</annotation>
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """VOC's own folders, with two images."""
+    root = tmp_path / "VOC2007"
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    for name in ("000001", "000002"):
+        Image.new("RGB", (8, 6)).save(root / "JPEGImages" / f"{name}.jpg")
+        (root / "Annotations" / f"{name}.xml").write_text(TEXT.format(name=name, width=8, height=6))
+    (root / "ImageSets" / "Main" / "test.txt").write_text("000002\n")
+    (root / "ImageSets" / "Main" / "person_test.txt").write_text("000001 -1\n000002  1\n")
+    return root
+
+
+def test_boxes_count_from_one_and_hold_their_ends(root: Path) -> None:
+    """Columns 1 to 3 of row 2, counted from 1; and the last pixel of 8 x 6."""
+    data = load_dataset(root)
+    assert data.format == "voc"
+    image = data.images[0]
+    assert [found.box for found in image.objects] == [(0, 1, 3, 2), (7, 5, 8, 6)]
+    assert np.argwhere(category_mask(image, "train", (6, 8))).tolist() == [[1, 0], [1, 1], [1, 2]]
+    assert np.argwhere(category_mask(image, "person", (6, 8))).tolist() == [[5, 7]]
+
+
+def test_what_is_difficult_is_kept(root: Path) -> None:
+    image = load_dataset(root / "Annotations").images[0]
+    assert [found.difficult for found in image.objects] == [False, True]
+    assert image.labels == ("person", "train")  # in the order of the alphabet, as VOC's files have none
+
+
+def test_a_list_of_image_sets_names_the_images(root: Path) -> None:
+    lists = root / "ImageSets" / "Main"
+    assert [image.name for image in load_dataset(lists / "test.txt").images] == ["000002.jpg"]
+    assert len(load_dataset(lists / "person_test.txt").images) == 2
+    (lists / "test.txt").write_text("000009\n")
+    with pytest.raises(UserError, match=r"test\.txt: .*000009\.xml is missing"):
+        load_dataset(lists / "test.txt")
+
+
+def test_counting_from_zero_is_remarked(root: Path) -> None:
+    path = root / "Annotations" / "000001.xml"
+    path.write_text(path.read_text().replace("<xmin>1</xmin>", "<xmin>0</xmin>"))
+    (remark,) = load_dataset(root).remarks
+    assert remark.startswith("1 boxes begin at 0, but VOC counts from 1, such as in ")
+
+
+def test_one_file_is_a_set(root: Path) -> None:
+    assert [image.name for image in load_dataset(root / "Annotations" / "000001.xml").images] == ["000001.jpg"]

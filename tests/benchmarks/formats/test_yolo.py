@@ -1,0 +1,98 @@
+"""YOLO, by files as Ultralytics describes them: class x_center y_center width height, or class and a polygon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import load_dataset
+from benchmarks.formats.category_mask import category_mask
+from benchmarks.run.errors import UserError
+
+YAML = """\
+path: .
+train: images/train
+names:
+  0: person
+  1: traffic light
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for split in ("train", "val"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        for name in ("a", "b"):
+            Image.new("RGB", (200, 100)).save(tmp_path / "images" / split / f"{name}.jpg")
+    (tmp_path / "labels" / "train" / "a.txt").write_text("1 0.5 0.5 0.1 0.2\n\n0 0.0 0.0 0.25 0.0 0.25 0.5\n")
+    (tmp_path / "labels" / "val" / "a.txt").write_text("0 0.5 0.5 1 1\n")
+    (tmp_path / "data.yaml").write_text(YAML)
+    return tmp_path
+
+
+def test_boxes_are_shares_of_each_side(root: Path) -> None:
+    """Centre 100, 50 of 200 x 100, sides 20 and 20."""
+    data = load_dataset(root / "data.yaml")
+    assert data.format == "yolo"
+    assert data.categories == ("person", "traffic light")
+    assert [image.name for image in data.images] == ["a.jpg", "b.jpg"]
+    assert data.images[0].objects[0].box == (90, 40, 110, 60)
+    assert data.images[0].objects[0].category == "traffic light"
+
+
+def test_more_numbers_are_a_polygon(root: Path) -> None:
+    image = load_dataset(root / "data.yaml").images[0]
+    assert image.objects[1].shapes[0].points == ((0, 0), (50, 0), (50, 50))
+    mask = category_mask(image, "person", (100, 200), "shape")
+    assert abs(int(mask.sum()) - 50 * 50 / 2) <= 50
+    assert mask[1, 48]
+    assert not mask[48, 1]
+
+
+def test_an_image_without_a_file_shows_nothing(root: Path) -> None:
+    assert load_dataset(root / "data.yaml").images[1].labels == ()
+
+
+@pytest.mark.parametrize("path", ["labels/val", "labels/../labels/val"])
+def test_a_folder_of_labels_finds_its_images_and_names(root: Path, path: str) -> None:
+    data = load_dataset(root / path)
+    assert [image.path for image in data.images] == [
+        root / path.replace("labels/val", "images/val") / n for n in ("a.jpg", "b.jpg")
+    ]
+    assert data.images[0].objects[0].box == (0, 0, 200, 100)
+
+
+def test_names_come_from_lists_too(root: Path) -> None:
+    (root / "data.yaml").unlink()
+    (root / "classes.txt").write_text("person\ntraffic light\n")
+    assert load_dataset(root / "labels" / "train").categories == ("person", "traffic light")
+    (root / "classes.txt").rename(root / "obj.names")
+    data = load_dataset(root, images=root / "images")
+    assert [image.name for image in data.images] == ["train/a.jpg", "train/b.jpg", "val/a.jpg", "val/b.jpg"]
+    (root / "data.yaml").write_text("names: [man, lamp]\n")
+    assert load_dataset(root / "labels" / "train").categories == ("man", "lamp")
+
+
+def test_six_digits_give_back_whole_pixels(root: Path) -> None:
+    """Thirds of a side, which no share of six digits is: 67 of 201 is 0.333333, and 66.999933 would lose a pixel."""
+    Image.new("RGB", (201, 100)).save(root / "images" / "val" / "a.jpg")
+    (root / "labels" / "val" / "a.txt").write_text("0 0.333333 0.500000 0.333333 1.000000\n")
+    image = load_dataset(root / "labels" / "val").images[0]
+    assert image.objects[0].box == (33.5, 0, 100.5, 100)
+    assert np.flatnonzero(category_mask(image, "person", (100, 201)).any(axis=0))[[0, -1]].tolist() == [33, 100]
+
+
+def test_folders_are_found_as_roboflow_writes_them(root: Path) -> None:
+    (root / "data.yaml").write_text(YAML.replace("images/train", "../images/train"))
+    assert load_dataset(root / "data.yaml").images[0].path == root / "images" / "train" / "a.jpg"
+
+
+def test_a_split_must_be_chosen(root: Path) -> None:
+    (root / "data.yaml").write_text(YAML + "val: images/val\n")
+    with pytest.raises(UserError, match="names train, val: give the folder of the images that count with `images`"):
+        load_dataset(root / "data.yaml")
+    assert load_dataset(root / "data.yaml", images=root / "images" / "val").images[0].objects[0].box == (0, 0, 200, 100)

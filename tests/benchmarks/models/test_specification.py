@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.data import resolve_model_data_config
+from torchvision import models
+
+from benchmarks.models import load_model
+from benchmarks.models.state_files import head_size, load_state, read_state
+from benchmarks.run.errors import UserError
+
+
+def test_timm_by_name_with_its_own_data_configuration():
+    model = load_model("timm:test_resnet", "none", classes=["a", "b"])
+    config = resolve_model_data_config(timm.create_model("test_resnet"))
+    assert model.shape == config["input_size"]
+    assert model.prepare.mean == tuple(config["mean"])
+    assert model.prepare.resampling == config["interpolation"]
+    assert model.classes == ("a", "b")
+    assert model.name == "test_resnet"
+
+
+def test_timm_in_another_size_and_grey():
+    model = load_model("timm:test_vit", "none", size=(64, 64), channels=1)
+    assert model.shape == (1, 64, 64)
+    assert model.network(torch.rand(1, 1, 64, 64)).shape == (1, 1000)
+
+
+def test_torchvision_by_name_with_what_its_weights_want():
+    model = load_model("torchvision:mobilenet_v3_small", "none", classes=["a", "b", "c"])
+    assert model.shape == (3, 224, 224)
+    assert model.prepare.mean == (0.485, 0.456, 0.406)
+    assert model.prepare.resampling == "bilinear"
+
+
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_from_a_file_tell_the_number_of_classes(ending, prefix, tmp_path):
+    torch.manual_seed(1)
+    network = models.resnet18(num_classes=5)
+    state = {prefix + name: value.contiguous() for name, value in network.state_dict().items()}
+    path = tmp_path / f"weights.{ending}"
+    if ending == "pt":
+        torch.save({"epoch": 3, "state_dict": state}, path)
+    else:
+        save_file(state, path)
+    found = load_model("torchvision:resnet18", path, size=(64, 64)).network.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_function_of_a_file(tmp_path):
+    (tmp_path / "beside.py").write_text("CLASSES = 4\n")
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\nfrom torchvision.transforms import Compose, Resize, ToTensor\n"
+        "from beside import CLASSES\n"
+        "def plain():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, CLASSES))\n"
+        "def both():\n    return plain(), Compose([Resize((8, 8)), ToTensor()])\n"
+        "def other():\n    return 3\n"
+        "def broken():\n    return 1 / 0\n"
+    )
+    file = tmp_path / "mine.py"
+    assert load_model(f"{file}:plain", size=(8, 8)).network(torch.rand(1, 3, 8, 8)).shape == (1, 4)
+    assert load_model(f"{file}:both").shape == (3, 8, 8)
+    for function, message in (
+        ("other", "returns int: it must return a torch.nn.Module"),
+        ("broken", "raises ZeroDivisionError, line 11: division by zero"),
+        ("none", "the file has no function 'none', but .*plain, both"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_model(f"{file}:{function}")
+    with pytest.raises(UserError, match="there is no file"):
+        load_model(f"{tmp_path}/other.py:plain")
+    assert str(tmp_path) not in sys.path
+
+
+def test_a_folder_of_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8,
+        id2label={0: "cat", 1: "dog", 2: "fish"}, problem_type="multi_label_classification",
+    )  # fmt: skip
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path)
+    processor = transformers.ViTImageProcessor(
+        size={"height": 32, "width": 32}, image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6], resample=3
+    )
+    processor.save_pretrained(tmp_path)
+    model = load_model(f"hf:{tmp_path}")
+    assert (model.shape, model.classes, model.outputs) == ((3, 32, 32), ("cat", "dog", "fish"), "sigmoid")
+    assert (model.prepare.mean, model.prepare.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert model.prepare.resampling == "bicubic"
+    from PIL import Image
+
+    image = Image.effect_noise((32, 32), 80).convert("RGB")  # of the right size, so that resizing does nothing
+    expected = processor(image, return_tensors="pt")["pixel_values"][0]
+    torch.testing.assert_close(model.prepare(image), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("resnet18", "--model resnet18: give FILE.py:FACTORY, timm:NAME, torchvision:NAME or hf:FOLDER"),
+        ("timm:", "--model timm:: give"),
+        ("keras:resnet", "'keras' is none of the kinds"),
+        ("timm:no_such_network", "timm:no_such_network cannot be built"),
+        ("torchvision:no_such_network", "torchvision has no classifier 'no_such_network'"),
+        ("hf:nowhere", "hf:nowhere holds no config.json"),
+    ],
+)
+def test_words_that_mean_nothing(word, message):
+    with pytest.raises(UserError, match=message):
+        load_model(word, "none")
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("this must not run",)
+
+
+def test_files_that_are_no_weights(tmp_path, capsys):
+    torch.save({"a": Evil()}, tmp_path / "evil.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    (tmp_path / "text.pt").write_text("weights")
+    (tmp_path / "text.safetensors").write_text("weights")
+    for name, message in (
+        ("evil.pt", "only kind that is safe to load"),
+        ("list.pt", "holds no state dict"),
+        ("text.pt", "only kind that is safe to load"),
+        ("text.safetensors", "only kind that is safe to load"),
+        ("absent.pt", "there is no such file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_state(tmp_path / name)
+    assert "this must not run" not in capsys.readouterr().out
+
+
+def test_weights_of_another_network(tmp_path):
+    network = torch.nn.Linear(2, 3)
+    for state, message in (
+        ({"weight": torch.zeros(3, 2)}, r"'bias' is missing \(1 such\)"),
+        ({"weight": torch.zeros(3, 2), "bias": torch.zeros(4)}, r"'bias' is \(4,\) there, \(3,\) here"),
+        ({"weight": torch.zeros(3, 2), "bias": torch.zeros(3), "more": torch.zeros(1)}, "the network has no 'more'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_state(network, state, tmp_path)
+    assert head_size(lambda: torch.nn.Linear(2, 7), network.state_dict()) == 3
+    assert head_size(lambda: torch.nn.Linear(2, 7), {}) is None
