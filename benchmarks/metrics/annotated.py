@@ -41,9 +41,7 @@ class Annotations:
     def pieces(self, pieces: Pieces) -> Tensor:
         """The masks in pieces of rows, bool ``(P, length)``."""
         length, size = pieces.values.shape[1], self.masks.shape[1] * self.masks.shape[2]
-        film = torch.arange(len(self.masks), device=self.masks.device)
-        of = film.repeat_interleave(torch.tensor(pieces.lengths, device=film.device))
-        return self.masks.view(-1, length).index_select(0, (of * size + pieces.first) // length)
+        return self.masks.view(-1, length).index_select(0, (pieces.of * size + pieces.first) // length)
 
     def distances(self, points: Tensor) -> Tensor:
         """Euclidean distance from a pixel of each film to its nearest annotated pixel, both on the integer grid.

@@ -22,8 +22,9 @@ FRAME = 600
 """Side of the square frame onto which films, annotations and maps are stretched."""
 ROUNDING = 1e-12
 """Of an interpolation in float64 of maps scaled to [0, 1]: values this near are equal."""
-_LENGTH = 30  # of the pieces of rows that are made together, where it divides the frame
+_LENGTH = 20  # of the pieces of rows that are made together, where it divides the frame
 _EVERY = 7  # rows and columns of the frame there is a pixel from which the level of the highest ones is guessed
+_MARGIN = 1.1  # times as many pixels as are asked for are to reach the first guess of their level
 
 
 @dataclass(frozen=True)
@@ -31,34 +32,40 @@ class Pieces:
     """Pieces of rows of N maps in the frame, by map and in raster order.
 
     Attributes:
-        lengths: number of pieces of each map.
-        first: int64 ``(P,)``, the first pixel of each: ``row * frame + column``.
+        of: int64 ``(P,)``, the map of each.
+        first: int64 ``(P,)``, the first pixel of each.
         values: float64 ``(P, length)``.
+        reaching: bool ``(P, length)``, the pixels that were looked for; the others only lie beside them.
+        counts: number of pixels that were looked for in each map.
     """
 
-    lengths: list[int]
+    of: Tensor
     first: Tensor
     values: Tensor
+    reaching: Tensor
+    counts: list[int]
 
-    def by_map(self, *more: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """The values of each map, ``(P_i, length)``, and the same pieces of other tensors ``(P, ...)``."""
-        return zip(*(torch.split_with_sizes(part, self.lengths) for part in (self.values, *more)), strict=True)
+    def by_map(self, *parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Of each map what tensors ``(P, length)`` hold at the pixels that were looked for, in raster order."""
+        found = (part.masked_select(self.reaching) for part in parts)
+        return zip(*(torch.split_with_sizes(part, self.counts) for part in found), strict=True)
+
+    @property
+    def pixels(self) -> Tensor:
+        """The pixels, int64 ``(P, length)``: ``row * frame + column``."""
+        return self.first[:, None] + torch.arange(self.values.shape[1], device=self.first.device)
 
     @cached_property
-    def ties(self) -> list[Tensor]:
+    def ties(self) -> tuple[Tensor, ...]:
         """The pixels of each map that share its maximum, int64 ``(T,)`` in raster order."""
         # Equal values come out of the interpolation with different rounding, which must not choose.
-        found = []
-        for values, first in self.by_map(self.first):
-            if not len(values):
-                found.append(first)
-                continue
-            highest = values.amax(dim=1)
-            level = highest.amax() - ROUNDING
-            pieces = (highest >= level).nonzero()[:, 0]
-            piece, column = (values[pieces] >= level).nonzero(as_tuple=True)
-            found.append(first[pieces[piece]] + column)
-        return found
+        highest = self.values.amax(dim=1)
+        level = _highest(highest, self.of, len(self.counts)) - ROUNDING
+        pieces = (highest >= level[self.of]).nonzero()[:, 0]
+        of = self.of[pieces]
+        piece, column = (self.values[pieces] >= level[of, None]).nonzero(as_tuple=True)
+        lengths = torch.bincount(of[piece], minlength=len(self.counts)).tolist()
+        return torch.split_with_sizes(self.first[pieces[piece]] + column, lengths)
 
 
 @dataclass(frozen=True)
@@ -97,17 +104,17 @@ class Stretched:
             counts: N numbers from 1 to ``frame ** 2``.
 
         Returns:
-            The pieces, with lower pixels beside those; none of a map that is constant or not finite.
+            The pieces; none of a map that is constant or not finite.
         """
         levels = torch.full_like(self.zero, torch.inf)
         short = (self.finite & ~self.constant).nonzero()[:, 0].tolist()
-        share = 1.3 / self.frame**2
+        share = _MARGIN / self.frame**2
         while True:
             if short:
                 levels[short] = self._levels(short, [share * counts[i] for i in short])
             pieces = self._reaching(levels)
             # Pixels that reach the level itself count, not those that only rounding lifts to it.
-            found = [int((values >= level).sum()) for (values,), level in zip(pieces.by_map(), levels, strict=True)]
+            found = _count(pieces.values >= levels[pieces.of, None], pieces.of, len(counts))
             short = [i for i in short if found[i] < counts[i]]
             if not short:
                 return pieces
@@ -116,7 +123,7 @@ class Stretched:
     def lowest(self) -> Tensor:
         """Minima of the frames, float64 ``(N,)``; of maps that are neither constant nor not finite."""
         inverted = replace(self, unit=1 - self.unit).highest([1] * len(self.unit))
-        return torch.stack([1 - values.amax() for (values,) in inverted.by_map()])
+        return 1 - _highest(inverted.values.amax(dim=1), inverted.of, len(self.unit))
 
     def _levels(self, chosen: Sequence[int], shares: Sequence[float]) -> Tensor:
         """Levels that about those shares of the pixels of some maps reach, by a lattice of pixels."""
@@ -143,8 +150,9 @@ class Stretched:
         flat, rows, width = cells.flatten(0, 2), cells.shape[1], cells.shape[2]
         above, below = (((of * rows + line[row]) * width + piece) for line in (low, high))
         values = flat.index_select(0, above).lerp_(flat.index_select(0, below), weight[row, None])
-        lengths = torch.bincount(of, minlength=len(levels)).tolist()
-        return Pieces(lengths, row * self.frame + piece * length, values)
+        reaching = values >= levels[of, None] - 3 * ROUNDING
+        counts = _count(reaching, of, len(levels))
+        return Pieces(of, row * self.frame + piece * length, values, reaching, counts)
 
     @cached_property
     def _across(self) -> Tensor:
@@ -153,6 +161,17 @@ class Stretched:
 
     def _axis(self, cells: int) -> tuple[Tensor, Tensor, Tensor]:
         return between_cells(cells, self.frame, self.unit.device)
+
+
+def _highest(values: Tensor, of: Tensor, maps: int) -> Tensor:
+    """The highest of the values of pieces ``(P,)`` for each map; below all numbers where it has no piece."""
+    return values.new_full((maps,), -torch.inf).scatter_reduce(0, of, values, "amax")
+
+
+def _count(chosen: Tensor, of: Tensor, maps: int) -> list[int]:
+    """How many pixels of pieces, bool ``(P, length)``, are chosen in each map."""
+    counts: list[int] = of.new_zeros(maps).index_add_(0, of, chosen.sum(dim=1)).tolist()
+    return counts
 
 
 def _resize(maps: Tensor, height: int, width: int) -> Tensor:

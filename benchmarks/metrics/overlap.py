@@ -68,11 +68,9 @@ def area_matched_iou(stretched: Stretched, annotations: Annotations, highest: Pi
     counts = torch.tensor(annotations.counts, dtype=torch.float64, device=stretched.unit.device)
     pieces = stretched.highest(annotations.at_least_one) if highest is None else highest
     common = counts * counts / stretched.frame**2  # a constant map is one tie over the frame
-    inside = annotations.pieces(pieces)
-    for i, (values, annotated) in enumerate(pieces.by_map(inside)):
-        count = annotations.counts[i]
-        if len(values) and count:
-            common[i] = _common(values.flatten(), annotated.flatten(), count)
+    for i, (values, annotated) in enumerate(pieces.by_map(pieces.values, annotations.pieces(pieces))):
+        if len(values) and annotations.counts[i]:
+            common[i] = _common(values, annotated, annotations.counts[i])
     iou = torch.where(counts > 0, common / (2 * counts - common), 0.0)
     return iou.where(stretched.finite, torch.nan)
 

@@ -25,8 +25,8 @@ from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, chance_level
 from benchmarks.scoring.job import Job, Keep, annotation_mask
 from benchmarks.scoring.store import Row
 
-AT_ONCE = 4
-"""Maps that a CPU looks at together: what it works on should stay in its caches."""
+AT_ONCE = 2**19
+"""Values of maps, stretched to the side, that a CPU looks at together: what it works on should stay in its caches."""
 
 
 class FilmBatch:
@@ -117,7 +117,7 @@ class FilmBatch:
         if keep is not None:
             keep(method.name, [self.positions[i] for i in chosen], maps)
         rows: list[Row] = []
-        at_once = len(chosen) if maps.device.type == "cuda" else AT_ONCE
+        at_once = len(chosen) if maps.device.type == "cuda" else max(AT_ONCE // (maps.shape[2] * FRAME), 1)
         for first in range(0, len(chosen), at_once):
             films = tuple(chosen[first : first + at_once])
             part = maps[first : first + at_once]
@@ -268,6 +268,10 @@ def seeded(seed: int, method: str, batch: int, device: torch.device) -> Iterator
     explaining film by film, which would leave a GPU idle.
     """
     unit = hashlib.sha256(f"{seed} {method} {batch}".encode()).digest()
+    number = int.from_bytes(unit[:7], "little")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int.from_bytes(unit[:7], "little"))
+        # torch.manual_seed would seed all kinds of devices, those that are not there too, in milliseconds.
+        torch.default_generator.manual_seed(number)
+        if device.type != "cpu":
+            torch.get_device_module(device).manual_seed(number)
         yield
