@@ -11,6 +11,7 @@ from normgrad_attr._probe import probe_weights
 from normgrad_attr._sensitivity import class_sensitivity
 from normgrad_attr._smoothing import smooth
 from normgrad_attr._suggest import suggest_layers
+from normgrad_attr._together import attribute_together
 from normgrad_attr._tokens import tokens_to_map
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ __all__ = [
     "Explanation",
     "MetaSaliency",
     "NormGrad",
+    "attribute_together",
     "class_sensitivity",
     "explain",
     "probe_weights",

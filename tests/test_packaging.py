@@ -140,8 +140,8 @@ import torch
 from torch import Tensor, nn
 
 from normgrad_attr import (
-    CombinedNormGrad, MetaSaliency, NormGrad, class_sensitivity, explain, probe_weights, smooth, suggest_layers,
-    tokens_to_map,
+    CombinedNormGrad, MetaSaliency, NormGrad, attribute_together, class_sensitivity, explain, probe_weights, smooth,
+    suggest_layers, tokens_to_map,
 )
 from normgrad_attr.functional import Peak, combine_maps, normgrad_map
 from normgrad_attr.visualize import overlay
@@ -158,6 +158,7 @@ method = CombinedNormGrad(model, suggest_layers(model, images), combine="sum", w
 combined: Tensor = method.attribute(images, 0)
 for_each_input: tuple[Tensor, ...] = method.attribute((images,), 0)
 combined_and_output: tuple[Tensor, Tensor] = method.attribute(images, torch.tensor([0]), return_output=True)
+together: list[Tensor] = attribute_together([NormGrad(model, "0"), method], images, 0)
 plain: Tensor = normgrad_map(torch.rand(1, 2, 3), torch.rand(1, 2, 3), extract="scaling")
 tokens: Tensor = tokens_to_map(torch.rand(1, 1, 17))
 layers: list[str] = suggest_layers(model, images)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from benchmarks.methods.context import BUDGET, Context, TrainingFilms
 from benchmarks.methods.layer_choice import Layers
-from benchmarks.methods.method import Explain, Method, reduce_channels
+from benchmarks.methods.method import Explain, Method, Prepared, prepare_together, reduce_channels
 from benchmarks.methods.registry import METHODS, SETS, near_names, register, select_methods
 
 __all__ = [
@@ -19,8 +19,10 @@ __all__ = [
     "Explain",
     "Layers",
     "Method",
+    "Prepared",
     "TrainingFilms",
     "near_names",
+    "prepare_together",
     "reduce_channels",
     "register",
     "select_methods",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
 from benchmarks.methods.context import Context
+from benchmarks.methods.shared_pass import NormGradMethod, SharedPass
+from normgrad_attr import CombinedNormGrad, NormGrad
 
 Explain = Callable[[Tensor, Tensor], Tensor]
 """Images float ``(N, 3, S, S)`` and classes long ``(N,)`` to maps float ``(N, C, h, w)``, any h and w."""
@@ -38,8 +41,9 @@ class Method:
     Attributes:
         name: As in ``--methods`` and in the tables.
         title: For figures, short.
-        build: Makes the function that computes attributions; may raise :class:`benchmarks.run.errors.UserError` with
-            the reason when the method cannot run on the network.
+        build: Makes the function that computes attributions, or a NormGrad of the library, which shares its pass with
+            others; may raise :class:`benchmarks.run.errors.UserError` with the reason when the method cannot run on
+            the network.
         family: ``"baseline"``, ``"cam"``, ``"gradient"`` (input-sized; the protocol ``paper`` clips these),
             ``"perturbation"`` or ``"normgrad"``.
         reduction: How an attribution becomes one map: ``"signed"`` (sum over channels), ``"absolute"`` (sum of
@@ -55,7 +59,7 @@ class Method:
 
     name: str
     title: str
-    build: Callable[[Context], Explain]
+    build: Callable[[Context], Explain | NormGradMethod]
     family: str
     reduction: str = "signed"
     cost: str = "one_pass"
@@ -78,26 +82,85 @@ class Method:
         """Whether the protocol ``paper`` clips its maps at the 99th percentile."""
         return self.family == "gradient"
 
-    def prepare(self, context: Context) -> Explain:
+    def prepare(self, context: Context) -> Prepared:
         """Build the method and put its reduction behind it.
 
         Args:
             context: Of the network.
 
         Returns:
-            A function from images float ``(N, 3, S, S)`` and classes long ``(N,)`` to detached maps ``(N, 1, h, w)``,
-            float. It never changes its arguments, and hides warnings that are expected here, such as that Captum sets
-            hooks.
+            What computes its maps.
+        """
+        built = self.built(context)
+        return Prepared(self.reduction, built.attribute if isinstance(built, (NormGrad, CombinedNormGrad)) else built)
+
+    def built(self, context: Context) -> Explain | NormGradMethod:
+        """Build the method, without warnings that are expected here.
+
+        Args:
+            context: Of the network.
+
+        Returns:
+            What its builder makes.
         """
         with _expected_warnings_hidden():
-            attribute = self.build(context)
+            return self.build(context)
 
-        def explain(images: Tensor, targets: Tensor) -> Tensor:
-            with _expected_warnings_hidden():
-                # A new tensor object, so that requires_grad is never left on the caller's.
-                return reduce_channels(attribute(images.detach(), targets), self.reduction)
 
-        return explain
+@dataclass(frozen=True)
+class Prepared:
+    """A method that is ready for a network.
+
+    Called like a function, with images float ``(N, C, S, S)`` and classes long ``(N,)``, it gives detached maps
+    ``(N, 1, h, w)``, float. It never changes its arguments, and hides warnings that are expected here, such as that
+    Captum sets hooks.
+
+    Attributes:
+        reduction: As of the method.
+        attribute: Computes attributions.
+        shared: The pass that it shares with other methods.
+    """
+
+    reduction: str
+    attribute: Explain
+    shared: SharedPass | None = None
+
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Compute the maps."""
+        with _expected_warnings_hidden():
+            # A new tensor object, so that requires_grad is never left on the caller's.
+            return reduce_channels(self.attribute(images.detach(), targets), self.reduction)
+
+
+def prepare_together(
+    methods: Iterable[Method], context: Context
+) -> tuple[dict[str, Prepared], dict[str, Exception], SharedPass]:
+    """Prepare methods so that those of the library share one pass.
+
+    Args:
+        methods: Any.
+        context: Of the network.
+
+    Returns:
+        By their names the methods that are ready, and why others are not; and the pass that some share.
+    """
+    built: dict[Method, Explain | NormGradMethod] = {}
+    failed: dict[str, Exception] = {}
+    for method in methods:
+        try:
+            built[method] = method.built(context)
+        except Exception as error:  # noqa: PERF203
+            failed[method.name] = error
+    sharing = {m.name: one for m, one in built.items() if isinstance(one, (NormGrad, CombinedNormGrad))}
+    shared = SharedPass(list(sharing.values()))
+    places = {name: place for place, name in enumerate(sharing)}
+    ready = {
+        method.name: Prepared(method.reduction, partial(shared.maps, places[method.name]), shared)
+        if isinstance(one, (NormGrad, CombinedNormGrad))
+        else Prepared(method.reduction, one)
+        for method, one in built.items()
+    }
+    return ready, failed, shared
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import nn
 
 from benchmarks.methods.context import Context
 from benchmarks.methods.method import ALL, FAST, PAPER, Explain, Method
+from benchmarks.methods.shared_pass import NormGradMethod
 from benchmarks.run.errors import UserError
 from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad, explain
 
@@ -35,17 +36,15 @@ LEARNING_RATE = 1e-3
 """Step of meta-saliency; the paper tries 1e-4 to 2.5e-3."""
 
 
-def _single(extract: str, aggregate: str, context: Context) -> Explain:
-    method = NormGrad(context.network, context.layers.single, extract=extract, aggregate=aggregate)
-    return lambda images, targets: method.attribute(images, targets)
+def _single(extract: str, aggregate: str, context: Context) -> NormGradMethod:
+    return NormGrad(context.network, context.layers.single, extract=extract, aggregate=aggregate)
 
 
-def _own_weights(aggregate: str, context: Context) -> Explain:
+def _own_weights(aggregate: str, context: Context) -> NormGradMethod:
     """The last convolution of the block that the other entries look at, since a block has no weight of its own."""
     single = context.layers.single
     name = last_convolution(context.network.get_submodule(single), single)
-    method = NormGrad(context.network, name, extract="layer", aggregate=aggregate)
-    return lambda images, targets: method.attribute(images, targets)
+    return NormGrad(context.network, name, extract="layer", aggregate=aggregate)
 
 
 def last_convolution(block: nn.Module, name: str) -> str:
@@ -77,24 +76,22 @@ def combined(
     )
 
 
-def _combined(extract: str, aggregate: str, combine: Combination, weighting: str, context: Context) -> Explain:
-    method = combined(context, extract, aggregate, combine, weighting)
-    return lambda images, targets: method.attribute(images, targets)
+def _combined(extract: str, aggregate: str, combine: Combination, weighting: str, context: Context) -> NormGradMethod:
+    return combined(context, extract, aggregate, combine, weighting)
 
 
-def _suggested(extract: str, context: Context) -> Explain:
+def _suggested(extract: str, context: Context) -> NormGradMethod:
     layers = context.suggested_layers
-    method = CombinedNormGrad(context.network, layers, extract=extract, weights=[1.0] * len(layers))
-    return lambda images, targets: method.attribute(images, targets)
+    return CombinedNormGrad(context.network, layers, extract=extract, weights=[1.0] * len(layers))
 
 
-def _class_sensitive(context: Context) -> Explain:
-    method = CombinedNormGrad.class_sensitive(context.network, context.layers.combined)
-    return lambda images, targets: method.attribute(images, targets)
+def _class_sensitive(context: Context) -> NormGradMethod:
+    return CombinedNormGrad.class_sensitive(context.network, context.layers.combined)
 
 
-def _class_sensitive_suggested(context: Context) -> Explain:
-    return lambda images, targets: explain(context.network, images, targets, class_sensitive=True).maps
+def _class_sensitive_suggested(context: Context) -> NormGradMethod:
+    layers = explain(context.network, context.noise(), class_sensitive=True).layers
+    return CombinedNormGrad.class_sensitive(context.network, layers)
 
 
 def _meta(extract: str, scope: str, context: Context) -> Explain:

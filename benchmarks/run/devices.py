@@ -1,4 +1,4 @@
-"""What goes wrong when Lightning is asked for devices."""
+"""What goes wrong with devices: those that are not there, and those whose memory is full."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ def plain_device_errors(config: Config) -> Iterator[None]:
         raise UserError(
             f"{flags} cannot be had on this machine ({' '.join(str(error).split())}): choose others, or leave them out."
         ) from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error is a lack of memory, of the machine or of a device."""
+    from torch import OutOfMemoryError  # late: settings are read without it
+
+    # torch reports a full CPU as a plain RuntimeError.
+    return isinstance(error, (MemoryError, OutOfMemoryError)) or "t allocate memory" in str(error)

@@ -15,13 +15,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.methods import Context, Explain, Method
+from benchmarks.methods import Context, Explain, Method, Prepared
 from benchmarks.methods.target_scores import probabilities
 from benchmarks.metrics.annotated import Annotations
 from benchmarks.metrics.frame import FRAME, Stretched, clip_at_percentile, stretch
 from benchmarks.metrics.overlap import area_matched_iou, energy_share
 from benchmarks.metrics.own_pixels import point_on_image
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima
+from benchmarks.run.devices import is_out_of_memory
 from benchmarks.scoring.job import Job, Keep, annotation_mask
 from benchmarks.scoring.store import Row
 
@@ -54,6 +55,7 @@ class FilmBatch:
         # Maps are judged where they are computed, unless there is no float64 there.
         self.masks = torch.from_numpy(masks).to("cpu" if job.device.type == "mps" else job.device)
         self._annotations: dict[tuple[int, ...], Annotations] = {}
+        self._chosen: dict[tuple[int, ...], Tensor] = {}
         self.images = film_images(job, self.positions)
         names = [record.name for record in self.records]
         known = {} if verdicts is None else {row["image"]: row for row in verdicts.to_dict("records")}
@@ -75,10 +77,12 @@ class FilmBatch:
         return rows
 
     def choose(self, chosen: Sequence[int]) -> Tensor:
-        """Some of the images, laid out in memory like all of them."""
+        """Some of the images, laid out in memory like all of them; the same tensor each time."""
         if len(chosen) == len(self.images):
             return self.images
-        return self.images[list(chosen)].contiguous(memory_format=torch.channels_last)
+        if (key := tuple(chosen)) not in self._chosen:
+            self._chosen[key] = self.images[list(key)].contiguous(memory_format=torch.channels_last)
+        return self._chosen[key]
 
     def chance(self) -> list[Row]:
         """Rows of the table ``chance``."""
@@ -113,7 +117,9 @@ class FilmBatch:
             maps = explain_within_memory(explain, self.choose(chosen), targets).to(self.masks.device)
             if maps.device.type == "cuda":
                 torch.cuda.synchronize(maps.device)
-        seconds = (time.perf_counter() - started) / len(chosen)
+        seconds = time.perf_counter() - started
+        if isinstance(explain, Prepared) and explain.shared is not None:
+            seconds = explain.shared.settle(seconds)
         if keep is not None:
             keep(method.name, [self.positions[i] for i in chosen], maps)
         rows: list[Row] = []
@@ -123,7 +129,7 @@ class FilmBatch:
             part = maps[first : first + at_once]
             plain = self._played(stretch(part), films, ("fair",) if method.clipped else PROTOCOLS)
             clipped = self._played(stretch(clip_at_percentile(part)), films, ("paper",)) if method.clipped else []
-            rows += [{"method": method.name, "seconds": seconds, **row} for row in (*plain, *clipped)]
+            rows += [{"method": method.name, "seconds": seconds / len(chosen), **row} for row in (*plain, *clipped)]
         return rows
 
     def _played(self, stretched: Stretched, films: tuple[int, ...], protocols: Sequence[str]) -> list[Row]:
@@ -252,12 +258,6 @@ def explain_within_memory(explain: Explain, images: Tensor, targets: Tensor) -> 
         torch.cuda.empty_cache()
     parts = zip(images.chunk(2), targets.chunk(2), strict=True)
     return torch.cat([explain_within_memory(explain, *part) for part in parts])
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error is a lack of memory, of the machine or of a device."""
-    # torch reports a full CPU as a plain RuntimeError.
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "t allocate memory" in str(error)
 
 
 @contextmanager

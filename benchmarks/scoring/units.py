@@ -16,12 +16,12 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmarks.methods import Explain, Method, select_methods
+from benchmarks.methods import Explain, Method, prepare_together, select_methods
 from benchmarks.run.config import Config
-from benchmarks.run.devices import plain_device_errors
+from benchmarks.run.devices import is_out_of_memory, plain_device_errors
 from benchmarks.run.directory import write_environment
 from benchmarks.run.errors import UserError
-from benchmarks.scoring.batch import FilmBatch, is_out_of_memory
+from benchmarks.scoring.batch import FilmBatch
 from benchmarks.scoring.job import Job
 from benchmarks.scoring.store import Row, UnitStore, set_damaged_aside
 
@@ -138,9 +138,10 @@ class Step(ABC, Generic[S, B]):
             store: where results and failures go.
             show: draw a progress bar with the time left.
         """
-        context = job.context()
-        ready: dict[str, Explain] = {}
-        failed: set[str] = set()
+        wanted = dict.fromkeys(method for methods in pending.values() for method in methods)
+        ready, failed, shared = prepare_together(wanted, job.context())
+        for name, error in failed.items():
+            store.write_failure(name, _reason(error))
         progress = Progress(
             TextColumn(f"{self.doing} {{task.description}}"),
             BarColumn(),
@@ -155,17 +156,16 @@ class Step(ABC, Generic[S, B]):
                 films = self.open_batch(job, batch, store)
                 for method in methods:
                     progress.update(task, description=method.name)
-                    if method.name not in failed:
+                    if method.name in ready:
                         try:
-                            if method.name not in ready:
-                                ready[method.name] = method.prepare(context)
                             results = self.compute(films, method, ready[method.name])
                         except Exception as error:
-                            failed.add(method.name)
+                            del ready[method.name]
                             store.write_failure(method.name, _reason(error))
                         else:
                             store.write_unit(batch, method.name, results)
                     progress.advance(task)
+                shared.forget()
 
 
 def pending_units(job: Job, methods: list[Method], finished: set[tuple[int, str]]) -> dict[int, list[Method]]:

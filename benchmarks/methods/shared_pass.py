@@ -1,0 +1,102 @@
+"""One pass through the network for all NormGrad methods of a batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.run.devices import is_out_of_memory
+from normgrad_attr import CombinedNormGrad, NormGrad, attribute_together
+
+NormGradMethod = NormGrad[Any] | CombinedNormGrad
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Maps of all methods for some images, and what they were made of and cost."""
+
+    images: Tensor
+    version: int
+    targets: Tensor
+    maps: list[Tensor]
+    seconds: float
+
+    def is_of(self, images: Tensor, targets: Tensor) -> bool:
+        """Whether these images, in this memory and unchanged since, and these targets were asked for."""
+        # The images are held, so that nothing else can have come to lie where they are.
+        same = (self.images.data_ptr(), self.images.shape, self.images.stride(), self.version)
+        return same == (images.data_ptr(), images.shape, images.stride(), images._version) and torch.equal(
+            self.targets, targets
+        )
+
+
+class SharedPass:
+    """NormGrad methods of one network, whose maps come from one pass for all of them.
+
+    The first method that is asked for a batch makes the maps of all; they are held until :meth:`forget`.
+
+    Args:
+        methods: As their builders made them.
+    """
+
+    def __init__(self, methods: Sequence[NormGradMethod]) -> None:
+        self._methods = list(methods)
+        self._held: list[_Held] = []
+        self._by_themselves = False
+        self._spent = self._owed = 0.0
+
+    def maps(self, number: int, images: Tensor, targets: Tensor) -> Tensor:
+        """Maps of one of the methods.
+
+        Args:
+            number: Its place among the methods.
+            images: Float ``(N, C, H, W)``.
+            targets: Classes, long ``(N,)``.
+
+        Returns:
+            Float ``(N, 1, h, w)``, as the method itself would give them.
+        """
+        held = next((held for held in self._held if held.is_of(images, targets)), None) or self._make(images, targets)
+        if held is None:
+            maps: Tensor = self._methods[number].attribute(images, targets)
+            return maps
+        self._owed += held.seconds / len(self._methods)
+        return held.maps[number]
+
+    def _make(self, images: Tensor, targets: Tensor) -> _Held | None:
+        """The maps of all methods; None where a method cannot do it, which is not the fault of the others."""
+        if self._by_themselves:
+            return None
+        started = time.perf_counter()
+        try:
+            maps = attribute_together(self._methods, images, targets)
+        except Exception as error:
+            if len(images) > 1 and is_out_of_memory(error):
+                raise  # half of them may fit
+            self._by_themselves = True
+            return None
+        if images.device.type == "cuda":
+            torch.cuda.synchronize(images.device)
+        seconds = time.perf_counter() - started
+        self._spent += seconds
+        self._held.append(_Held(images, images._version, targets, maps, seconds))
+        return self._held[-1]
+
+    def forget(self) -> None:
+        """Let go of a batch."""
+        self._held.clear()
+
+    def settle(self, seconds: float) -> float:
+        """What a method cost, if the pass is paid by all methods in equal shares.
+
+        Args:
+            seconds: That passed while its maps were made, the pass included if this method was the first.
+        """
+        seconds += self._owed - self._spent
+        self._owed = self._spent = 0.0
+        return seconds
