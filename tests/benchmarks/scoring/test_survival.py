@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ from benchmarks import __main__ as cli
 from benchmarks.classifier.checkpoints import load_classifier
 from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
-from benchmarks.methods import Context, Explain, Method
+from benchmarks.methods import Context, Method
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.batch import FilmBatch
@@ -259,7 +260,7 @@ def test_lack_of_memory_in_one_method_loses_nothing(
 ) -> None:
     fits: list[torch.Tensor] = []
 
-    def prepare(self: Method, context: Context) -> Explain:
+    def built(self: Method, context: Context) -> Any:
         explain = plain(self, context)
 
         def hungry(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -270,10 +271,10 @@ def test_lack_of_memory_in_one_method_loses_nothing(
 
         return hungry if self.name == "input_x_gradient" else explain
 
-    plain = Method.prepare
+    plain = Method.built
     config = make_run(tmp_path, methods=SOME)
     with monkeypatch.context() as patch:
-        patch.setattr(Method, "prepare", prepare)
+        patch.setattr(Method, "built", built)
         score(config)
     assert "input_x_gradient could not run: out of memory even with one image at a time" in capsys.readouterr().out
     expected, scores = rows(finished.out), rows(config.out)
