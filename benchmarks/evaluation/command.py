@@ -1,4 +1,4 @@
-"""The command ``evaluate``: what is on the line becomes a call of :func:`benchmarks.evaluate` and its report."""
+"""The command ``evaluate``: what is on the line becomes a call of ``benchmarks.evaluate`` and its report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def evaluate_command(
     """Evaluate, and write the report.
 
     Raises:
-        UserError: As of :func:`benchmarks.evaluate`; or there are neither ``model`` and ``data`` nor a preset, or both.
+        UserError: As of ``benchmarks.evaluate``; or there are neither ``model`` and ``data`` nor a preset, or both.
     """
     if threads is not None:
         import torch

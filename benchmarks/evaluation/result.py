@@ -162,8 +162,8 @@ class Evaluation:
             method: Its name.
 
         Returns:
-            A memory map, float16 ``(questions, h, w)``, in the order of :attr:`asked` ``.questions``; NaN where a map
-            is not finite.
+            A memory map, float16 ``(N, h, w)``, one row for each of the N questions in the order of ``maps/index.csv``;
+            NaN where a map is not finite.
 
         Raises:
             UserError: Maps were not kept.

@@ -13,7 +13,7 @@ from benchmarks.shapes.trained_network import picture_set, trained_network
 
 
 def shapes_preset() -> dict[str, Any]:
-    """Arguments of :func:`benchmarks.evaluate` for the network of shapes and pictures that it has not seen.
+    """Arguments of ``benchmarks.evaluate`` for the network of shapes and pictures that it has not seen.
 
     What is not there yet is made first, in a minute or two, and kept in the user's cache.
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from benchmarks.models import from_file, from_timm, from_torchvision, from_transformers
-from benchmarks.models.open_model import OpenModel, open_model
+from benchmarks.models.opened_model import OpenModel, open_model
 from benchmarks.models.state_files import load_state, read_state
 from benchmarks.run.errors import UserError
 
@@ -33,9 +33,12 @@ def load_model(
             transformers that ``save_pretrained`` wrote).
         weights: A file with a state dict (``.safetensors``, or by ``torch.save``); ``"none"`` for random numbers, where
             a package would fetch its own. Files that would run code are refused.
-        classes: As of :func:`benchmarks.models.open_model`.
-        outputs: As of :func:`benchmarks.models.open_model`.
-        **preparation: As of :func:`benchmarks.models.open_model`.
+        classes: As of :func:`~benchmarks.models.opened_model.open_model`.
+        outputs: As of :func:`~benchmarks.models.opened_model.open_model`.
+        **preparation: As of :func:`~benchmarks.models.opened_model.open_model`.
+
+    Returns:
+        The model.
 
     Raises:
         UserError: The word is of none of the forms, the model or its weights cannot be had, or as of ``open_model``.

@@ -70,6 +70,9 @@ def open_model(
         **preparation: What is otherwise than that: ``size``, ``mean``, ``std``, ``channels``, ``value_range``,
             ``resize``, as of :class:`benchmarks.models.Preparation`.
 
+    Returns:
+        The model.
+
     Raises:
         UserError: The preprocess function crops or pads, the network does not take its images, gives no scores, or
             has another number of outputs than there are names.
