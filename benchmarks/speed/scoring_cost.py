@@ -53,7 +53,7 @@ def beside_the_map(size: int, films: int, repeats: int) -> Seconds:
 
 
 def shared_pass(size: int, films: int, repeats: int) -> Seconds:
-    """Seconds, of the processor, of one of the NormGrad methods of ``fast``, and of all of them together that share a pass.
+    """Seconds of the processor for one NormGrad method of ``fast``, and for all of them that share a pass.
 
     Meta-saliency is none of those: it takes a step of its own for each film and method.
 
