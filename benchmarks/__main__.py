@@ -64,6 +64,9 @@ def _add_compare(commands: Any) -> None:
     command = commands.add_parser("compare", help=description, description=description.capitalize() + ".")
     command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run directories with reports")
     command.add_argument("--out", type=Path, metavar="DIR", help="write comparison.md and comparison.csv there")
+    command.add_argument(
+        "--without", type=Path, metavar="CSV", help="leave out its films, as saved from report.html: unannotated.csv"
+    )
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -201,6 +204,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 
 
 def _add_training(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seeds", type=int, metavar="N", help="train and score N classifiers; figures are over all")
     command.add_argument("--arch", metavar="NAME", help="a torchvision classifier, or slim_resnet18")
     command.add_argument("--weights", metavar="W", help="imagenet, synthetic, none, a file or a run directory")
     command.add_argument("--image-size", type=int, metavar="PX", help="side of the network's input")
@@ -265,9 +269,11 @@ def _preset(settings: dict[str, Any]) -> str:
 
 def run_directory(command: str, settings: dict[str, Any]) -> Path:
     """The run directory that a command writes to."""
-    preset = PRESETS[_preset(settings)]
+    usual = PRESETS[_preset(settings)]["out"]
+    if settings.get("seeds", 1) > 1:
+        usual = usual.with_name(f"{usual.name}_seeds")
     given = settings.get("out") or (None if command in ("run", "data", "train") else settings.get("checkpoint"))
-    return Path(given or preset["out"])
+    return Path(given or usual)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -313,7 +319,34 @@ def _run_step(command: str, settings: dict[str, Any]) -> None:
             import torch
 
             torch.set_num_threads(config.devices.threads)
-        STEPS[command](config)
+        if config.seeds > 1:
+            _each_seed(command, config)
+        else:
+            STEPS[command](config)
+
+
+def _each_seed(command: str, config: Config) -> None:
+    """Run one of :data:`STEPS` for every seed, and say what all of them say together."""
+    from benchmarks.data.open_run import open_run
+
+    if command in ("run", "train"):
+        _data(config)
+        open_run(config)
+    seeds = config.of_each_seed()
+    for number, one in enumerate(seeds, start=1):
+        print(f"seed {one.seed}, {number} of {len(seeds)}: {one.out}", flush=True)
+        make_folder(one.out)
+        with _held(one.out, "report" if command == "report" else "results", command):
+            if command not in ("run", "train"):
+                open_run(one)
+            STEPS[command](one)
+    if command in ("run", "report"):
+        from benchmarks.report.over_seeds import report_seeds
+        from benchmarks.run.directory import process_rank
+
+        if process_rank() == 0:
+            with only_one(config.out, "report", command) if command == "run" else nullcontext():
+                report_seeds(config)
 
 
 def _held(out: Path, what: str, command: str) -> AbstractContextManager[None]:
@@ -334,7 +367,8 @@ def _train(config: Config) -> None:
     from benchmarks.classifier.train import train
     from benchmarks.data.open_run import open_run
 
-    _data(config)
+    if not config.one_of_seeds:  # whose films are those of all
+        _data(config)
     open_run(config)
     train(config)
 
@@ -363,23 +397,23 @@ def _report(config: Config) -> None:
 
 
 def _run(config: Config) -> None:
-    from benchmarks.report.assemble import is_current
+    from benchmarks.report.assemble import is_current, results_digest
     from benchmarks.run.directory import process_rank
 
     for step in (_train, _score, _measure):
         step(config)
     if process_rank() == 0:
         with _held(config.out, "report", "run"):
-            if is_current(config):
+            if is_current(config.out, results_digest(config)):
                 print(f"{config.out}: report.html and the tables show these results already; nothing to do.")
             else:
                 _report(config)
 
 
-def _compare(folders: list[Path], out: Path | None) -> None:
+def _compare(folders: list[Path], out: Path | None, without: Path | None) -> None:
     from benchmarks.consistency.compare import compare
 
-    compare(folders, out)
+    compare(folders, out, without)
 
 
 def _consistency(**settings: Any) -> None:

@@ -140,10 +140,20 @@ def test_no_paths_of_a_machine() -> None:
         assert not re.search(r"(?<![\w.])/(work|home|root|tmp|opt)/", text), path
 
 
-def test_the_table_of_the_readme_is_that_of_the_stored_run() -> None:
-    """Every figure, from the very file that the set-up command wrote."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    run, table = re.findall(r"<!-- results: runs/(\w+)/summary.csv -->\n(.*?)<!-- results end -->", text, re.DOTALL)[0]
+README_TABLES = [
+    (kind, run, table)
+    for kind in ("results", "verdicts")
+    for run, table in re.findall(
+        rf"<!-- {kind}: runs/(\w+)/\w+.csv -->\n(.*?)<!-- {kind} end -->",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+]
+
+
+@pytest.mark.parametrize(("run", "table"), [(run, table) for kind, run, table in README_TABLES if kind == "results"])
+def test_the_table_of_the_readme_is_that_of_the_stored_run(run: str, table: str) -> None:
+    """Every figure, from the very file that the command beside it wrote."""
     with (ROOT / "docs" / "results" / run / "summary.csv").open(newline="", encoding="utf-8") as stream:
         stored = {(row["method"], row["protocol"], row["tolerance"]): row for row in csv.DictReader(stream)}
     shown = [[cell.strip(" `") for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
@@ -153,3 +163,21 @@ def test_the_table_of_the_readme_is_that_of_the_stored_run() -> None:
             row = stored[(method, *key)]
             expected = [100 * float(row[name]) for name in ("accuracy", "ci_low", "ci_high")]
             assert cell == "{:.1f} [{:.1f}, {:.1f}]".format(*expected), (method, key)
+
+
+@pytest.mark.parametrize(("run", "table"), [(run, table) for kind, run, table in README_TABLES if kind == "verdicts"])
+def test_the_readme_says_whose_the_misses_are_as_the_stored_run_does(run: str, table: str) -> None:
+    with (ROOT / "docs" / "results" / run / "summary_verdicts.csv").open(newline="", encoding="utf-8") as stream:
+        rows = {
+            (r["method"], r["tolerance"], r["verdict"]): r for r in csv.DictReader(stream) if r["protocol"] == "fair"
+        }
+    shown = [[cell.strip(" `") for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
+    assert len(shown) > 1
+    for method, *cells in shown:
+        keys = (("0", "object"), ("15", "object"), ("0", "clean"), ("15", "clean"))
+        expected = [f"{100 * float(rows[(method, *key)]['accuracy']):.1f}" for key in keys]
+        assert cells == [*expected, f"{100 * float(rows[method, '15', 'clean']['share_of_misses']):.0f}"], method
+
+
+def test_the_readme_shows_both() -> None:
+    assert {kind for kind, _, _ in README_TABLES} == {"results", "verdicts"}

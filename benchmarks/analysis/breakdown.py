@@ -1,4 +1,4 @@
-"""Accuracy by groups of films: size, shape, number and kind of the objects, the verdict, the class that is explained.
+"""Accuracy by groups of films: size, shape, number and kind of the objects, and the class that is explained.
 
 A film is in one group of each breakdown, so that groups add up to the whole and a hit is never counted for an object
 that another one on the film earned; only the classes that are explained share their films.
@@ -6,16 +6,13 @@ that another one on the film earned; only the classes that are explained share t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from functools import cache
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
-from benchmarks.analysis.tallies import hit_matrix
+from benchmarks.analysis.tallies import hit_matrix, wilson
 from benchmarks.data.annotations import Shape
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 
@@ -24,7 +21,6 @@ BREAKDOWNS = {
     "objects": "number of annotated objects on the film",
     "shape": "how the objects are annotated",
     "kind": "what the objects are, where known; a film with objects of several kinds counts as such only",
-    "verdict": "the classifier's verdict on the film",
     "target": "the class that the maps explain (the two differ on the films that the classifier gets wrong)",
 }
 
@@ -70,12 +66,11 @@ def film_facts(films: Iterable[tuple[AnnotatedFilm, tuple[int, int]]]) -> pd.Dat
     return pd.DataFrame(rows, columns=["image", "side", "count", "shape", "kind"]).set_index("image")
 
 
-def film_groups(facts: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+def film_groups(facts: pd.DataFrame) -> pd.DataFrame:
     """Put every film into one group of each breakdown.
 
     Args:
         facts: As of :func:`film_facts`.
-        verdicts: Columns ``image``, ``label`` and ``target``, the class that the classifier predicts.
 
     Returns:
         Index ``image``, one ordered categorical column for each of :data:`BREAKDOWNS` that divides films: all but
@@ -90,15 +85,12 @@ def film_groups(facts: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     films_of = films_of.sort_index().sort_values(ascending=False, kind="stable")
     kinds = list(dict.fromkeys([*films_of.index[:MOST_KINDS], OTHER, SEVERAL]))  # which a kind may be called too
     rare = facts["kind"].notna() & ~facts["kind"].isin(kinds)
-    films = verdicts.set_index("image").reindex(facts.index)
-    wrong = (films["target"] != films["label"]).astype(int)
     return pd.DataFrame(
         {
             "size": pd.Categorical.from_codes(third, sizes, ordered=True),
             "objects": pd.Categorical.from_codes(facts["count"].clip(upper=3) - 1, counts, ordered=True),
             "shape": pd.Categorical(facts["shape"], shapes, ordered=True),
             "kind": pd.Categorical(facts["kind"].mask(rare, OTHER), kinds, ordered=True),
-            "verdict": pd.Categorical.from_codes(wrong, ["right: object", "wrong: clean"], ordered=True),
         },
         index=facts.index,
     )
@@ -152,15 +144,5 @@ def _group(key: tuple[object, ...], hits: pd.DataFrame, chance: float) -> list[t
     rows = []
     for method in hits.columns:
         count = int(hits[method].sum())
-        rows.append((*key, method, len(hits), count / len(hits), *_wilson(count, len(hits)), chance))
+        rows.append((*key, method, len(hits), count / len(hits), *wilson(count, len(hits)), chance))
     return rows
-
-
-@cache  # the same few counts come again and again
-def _wilson(hits: int, films: int) -> tuple[float, float]:
-    """Ends of Wilson's 95 % interval of a share (J. Am. Stat. Assoc. 1927, 22, 209)."""
-    z = float(ndtri(0.975))
-    share, weight = hits / films, 1 + z**2 / films
-    middle = share + z**2 / (2 * films)
-    half = z * math.sqrt(share * (1 - share) / films + z**2 / (4 * films**2))
-    return max(0.0, (middle - half) / weight), min(1.0, (middle + half) / weight)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from benchmarks.analysis.hierarchical import mean_interval
 from benchmarks.analysis.tallies import percentile_interval
 from benchmarks.analysis.weighing import Weighing, drawn_films
 from benchmarks.metrics.class_sensitivity import class_sensitivity
@@ -197,30 +198,37 @@ def overlap_values(scores: pd.DataFrame, films: int) -> pd.DataFrame:
     return fair[complete].melt(["image", "method"], ["energy", "iou"], "measure", "value")
 
 
-def mean_table(values: pd.DataFrame, seed: int, questions: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Means over films.
+def mean_table(values: Sequence[pd.DataFrame], seed: int, questions: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Means over films, and over seeds where there are several.
 
     Args:
-        values: columns ``image``, ``method``, ``measure``, ``value``; a missing value is left out of the mean.
+        values: of one run, or of each seed on the same films: columns ``image``, ``method``, ``measure``, ``value``; a
+            missing value is left out of the mean.
         seed: of the bootstrap.
         questions: by name, where rows are questions; those of an image are drawn together.
 
     Returns:
-        The columns of :data:`TABLE_COLUMNS`, with a 95 % percentile bootstrap interval; ``films`` are those with
-        a value.
+        The columns of :data:`TABLE_COLUMNS`, of the methods that all seeds have, with a 95 % interval as of
+        :func:`benchmarks.analysis.hierarchical.mean_interval`; ``films`` are those with a value.
     """
     rows: list[tuple[object, ...]] = []
-    for measure, group in values.groupby("measure"):
-        wide = group.pivot(index="image", columns="method", values="value")
-        there = wide.notna().to_numpy()
-        with np.errstate(invalid="ignore"):  # 0 / 0, where a resample has no value
-            # The same seed draws the same films twice: sums of values over numbers of values.
-            weighing = Weighing.of(wide.index, questions, by_class=False)
-            means = weighing.resampled(wide.fillna(0).to_numpy(float), seed) / weighing.resampled(there, seed)
-        for i, method in enumerate(wide.columns):
-            low, high = percentile_interval(means[:, i])
-            films = int(there[:, i].sum())
-            rows.append((method, measure, wide[method].mean(), low, high, films, MEASURES[str(measure)].better))
+    for measure in sorted(values[0]["measure"].unique()):
+        wide = [
+            one[one["measure"] == measure].pivot(index="image", columns="method", values="value").astype(float)
+            for one in values
+        ]
+        methods = [name for name in wide[0] if all(name in one for one in wide)]
+        wide = [one.reindex(index=wide[0].index, columns=methods) for one in wide]
+        there = [one.notna().to_numpy() for one in wide]
+        filled = [one.fillna(0).to_numpy() for one in wide]
+        weighing = Weighing.of(wide[0].index, questions, by_class=False)
+        known = np.concatenate([one.to_numpy()[marks] for one, marks in zip(wide, there, strict=True)])
+        bounds = (known.min(), known.max()) if known.size else (0.0, 1.0)  # a mean lies among its values
+        ends = mean_interval(filled, seed, there=there, bounds=bounds, weighing=weighing)
+        films = np.any(there, axis=0).sum(axis=0)
+        for i, method in enumerate(methods):
+            figures = (float(ends[0][i]), float(ends[1][i]), float(ends[2][i]), int(films[i]))
+            rows.append((method, measure, *figures, MEASURES[measure].better))
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
 
 

@@ -6,8 +6,12 @@ whatever compares two of them must be paired.
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from benchmarks.analysis.weighing import RESAMPLES, Weighing
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, is_hit
@@ -75,6 +79,16 @@ def percentile_interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, 
         return np.nan, np.nan
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+@cache  # the same few counts come again and again
+def wilson(hits: int, films: int) -> tuple[float, float]:
+    """Ends of Wilson's 95 % interval of a share (J. Am. Stat. Assoc. 1927, 22, 209)."""
+    z = float(ndtri(0.975))
+    share, weight = hits / films, 1 + z**2 / films
+    middle = share + z**2 / (2 * films)
+    half = z * math.sqrt(share * (1 - share) / films + z**2 / (4 * films**2))
+    return max(0.0, (middle - half) / weight), min(1.0, (middle + half) / weight)
 
 
 def median_interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:

@@ -26,6 +26,9 @@ def load_classifier(run_dir: Path) -> nn.Module:
         UserError: The directory has no trained classifier, or one that cannot be read or does not fit its architecture.
     """
     config = saved_config(run_dir)
+    if config.seeds > 1:
+        first = config.of_each_seed()[0].out.name
+        raise UserError(f"{run_dir} holds {config.seeds} seeds: choose one of them, such as {run_dir / first}.")
     if not (run_dir / "classifier.json").exists():
         raise UserError(f"{run_dir} has no trained classifier: run `python -m benchmarks train --out {run_dir}` first.")
     state = best_checkpoint(run_dir, read_measured(run_dir).weights)["state_dict"]

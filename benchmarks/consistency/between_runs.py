@@ -14,13 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmarks.analysis.tallies import (
-    bootstrap_interval,
-    hit_matrix,
-    median_interval,
-    resampled_means,
-)
-from benchmarks.analysis.weighing import RESAMPLES
+from benchmarks.analysis.hierarchical import drawn_means
+from benchmarks.analysis.tallies import bootstrap_interval, hit_matrix, median_interval
 from benchmarks.consistency.check_tables import Row
 from benchmarks.consistency.runs import Run
 from benchmarks.consistency.variants import PROTOCOL, TOLERANCE
@@ -55,8 +50,8 @@ def between_runs(runs: Sequence[Run], methods: Sequence[str], seed: int) -> list
     by_arch: dict[str, list[str]] = {}
     for run in runs:
         by_arch.setdefault(run.arch, []).append(run.recipe)
-    draws = {
-        arch: _draws([values[label] for label in labels], seed, number)
+    draws = {  # seeds of two architectures have nothing in common
+        arch: drawn_means([values[label] for label in labels], seed, lot=number)
         for number, (arch, labels) in enumerate(by_arch.items(), start=1)
     }
     means = {
@@ -79,18 +74,6 @@ def between_runs(runs: Sequence[Run], methods: Sequence[str], seed: int) -> list
     return rows
 
 
-def _draws(values: list[npt.NDArray[np.float64]], seed: int, number: int) -> npt.NDArray[np.float64]:
-    """Accuracies of an architecture on resampled films and seeds, (resamples, methods).
-
-    The same ``seed`` draws the same films for every run, which pairs them; the runs are drawn by the architecture's
-    ``number`` too, as seeds of two architectures have nothing in common.
-    """
-    by_run = np.stack([resampled_means(matrix, seed, RESAMPLES) for matrix in values])
-    runs = len(values)
-    share = np.random.default_rng((seed, number)).multinomial(runs, np.full(runs, 1 / runs), size=RESAMPLES) / runs
-    return np.asarray(np.einsum("ra,arm->rm", share, by_run))
-
-
 def _rows(
     check: str,
     variant: str,
@@ -100,7 +83,7 @@ def _rows(
     draws: npt.NDArray[np.float64],
     films: int,
 ) -> list[Row]:
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0).clip(0.0 if measure == "accuracy" else -1.0, 1.0)
     return [
         (check, variant, name, measure, float(values[i]), float(low[i]), float(high[i]), films)
         for i, name in enumerate(names)

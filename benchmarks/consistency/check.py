@@ -14,26 +14,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from lightning.fabric import Fabric
 
-from benchmarks.analysis.tallies import bootstrap_interval, median_interval
+from benchmarks.analysis.hierarchical import mean_interval
+from benchmarks.analysis.tallies import median_interval
 from benchmarks.consistency.between_runs import between_runs
 from benchmarks.consistency.check_tables import Row, write_consistency
 from benchmarks.consistency.runs import check_repetitions, load_runs
-from benchmarks.consistency.variants import SMOOTHED, TOLERANCE, TRAINED, Played, play_variants
+from benchmarks.consistency.variants import CHANCE, SMOOTHED, TOLERANCE, TRAINED, Played, play_variants
 from benchmarks.methods import Method, select_methods
-from benchmarks.metrics.pointing_game import is_hit
+from benchmarks.metrics.pointing_game import TOLERANCES, chance_level, is_hit
 from benchmarks.run.config import Config, check
 from benchmarks.run.devices import plain_device_errors
 from benchmarks.run.directory import saved_config
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
 from benchmarks.run.stored import ConsistencyRequest, read_json
-from benchmarks.scoring.job import evenly_spaced
+from benchmarks.scoring.job import Job, annotation_mask, evenly_spaced
 from benchmarks.scoring.score import open_job, open_store
 
 FILMS = 32
+CHECKED = ("smoothing", "randomised")
 
 
 def consistency(
@@ -44,7 +47,8 @@ def consistency(
     What was computed is kept under ``cache/consistency`` and not computed again.
 
     Args:
-        checkpoint: Run directory with a trained classifier.
+        checkpoint: Run directory with a trained classifier, or of several seeds: then all is over films and seeds, and
+            the seeds are compared with each other.
         others: Finished runs on the same data, with other seeds or architectures.
         methods: Names or sets; by default those of the run without baselines, which know no network, and
             without perturbation methods, which would take hours.
@@ -60,22 +64,26 @@ def consistency(
     config = saved_config(checkpoint).replace(out=checkpoint, **settings)
     check(config)
     chosen = choose_methods(config, methods)
-    runs = load_runs([checkpoint, *others]) if others else []
+    seeds = config.of_each_seed()
+    runs = load_runs([checkpoint, *others]) if others or len(seeds) > 1 else []
     check_repetitions(runs)
     if config.devices.threads is not None:
         torch.set_num_threads(config.devices.threads)
     with plain_device_errors(config):
         device = Fabric(accelerator=config.devices.accelerator, devices=1).device
-    job = open_job(config, device)
-    if len(job.positives) < 2:
-        raise UserError(f"the test split of {config.data_root} has one annotated film: consistency needs two or more.")
-    with closing(open_store(config, job)) as scores:
-        verdicts = scores.verdicts()
-    # Batch normalisation is estimated anew on these batches, and one film has no variance.
-    scoring = dataclasses.replace(job.scoring, score_batch_size=max(2, job.batch_size))
-    job = dataclasses.replace(job, positives=evenly_spaced(job.positives, films), scoring=scoring)
-    played, failures = play_variants(job, chosen, config.cache_dir / "consistency", verdicts, show=not config.quiet)
-    rows = own_rows(played, config.seed)
+    played: list[dict[tuple[str, str], Played]] = []
+    failures: dict[str, str] = {}
+    chance = 0.0
+    for one in seeds:
+        if len(seeds) > 1:
+            print(f"seed {one.seed}, {len(played) + 1} of {len(seeds)}", flush=True)
+        job, verdicts = _open_job(one, device, films)
+        own, failed = play_variants(job, chosen, one.cache_dir / "consistency", verdicts, show=not config.quiet)
+        played.append(own)
+        failures.update(failed)
+        levels = [chance_level(annotation_mask(job, position)) for position in job.positives]
+        chance = float(np.mean(levels, axis=0)[TOLERANCES.index(TOLERANCE)])
+    rows = own_rows(played, config.seed, chance, len(levels))
     if runs:
         rows += between_runs(runs, [method.name for method in chosen], config.seed)
     request = {
@@ -86,6 +94,18 @@ def consistency(
     }
     write_json(checkpoint / "consistency.json", request)
     write_consistency(checkpoint, rows, failures)
+
+
+def _open_job(config: Config, device: torch.device, films: int) -> tuple[Job, pd.DataFrame]:
+    """The job on some films, and the verdicts of those that were scored."""
+    job = open_job(config, device)
+    if len(job.positives) < 2:
+        raise UserError(f"the test split of {config.data_root} has one annotated film: consistency needs two or more.")
+    with closing(open_store(config, job)) as scores:
+        verdicts = scores.verdicts()
+    # Batch normalisation is estimated anew on these batches, and one film has no variance.
+    scoring = dataclasses.replace(job.scoring, score_batch_size=max(2, job.batch_size))
+    return dataclasses.replace(job, positives=evenly_spaced(job.positives, films), scoring=scoring), verdicts
 
 
 def remake_consistency(config: Config) -> None:
@@ -116,53 +136,53 @@ def choose_methods(config: Config, methods: Sequence[str] = ()) -> list[Method]:
     return chosen
 
 
-def own_rows(played: Mapping[tuple[str, str], Played], seed: int) -> list[Row]:
-    """Rows of the checks ``smoothing`` and ``randomised``; intervals are over films.
+def own_rows(played: Sequence[Mapping[tuple[str, str], Played]], seed: int, chance: float, films: int) -> list[Row]:
+    """Rows of the checks ``smoothing`` and ``randomised``; intervals are over films, and seeds where there are several.
 
     Args:
-        played: Results by variant and method.
+        played: For each seed, results by variant and method; what some seeds lack is left out.
         seed: Of the resampling.
+        chance: What a random point scores on these films.
+        films: How many they are.
     """
+    keys = [key for key in played[0] if all(key in own and (TRAINED, key[1]) in own for own in played)]
+    if not keys:
+        return []
+    hits = [np.stack([is_hit(own[key].distance, TOLERANCE) for key in keys], axis=1).astype(float) for own in played]
+    trained = [keys.index((TRAINED, method)) for _, method in keys]
+    correlation = [np.stack([own[key].correlation for key in keys], axis=1) for own in played]
+    there = [~np.isnan(matrix) for matrix in correlation]
+    known = np.any(there, axis=0).sum(axis=0)
+    accuracy = mean_interval(hits, seed)
+    difference = mean_interval([matrix - matrix[:, trained] for matrix in hits], seed, bounds=(-1, 1))
+    ranks = mean_interval([np.nan_to_num(matrix) for matrix in correlation], seed, there=there, bounds=(-1, 1))
     rows: list[Row] = []
-    for (variant, method), result in played.items():
-        trained = played.get((TRAINED, method))
-        if trained is None:
-            continue
+    for i, (variant, method) in enumerate(keys):
         if variant == TRAINED:
-            rows += [_accuracy(check, variant, method, result, seed) for check in ("smoothing", "randomised")]
+            rows += [(check, variant, method, "accuracy", *_at(accuracy, i), films) for check in CHECKED]
             continue
-        check_name = "smoothing" if variant == SMOOTHED else "randomised"
-        rows.append(_accuracy(check_name, variant, method, result, seed))
-        rows.append(_difference(check_name, variant, method, result, trained, seed))
+        check_name = CHECKED[variant != SMOOTHED]
+        rows.append((check_name, variant, method, "accuracy", *_at(accuracy, i), films))
+        rows.append((check_name, variant, method, "accuracy_difference", *_at(difference, i), films))
         if variant != SMOOTHED:
-            rows.append(_correlation(check_name, variant, method, result, seed))
-        rows.append(_moved(check_name, variant, method, result, trained, seed))
-    return sorted(rows, key=lambda row: row[0] == "randomised")  # stable: smoothing first
+            rows.append((check_name, variant, method, "rank_correlation", *_at(ranks, i), int(known[i])))
+        rows.append(_moved(check_name, variant, method, played, seed))
+    rows.append((CHECKED[1], TRAINED, CHANCE, "accuracy", chance, np.nan, np.nan, films))
+    return sorted(rows, key=lambda row: row[0] == CHECKED[1])  # stable: smoothing first
 
 
-def _accuracy(check_name: str, variant: str, method: str, result: Played, seed: int) -> Row:
-    return (check_name, variant, method, "accuracy", *_mean(is_hit(result.distance, TOLERANCE), seed))
+def _at(interval: tuple[np.ndarray, np.ndarray, np.ndarray], column: int) -> tuple[float, float, float]:
+    value, low, high = (float(part[column]) for part in interval)
+    return value, low, high
 
 
-def _difference(check_name: str, variant: str, method: str, result: Played, trained: Played, seed: int) -> Row:
-    hits = is_hit(result.distance, TOLERANCE).astype(float) - is_hit(trained.distance, TOLERANCE)
-    return (check_name, variant, method, "accuracy_difference", *_mean(hits, seed))
-
-
-def _correlation(check_name: str, variant: str, method: str, result: Played, seed: int) -> Row:
-    defined = result.correlation[~np.isnan(result.correlation)]
-    return (check_name, variant, method, "rank_correlation", *_mean(defined, seed))
-
-
-def _moved(check_name: str, variant: str, method: str, result: Played, trained: Played, seed: int) -> Row:
-    moved = np.linalg.norm(result.points - trained.points, axis=1)
-    moved = moved[~np.isnan(moved)]
+def _moved(
+    check_name: str, variant: str, method: str, played: Sequence[Mapping[tuple[str, str], Played]], seed: int
+) -> Row:
+    """With several seeds, of a film's mean, so that films are what is drawn."""
+    by_seed = np.stack(
+        [np.linalg.norm(own[variant, method].points - own[TRAINED, method].points, axis=1) for own in played]
+    )
+    moved = by_seed[:, ~np.isnan(by_seed).all(axis=0)]
+    moved = np.nanmean(moved, axis=0) if moved.size else moved[0]
     return (check_name, variant, method, "moved_px", *median_interval(moved, seed), len(moved))
-
-
-def _mean(values: np.ndarray, seed: int) -> tuple[float, float, float, int]:
-    """Mean, interval and number of films."""
-    if len(values) == 0:
-        return np.nan, np.nan, np.nan, 0
-    low, high = bootstrap_interval(values[:, None], seed)
-    return float(values.mean()), float(low[0]), float(high[0]), len(values)

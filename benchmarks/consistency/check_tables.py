@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from benchmarks.analysis.measure_table import measure_of
+from benchmarks.consistency.follows import follows_section
 from benchmarks.run.files import write_csv, write_figure, write_text
 from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval
 
@@ -95,7 +96,8 @@ def _table(rows: pd.DataFrame, keys: Sequence[tuple[str, str]], *, intervals: bo
         texts = [
             _text(by_key.loc[place], place[2], intervals=intervals) if place in by_key.index else "" for place in places
         ]
-        result.append([method, *texts])
+        if any(texts):  # chance has no correlation along the cascade
+            result.append([method, *texts])
     return result
 
 
@@ -113,9 +115,12 @@ def markdown(table: pd.DataFrame, failures: Mapping[str, str]) -> str:
     lines = ["# Consistency", ""]
     lines += [
         "Pointing Game accuracy by protocol `fair` within 15 px, Spearman's correlation of the maps (signs kept), and "
-        "the median distance that the maximum moved, in pixels of the frame of 600; [95 % bootstrap interval].",
+        "the median distance that the maximum moved, in pixels of the frame of 600; [95 % bootstrap interval], over "
+        "films and, where the run has several, seeds.",
         "",
     ]
+    if section := follows_section(table):
+        lines += ["## Weights or picture?", "", *section]
     for name, (title, explanation) in CHECKS.items():
         rows = table[table["check"] == name]
         if rows.empty:

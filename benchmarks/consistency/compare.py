@@ -13,6 +13,7 @@ from rich.console import Console
 from benchmarks.analysis.tallies import hit_matrix, percentile_interval, resampled_means
 from benchmarks.analysis.weighing import RESAMPLES
 from benchmarks.consistency.runs import Run, load_runs
+from benchmarks.data.csv_table import read_rows
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_TOLERANCE
 from benchmarks.run.errors import UserError
@@ -24,17 +25,21 @@ KEYS = ["protocol", "tolerance", "method"]
 BASELINES = frozenset(name for name, method in METHODS.items() if method.family == "baseline")
 
 
-def compare(folders: list[Path], out: Path | None = None) -> None:
+def compare(folders: list[Path], out: Path | None = None, without: Path | None = None) -> None:
     """Print runs side by side, and write the same as Markdown and CSV.
 
     Args:
-        folders: run directories with reports, two or more.
+        folders: run directories with reports, two or more; one of several seeds stands for its seeds.
         out: folder for ``comparison.md``, ``comparison.csv`` and ``correlation.csv``; nothing is written without.
+        without: CSV of films that do not count, as the page of a report saves it: a column ``image`` and perhaps more.
 
     Raises:
-        UserError: fewer than two runs, a run without a report, or runs with no common method.
+        UserError: fewer than two runs, a run without a report, runs with no common method, or films that no run has.
     """
-    runs = load_runs(folders)
+    left = frozenset() if without is None else films_of(without)
+    runs = load_runs(folders, left)
+    if without is not None:
+        _check_left_out(without, left, runs)
     if not set.intersection(*(set(run.table["method"]) for run in runs)):
         raise UserError(f"{' and '.join(map(str, folders))} have no method in common: score the same --methods.")
     table, agreement = side_by_side(runs), correlations(runs)
@@ -43,6 +48,34 @@ def compare(folders: list[Path], out: Path | None = None) -> None:
         write_csv(out / "comparison.csv", table)
         write_csv(out / "correlation.csv", agreement)
         write_text(out / "comparison.md", markdown(runs, table, agreement))
+
+
+def films_of(table: Path) -> frozenset[str]:
+    """Names of the films in the first column of a CSV.
+
+    Args:
+        table: With a header whose first name is ``image``.
+
+    Raises:
+        UserError: The file cannot be read, or has another header or no film.
+    """
+    if not table.is_file():
+        raise UserError(f"--without {table}: there is no such file.")
+    rows = read_rows(table)
+    if next(rows, (1, [""]))[1][0].strip() != "image":
+        raise UserError(f'{table}, row 1: the first column must be called "image".')
+    films = frozenset(cells[0].strip() for _, cells in rows)
+    if not films:
+        raise UserError(f"{table} names no film: leave out --without.")
+    return films
+
+
+def _check_left_out(table: Path, films: frozenset[str], runs: list[Run]) -> None:
+    known = {image for run in load_runs([run.folder for run in runs]) for image in run.scores["image"]}
+    if unknown := sorted(films - known):
+        raise UserError(f"{table}: no run has an annotated film {unknown[0]}.")
+    if any(run.scores.empty for run in runs):
+        raise UserError(f"{table} leaves out all annotated films of a run: leave out fewer.")
 
 
 def side_by_side(runs: list[Run]) -> pd.DataFrame:
@@ -150,10 +183,12 @@ def _facts(runs: list[Run]) -> list[list[str]]:
     rows.append(["classifier", *(f"{run.settings['arch']} at {run.settings['image_size']} px" for run in runs)])
     rows.append(["AUC", *(f"{run.facts.classifier.auc:.3f}" for run in runs)])
     rows.append(["annotated films", *(str(run.facts.images) for run in runs)])
+    if runs[0].without:
+        rows.append(["left out of them", *(str(run.facts.images - run.scores["image"].nunique()) for run in runs)])
     rows.append(["ground truth", *(str(run.facts.truth) for run in runs)])
     for tolerance in runs[0].facts.chance:
         shares = [run.facts.chance.get(tolerance) for run in runs]
-        name = f"chance {within(int(tolerance))}"
+        name = f"chance {within(int(tolerance))}{' (all films)' if runs[0].without else ''}"
         rows.append([name, *("" if share is None else f"{100 * share:.1f}" for share in shares)])
     return rows
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.analysis.tallies import SUMMARY_COLUMNS
+from benchmarks.analysis.measure_table import TABLE_COLUMNS
+from benchmarks.analysis.tallies import SUMMARY_COLUMNS, summarise
 from benchmarks.run.config import FREE_SETTINGS, flag, from_dict
+from benchmarks.run.directory import saved_config
 from benchmarks.run.errors import UserError
-from benchmarks.run.stored import Summary, read_json, read_table
+from benchmarks.run.stored import DamagedError, Summary, read_json, read_table
 
 # Settings that may differ between runs that count as repetitions of one recipe.
 _REPEATS = FREE_SETTINGS | {"seed", "preset", "score_batch_size"}
@@ -26,6 +28,7 @@ class Run:
     Attributes:
         folder: The run directory.
         label: Short and unique among the runs that were loaded together.
+        without: Names of films that do not count.
 
     Raises:
         UserError: When a file is asked for that the run does not have.
@@ -33,6 +36,7 @@ class Run:
 
     folder: Path
     label: str
+    without: frozenset[str] = frozenset()
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -47,13 +51,26 @@ class Run:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """``scores.parquet``."""
-        return self._table("scores.parquet", ("image", "method", "protocol", "distance"), 3, "report")
+        """``scores.parquet``, as far as its films count."""
+        scores = self._table("scores.parquet", ("image", "method", "protocol", "distance"), 3, "report")
+        return scores[~scores["image"].isin(self.without)] if self.without else scores
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """``summary.csv``."""
-        return self._table("summary.csv", SUMMARY_COLUMNS, 3, "report")
+        """``summary.csv``; where films do not count, the same of the others."""
+        table = self._table("summary.csv", SUMMARY_COLUMNS, 3, "report")
+        return summarise(self.scores, self.settings["seed"], list(table["method"].unique())) if self.without else table
+
+    @cached_property
+    def measures(self) -> pd.DataFrame | None:
+        """``measures.csv``; None of a run that was not measured."""
+        there = (self.folder / "measures.csv").is_file()
+        return self._table("measures.csv", TABLE_COLUMNS, 2, "measure") if there else None
+
+    @cached_property
+    def film_measures(self) -> pd.DataFrame:
+        """``measures.parquet``."""
+        return self._table("measures.parquet", ("image", "method", "measure", "value"), 3, "measure")
 
     @cached_property
     def facts(self) -> Summary:
@@ -82,12 +99,17 @@ class Run:
         return self.folder / name
 
 
-def load_runs(folders: Sequence[Path]) -> list[Run]:
+def load_runs(folders: Sequence[Path], without: frozenset[str] = frozenset()) -> list[Run]:
     """The runs of some directories, labelled by the shortest ends of the paths that tell them apart.
+
+    Args:
+        folders: Run directories; one of several seeds stands for the runs of its seeds.
+        without: Names of films that do not count.
 
     Raises:
         UserError: There are fewer than two, or one is there twice.
     """
+    folders = [run for folder in folders for run in _seeds_of(folder)]
     paths = [folder.resolve() for folder in folders]
     if len(set(paths)) < max(2, len(paths)):
         raise UserError("Runs are compared with others: give at least two different run directories, each once.")
@@ -95,7 +117,16 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
         labels = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(labels)) == len(labels):
             break
-    return [Run(folder, label) for folder, label in zip(folders, labels, strict=True)]
+    return [Run(folder, label, without) for folder, label in zip(folders, labels, strict=True)]
+
+
+def _seeds_of(folder: Path) -> list[Path]:
+    """The run directories of the seeds of a run, which is itself one where it has one seed."""
+    try:
+        seeds = read_json(folder / "config.json").get("seeds", 1)
+    except DamagedError:  # or absent, which is told when a setting is asked for
+        return [folder]
+    return [one.out for one in saved_config(folder).replace(out=folder).of_each_seed()] if seeds != 1 else [folder]
 
 
 def check_repetitions(runs: Sequence[Run]) -> None:

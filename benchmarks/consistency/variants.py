@@ -27,6 +27,8 @@ from normgrad_attr.functional import spearman
 
 PROTOCOL, TOLERANCE = MAIN_PROTOCOL, MAIN_TOLERANCE
 TRAINED, SMOOTHED, HEAD, ALL = "trained", "smoothed", "head only", "all weights"
+CHANCE = "(chance)"
+"""In the place of a method: what a random point scores on the films of the check."""
 
 
 @dataclass(frozen=True)

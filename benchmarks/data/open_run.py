@@ -55,13 +55,16 @@ def open_existing(out: Path, settings: dict[str, Any]) -> Config:
         config = saved.replace(**{**settings, "out": out, "checkpoint": saved.checkpoint})
     else:
         data = settings.get("data") or saved.replace(out=source).data_root
-        config = saved.replace(**{**settings, "out": out, "data": data})
+        config = saved.replace(**{**settings, "out": out, "data": data, "one_of_seeds": False})
     check(config)
     open_run(config)
     return config
 
 
 def _refuse_differences(run: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    then, now = (content.get("seeds", 1) for content in (old, new))
+    if (then == 1) != (now == 1):  # 3 may become 5, but a run of one seed has its files elsewhere
+        raise UserError(f"{run} was made with --seeds {then}, not {now}: choose another --out.")
     for name in new:
         if name in FREE_SETTINGS or name not in old or old[name] == new[name]:
             continue

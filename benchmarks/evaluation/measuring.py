@@ -188,7 +188,7 @@ def measure_means(
     masks = curves[curves["curve"] == "mask"]
     if dev is not None and len(masks):
         parts.append(tuned_values(masks.assign(**{"class": masks["image"].map(questions["class"])}), dev))
-    table = mean_table(pd.concat(parts, ignore_index=True), seed, questions)
+    table = mean_table([pd.concat(parts, ignore_index=True)], seed, questions)
     boxes = box_table(curves[curves["curve"] == "box"], questions, seed)
     table = pd.concat([table, boxes], ignore_index=True) if len(boxes) else table
     order = {name: place for place, name in enumerate(MEASURES)}

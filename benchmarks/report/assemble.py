@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,12 +15,13 @@ from benchmarks.data.kinds import kinds_table
 from benchmarks.data.object_cxr import read_split
 from benchmarks.methods import METHODS, select_methods
 from benchmarks.metrics.frame import FRAME
-from benchmarks.metrics.pointing_game import MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
 from benchmarks.report.overlays import draw_overlays
 from benchmarks.report.page import write_html
 from benchmarks.report.results import Results, read_results
 from benchmarks.report.step_tables import COLUMNS, mend_tables
 from benchmarks.report.subject import Subject, of_run
+from benchmarks.report.verdict_tables import verdict_cells, verdict_note
 from benchmarks.run.config import OPEN, Config
 from benchmarks.run.files import file_digest, write_csv, write_json, write_parquet, write_text
 from benchmarks.run.stored import DamagedError, Summary, read_json
@@ -30,10 +32,14 @@ from normgrad_attr import __version__
 
 FIGURES = ("ranking", "cost", "froc", "breakdown_*")
 FILES = (
-    "scores*.parquet", "summary.csv", "summary.md", "significance.csv", "breakdown.csv", "tables.md", "overlays.png",
-    "report.html", *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),
+    "scores*.parquet", "summary.csv", "summary.md", "summary_verdicts.csv", "significance.csv", "breakdown.csv",
+    "tables.md", "overlays.png", "report.html", *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")),
 )  # fmt: skip
 """What a report writes, beside ``summary.json``."""
+PROTOCOL_NOTES = {
+    "fair": "maps as they are; ties are resolved by chance at a fixed seed",
+    "paper": "maps of gradient methods are clipped at the 99th percentile; of several maxima the first counts",
+}
 
 
 def report(config: Config) -> None:
@@ -77,8 +83,11 @@ def write_report(config: Config, job: Job, results: Results, subject: Subject, t
         "maps": {protocol: status_counts(scores, protocol).to_dict(orient="index") for protocol in PROTOCOLS},
         "rows": table.to_dict(orient="records"),
     }
-    drawn_from = _digest(config)  # before it is read: what another process writes meanwhile is for the next report
+    # Before it is read: what another process writes meanwhile is for the next report.
+    drawn_from = results_digest(config)
     write_csv(config.out / "summary.csv", table)
+    if subject.by_verdict is not None:
+        write_csv(config.out / "summary_verdicts.csv", subject.by_verdict)
     write_text(config.out / "summary.md", markdown(content, subject, config.scoring.truth))
     drawn = [method for method in select_methods(config.scoring.methods) if method.name in results.complete]
     draw_overlays(job, drawn, results, subject, config.out / "overlays.png")
@@ -90,12 +99,16 @@ def write_report(config: Config, job: Job, results: Results, subject: Subject, t
     print(f"report.html shows all of this, and {subject.unit} by {subject.unit}.")
 
 
-def is_current(config: Config) -> bool:
-    """Whether the report in the run directory is whole, and made from the results that are there now by this version.
+def is_current(folder: Path, made_of: str) -> bool:
+    """Whether the report in a run directory is whole, and made from the results that are there now by this version.
 
     Where a file is gone or is not what was written, a line says so.
+
+    Args:
+        folder: The run directory.
+        made_of: Digest of these results.
     """
-    path = config.out / "summary.json"
+    path = folder / "summary.json"
     if not path.exists():
         return False
     try:
@@ -103,13 +116,13 @@ def is_current(config: Config) -> bool:
     except DamagedError as error:
         print(error)
         return False
-    damaged = [name for name, digest in summary.files.items() if file_digest(config.out / name) != digest]
+    damaged = [name for name, digest in summary.files.items() if file_digest(folder / name) != digest]
     for name in damaged:
-        print(f"{config.out / name} is gone or damaged; the report is made again.")
-    return not damaged and bool(summary.files) and summary.drawn_from == _digest(config)
+        print(f"{folder / name} is gone or damaged; the report is made again.")
+    return not damaged and bool(summary.files) and summary.drawn_from == made_of
 
 
-def _digest(config: Config) -> str:
+def results_digest(config: Config) -> str:
     """Digest of all that a report shows."""
     names = (__version__, *(method.name for method in select_methods(config.scoring.methods)))
     results = ("environment.json", "scores.parquet", "scores_true.parquet", *COLUMNS)
@@ -157,19 +170,19 @@ def markdown(content: dict[str, Any], subject: Subject, truth: str) -> str:
         f"{_cost(content, subject)}.",
         "",
     ]
-    notes = {
-        "fair": "maps as they are; ties are resolved by chance at a fixed seed",
-        "paper": "maps of gradient methods are clipped at the 99th percentile; of several maxima the first counts",
-    }
     for protocol in reversed(PROTOCOLS):
         lines += [
             f"## Protocol `{protocol}`",
             "",
-            notes[protocol] + ".",
+            PROTOCOL_NOTES[protocol] + ".",
             "",
             *markdown_table(cells(content, protocol)),
             "",
         ]
+    if subject.by_verdict is not None:
+        order = ranked(pd.DataFrame(content["rows"]).query("protocol == @MAIN_PROTOCOL"))
+        lines += ["## By the classifier's verdict", "", verdict_note(content["classifier"]["missed"]), ""]
+        lines += [*markdown_table(verdict_cells(subject.by_verdict, MAIN_PROTOCOL, order)), ""]
     if content["methods_that_could_not_run"]:
         lines += ["## Methods that could not run", ""]
         lines += [f"- `{method}`: {reason}" for method, reason in content["methods_that_could_not_run"].items()]

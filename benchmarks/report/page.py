@@ -22,6 +22,7 @@ from benchmarks.report.gallery import MAP_SIDE, choose_films, choose_methods, ga
 from benchmarks.report.results import Results
 from benchmarks.report.step_tables import COLUMNS, consistency_data, froc_data, markdown, measures_data, read_table
 from benchmarks.report.subject import Subject
+from benchmarks.report.verdict_tables import verdict_data
 from benchmarks.run.config import Config
 from benchmarks.run.files import write_csv, write_text
 from benchmarks.run.stored import DamagedError, Environment, read_json
@@ -62,7 +63,13 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
         draw_froc(froc, config.out / "froc")
     methods = [METHODS[name] for name in METHODS if name in set(rows["method"])]
     data = {
-        "run": {"facts": subject.facts, "hit": subject.hit, "unit": subject.unit, "count": content["images"]},
+        "run": {
+            "facts": subject.facts,
+            "hit": subject.hit,
+            "unit": subject.unit,
+            "count": content["images"],
+            "classifier": subject.classifier,
+        },
         "protocols": list(PROTOCOLS)[::-1],
         "tolerances": list(TOLERANCES),
         "chance": content["chance"],
@@ -77,6 +84,7 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
             for protocol in PROTOCOLS
             for tolerance in TOLERANCES
         ],
+        "verdicts": [] if subject.by_verdict is None else verdict_data(subject.by_verdict),
         "breakdowns": subject.breakdowns,
         "breakdown": _breakdown(breakdown),
         "measures": measures_data(measures),

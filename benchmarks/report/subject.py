@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.analysis.breakdown import BREAKDOWNS, film_facts, film_groups
+from benchmarks.analysis.by_verdict import by_verdict, missed_share
 from benchmarks.metrics.frame import FRAME
 from benchmarks.report.results import Results
 from benchmarks.run.config import Config
@@ -31,6 +32,8 @@ class Subject:
         content: Of ``summary.json``, beside the numbers.
         questions: By name, the columns ``file`` and ``class``, where rows are questions whose classes count alike.
         remarks: Further notes, a term and a text each.
+        classifier: How good it is, in a sentence; empty where that is not known.
+        by_verdict: As of :func:`benchmarks.analysis.by_verdict.by_verdict`, where the maps explain what is predicted.
     """
 
     title: str
@@ -44,6 +47,8 @@ class Subject:
     content: dict[str, Any]
     questions: pd.DataFrame | None = None
     remarks: list[tuple[str, str]] = field(default_factory=list)
+    classifier: str = ""
+    by_verdict: pd.DataFrame | None = None
 
 
 def of_run(config: Config, job: Job, results: Results) -> Subject:
@@ -55,6 +60,7 @@ def of_run(config: Config, job: Job, results: Results) -> Subject:
     images = len(job.positives)
     excluded = len(job.films.records) - images
     size = f"{config.arch} at {config.image_size}"
+    (missed,) = missed_share([results.scores])
     quality = f"AUC {measured.auc:.3f}, accuracy {measured.accuracy:.3f} on {split}"
     return Subject(
         title=f"Pointing Game on {images} annotated test films",
@@ -73,13 +79,18 @@ def of_run(config: Config, job: Job, results: Results) -> Subject:
             "class."
         ),
         unit="film",
-        groups=film_groups(film_facts(job.annotated()), results.verdicts),
+        groups=film_groups(film_facts(job.annotated())),
         breakdowns=BREAKDOWNS,
         verdicts=spoken(results.verdicts, ("clean", "object")),
         content={
-            "classifier": {"auc": measured.auc, "accuracy": measured.accuracy, "split": split},
+            "classifier": {"auc": measured.auc, "accuracy": measured.accuracy, "split": split, "missed": missed},
             "films_without_annotation_excluded": excluded,
         },
+        classifier=(
+            f"The classifier has AUC {measured.auc:.3f} on {split}, and misses the object on {100 * missed:.1f} % of "
+            "the annotated films."
+        ),
+        by_verdict=by_verdict([results.scores], config.seed, results.complete),
     )
 
 

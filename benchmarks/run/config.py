@@ -17,7 +17,7 @@ from benchmarks.run.stored import DamagedError, NotOfKindError, convert
 FREE_SETTINGS = frozenset(
     {
         "out", "data", "methods", "measure_films", "checkpoint",
-        "accelerator", "devices", "num_nodes", "strategy", "threads", "quiet", "allow_weak",
+        "accelerator", "devices", "num_nodes", "strategy", "threads", "quiet", "allow_weak", "seeds", "one_of_seeds",
     }
 )  # fmt: skip
 OPEN = "evaluate"
@@ -109,7 +109,9 @@ class Config:
         out: Run directory.
         data: Folder in Object-CXR layout; ``None`` writes a synthetic set under ``out``.
         checkpoint: Run directory whose classifier is scored; ``None`` means ``out``.
-        seed: Seed of initialisation, order, augmentation and random attribution methods.
+        seed: Seed of initialisation, order, augmentation and random attribution methods; the first of several.
+        seeds: Number of classifiers that are trained and scored, each with a seed of its own.
+        one_of_seeds: The run is of one seed of several; what they share lies in the folder above it.
         limit: Films per split, half of each class; ``None`` takes all.
         data_seed: Seed of the synthetic set.
         film_counts: Films of the synthetic splits train, dev and test.
@@ -138,6 +140,8 @@ class Config:
     data: Path | None = None
     checkpoint: Path | None = None
     seed: int = 0
+    seeds: int = 1
+    one_of_seeds: bool = False
     limit: int | None = None
 
     data_seed: int = 0
@@ -165,7 +169,7 @@ class Config:
     @property
     def data_root(self) -> Path:
         """Folder with the films: ``data``, or the synthetic set of the run that holds the classifier."""
-        return self.data if self.data is not None else self.classifier_dir / "data"
+        return self.data if self.data is not None else self._shared(self.classifier_dir) / "data"
 
     @property
     def classifier_dir(self) -> Path:
@@ -175,7 +179,25 @@ class Config:
     @property
     def cache_dir(self) -> Path:
         """Folder for decoded and resized films."""
-        return self.out / "cache"
+        return self._shared(self.out) / "cache"
+
+    def _shared(self, run: Path) -> Path:
+        return run.parent if self.one_of_seeds else run
+
+    def of_each_seed(self) -> list[Config]:
+        """Settings of the runs of all seeds, each in a folder of its own below ``out``; of one seed, the settings."""
+        if self.seeds == 1:
+            return [self]
+        return [
+            self.replace(
+                seed=seed,
+                seeds=1,
+                one_of_seeds=True,
+                out=self.out / f"seed{seed}",
+                checkpoint=None if self.checkpoint is None else self.checkpoint / f"seed{seed}",
+            )
+            for seed in range(self.seed, self.seed + self.seeds)
+        ]
 
     def split_counts(self) -> dict[str, int]:
         """Films to write for each synthetic split, ``limit`` applied."""
@@ -319,6 +341,7 @@ def check(config: Config) -> None:
         ("budget", 20),
         ("measure_films", 2),
         ("num_nodes", 1),
+        ("seeds", 1),
         ("film_size", 64),
     ):
         if settings[name] < least:
@@ -332,8 +355,9 @@ def check(config: Config) -> None:
     if config.devices.threads is not None and config.devices.threads < 1:
         raise UserError(f"--threads is {config.devices.threads}: it must be at least 1.")
     for name in ("seed", "data_seed"):
-        if not 0 <= settings[name] < 2**32:
-            raise UserError(f"{flag(name)} is {settings[name]}: it must be between 0 and {2**32 - 1}.")
+        most = 2**32 - (config.seeds if name == "seed" else 1)
+        if not 0 <= settings[name] <= most:
+            raise UserError(f"{flag(name)} is {settings[name]}: it must be between 0 and {most}.")
     if config.scoring.truth not in ("box", "shape"):
         raise UserError(f"--truth is {config.scoring.truth!r}: it must be box or shape.")
     if config.preset == "object-cxr" and config.data is None:

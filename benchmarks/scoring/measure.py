@@ -105,7 +105,7 @@ def _write_tables(config: Config, job: Job, store: MeasureStore) -> None:
     if overlaps.empty:
         print(f"{config.out}: energy and iou will be in measures.csv when `python -m benchmarks score` has run before.")
     films = store.measures()
-    means = [mean_table(values, config.seed) for values in (overlaps, films[films["method"].isin(complete)])]
+    means = [mean_table([values], config.seed) for values in (overlaps, films[films["method"].isin(complete)])]
     table = pd.concat([part for part in (*means, detection) if len(part)] or [detection], ignore_index=True)
     order = pd.DataFrame(
         {"measure": table["measure"].map(_place(MEASURES)), "method": table["method"].map(_place(METHODS))}

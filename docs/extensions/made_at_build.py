@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,21 @@ import cost
 import extract_figure
 import graph_drawing
 import method_table
+import pandas as pd
 import pictures
 from import_graph import folded, headlines, import_graph, inside
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 from benchmarks.analysis.measure_table import CHANGES, MEASURES, Measure
+from benchmarks.consistency.check_tables import markdown as consistency_tables
+from benchmarks.consistency.follows import BOTH, NEITHER, PICTURE, WEIGHTS, follows, follows_section
+from benchmarks.consistency.variants import CHANCE
 from benchmarks.report.page import page as report_page
 from benchmarks.run.text_tables import markdown_table
 from benchmarks.zoo.zoo_tables import markdown as zoo_tables
+
+ALL_METHODS = "synthetic_all"
 
 
 def make(app: Sphinx) -> None:
@@ -41,14 +47,19 @@ def make(app: Sphinx) -> None:
     trained = app.config["plot_gallery"] not in (0, "0", "False")
     pictures.draw_start(made / "start.png", trained=trained)
     pictures.draw_grid(made / "grid.png", trained=trained)
-    for summary in (docs / "results").glob("*/summary.md"):
-        text = run_section(summary.parent, made)
-        (made / f"results_{summary.parent.name}.md").write_text(text, encoding="utf-8")
+    runs = sorted(path.parent for path in (docs / "results").glob("*/summary.md"))
+    of_all = docs / "results" / ALL_METHODS  # which has a page of its own
+    (made / f"results_{ALL_METHODS}.md").write_text(run_section(of_all, made), encoding="utf-8")
+    sections = [run_section(run, made) for run in runs if run != of_all]
+    (made / "results.md").write_text("\n".join(sections), encoding="utf-8")
     (made / "methods.md").write_text(method_table.table(), encoding="utf-8")
     (made / "measures.md").write_text(measure_rows(MEASURES), encoding="utf-8")
     (made / "changes.md").write_text(measure_rows(CHANGES), encoding="utf-8")
     (made / "cost.md").write_text(cost.table(docs / "results" / "synthetic"), encoding="utf-8")
     (made / "works_with.md").write_text(zoo_section(docs / "results" / "zoo"), encoding="utf-8")
+    results = [path.parent for path in sorted((docs / "results").glob("*/consistency.csv"))]
+    (made / "sanity.md").write_text(sanity_sections(results, made), encoding="utf-8")
+    (made / "sanity_sentence.md").write_text(sanity_sentence(results), encoding="utf-8")
     (made / "speed.md").write_text(speed_section(docs / "results" / "speed", made), encoding="utf-8")
 
 
@@ -100,8 +111,9 @@ def run_section(run: Path, made: Path) -> str:
     title, _, table = (run / "summary.md").read_text(encoding="utf-8").partition("\n")
     lines = [f"## Run `{run.name}`", "", title.lstrip("# ") + ".", "", "```console", f"$ {command(run)}", "```", ""]
     # The suite's headings are of the second level; here they are inside a section of that level.
-    lines += [("#" + line if line.startswith("##") else line).replace("## Protocol", f"## {run.name}, protocol")
-              for line in table.splitlines()]  # fmt: skip
+    lines += [
+        re.sub("^## (.)", lambda found: f"### {run.name}, {found[1].lower()}", line) for line in table.splitlines()
+    ]
     if (run / "overlays.png").exists():
         shutil.copyfile(run / "overlays.png", made / f"{run.name}_overlays.png")
         lines += ["", f"![Films, annotations and maps of the run](made/{run.name}_overlays.png)", ""]
@@ -115,6 +127,56 @@ def run_section(run: Path, made: Path) -> str:
         environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
         lines += ["", "Environment of the run:", "", "```json", json.dumps(environment, indent=1), "```", ""]
     return "\n".join(lines)
+
+
+def sanity_sections(results: Sequence[Path], made: Path) -> str:
+    """What the maps of stored runs follow, a section a run, with the commands that make it.
+
+    Args:
+        results: Folders with a ``consistency.csv`` and a ``config.json``, and perhaps ``consistency.png``.
+        made: Folder for the pictures.
+    """
+    if not results:
+        return "No result is stored in this version; the command above makes one on your machine.\n"
+    lines = []
+    for run in results:
+        table = pd.read_csv(run / "consistency.csv")
+        lines += [f"## Run `{run.name}`", "", "```console", f"$ {command(run)} --out runs/{run.name}"]
+        lines += [
+            f"$ python -m benchmarks consistency --checkpoint runs/{run.name}",
+            "```",
+            "",
+            *follows_section(table),
+        ]
+        if (run / "consistency.png").exists():
+            shutil.copyfile(run / "consistency.png", made / f"{run.name}_consistency.png")
+            lines += [f"![Correlation and accuracy along the cascade](made/{run.name}_consistency.png)", ""]
+        _, _, text = consistency_tables(table, {}).partition("## Smoothed or not")
+        lines += [re.sub("^## ", f"### {run.name}: ", f"## Smoothed or not{text}", flags=re.MULTILINE), ""]
+    return "\n".join(lines)
+
+
+PRAISED = "normgrad_conv1x1_combined"
+"""The method that the first page recommends."""
+
+
+def sanity_sentence(results: Sequence[Path]) -> str:
+    """What the first page must say of the map that it recommends, from the first stored run that knows."""
+    for run in results:
+        table = pd.read_csv(run / "consistency.csv")
+        verdicts = follows(table).set_index("method")
+        if PRAISED in verdicts.index:
+            of, (chance,) = verdicts.loc[PRAISED], table.loc[table["method"] == CHANCE, "value"]
+            shares = [f"{100 * cell[0]:.0f} %" for cell in (of.drawn_anew, of.trained)]
+            return (
+                f"With all weights of the classifier drawn anew, the combined map hits the object on {shares[0]} of "
+                f"the films of `{run.name}`, with the trained weights on {shares[1]}, a random point on "
+                f"{100 * chance:.0f} %: by the rule of [](sanity.md) it follows **{SANITY_WORDS[of.follows]}**.\n"
+            )
+    return "Whether a map follows the weights or the picture is measured, not assumed: see [](sanity.md).\n"
+
+
+SANITY_WORDS = {WEIGHTS: "the weights", PICTURE: "the picture", BOTH: "the weights and the picture", NEITHER: "neither"}
 
 
 def measures_table(path: Path) -> list[str]:

@@ -32,7 +32,7 @@ def write_page_with_many_methods(few: Path, many: Path, count: int) -> None:
             if row["method"] == old:
                 worse = {key: max(0.0, row[key] - 0.001 * number) for key in ("accuracy", "ci_low", "ci_high")}
                 data["rows"].append({**row, **worse, "method": new})
-    tables = [*data["breakdown"], *data["measures"], *data["consistency"], data["froc"]]
+    tables = [*data["breakdown"], *data["verdicts"], *data["measures"], *data["consistency"], data["froc"]]
     tables += [{"values": points} for film in data["gallery"]["films"] for points in film["points"].values()]
     for table in tables:
         table["values"].update({new: table["values"][old] for new, old in copies.items() if old in table["values"]})

@@ -3,7 +3,13 @@ function drawBrief() {
   const rows = chosenRows().sort((a, b) => b.accuracy - a.accuracy);
   const best = rows.find((row) => row.method === row.best), chance = data.chance[String(state.tolerance)];
   const same = rows.filter((row) => row !== best && !row.differs);
-  const lines = [`${named(best.method)} is best: its maximum is a hit on ${percent(best.accuracy)} % of ${data.run.count} ${units} (95 % interval ${percent(best.ci_low)} to ${percent(best.ci_high)}), a random point on ${percent(chance)} %.`];
+  const lines = data.run.classifier ? [data.run.classifier] : [];
+  lines.push(`${named(best.method)} is best: its maximum is a hit on ${percent(best.accuracy)} % of ${data.run.count} ${units} (95 % interval ${percent(best.ci_low)} to ${percent(best.ci_high)}), a random point on ${percent(chance)} %.`);
+  const verdicts = verdictTable();
+  if (verdicts?.films.missed && verdicts.films.found) {
+    const of = verdicts.values[best.method], share = of.share === null ? "" : ` ${(100 * of.share).toFixed(0)} % of its misses lie on these films.`;
+    lines.push(`Where the classifier says object (${verdicts.films.found} films) it hits ${percent(of.found[0])} %, where the classifier misses it (${verdicts.films.missed}) ${percent(of.missed[0])} %.${share}`);
+  }
   if (!same.length) lines.push(`These ${units} tell it apart from each of the other ${rows.length - 1} methods.`);
   else {
     const names = same.slice(0, 4).map((row) => named(row.method)).join(", ") + (same.length > 4 ? ` and ${same.length - 4} more` : "");

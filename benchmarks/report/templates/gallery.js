@@ -84,6 +84,20 @@ function drawCaption(film) {
   byId("canvas").setAttribute("aria-label", `${label}: ${result}`);
 }
 
+const unannotated = new Set(); // rows of unannotated.csv by film and point, as the reader ticks them
+function pointed(film) { // row about the mark that is shown: the film and its pixel
+  const [x, y] = point(film, shown.method), name = /[",\n]/.test(film.name) ? `"${film.name.replaceAll('"', '""')}"` : film.name;
+  return `${name},${Math.round(x * film.width)},${Math.round(y * film.height)}`;
+}
+function drawUnannotated(film) {
+  const miss = Boolean(point(film, shown.method)) && !hits(film, shown.method), link = byId("unannotated-save");
+  byId("unannotated-label").hidden = !miss;
+  byId("unannotated").checked = miss && unannotated.has(pointed(film));
+  link.hidden = !unannotated.size;
+  link.textContent = `Save unannotated.csv (${unannotated.size})`;
+  link.href = `data:text/csv;charset=utf-8,${encodeURIComponent(["image,x,y", ...unannotated, ""].join("\n"))}`;
+}
+
 function drawGallery() {
   const names = galleryMethods();
   byId("gallery").hidden = !films.length || !names.length;
@@ -95,6 +109,7 @@ function drawGallery() {
   byId("outlines").replaceChildren(...film.shapes.map(outline));
   drawMark(mark, at, hits(film, shown.method));
   drawCaption(film);
+  drawUnannotated(film);
   byId("gallery-methods").replaceChildren(...names.map((name) => {
     const hit = hits(film, name);
     return element("div", { role: "option", id: `option-${name}`, "aria-selected": String(name === shown.method), onclick: () => showMethod(name, false) },
@@ -152,6 +167,12 @@ byId("gallery").addEventListener("keydown", (event) => {
   else if (event.key.toLowerCase() === "m") { shown.map = !shown.map; drawGallery(); }
   else return;
   event.preventDefault();
+});
+byId("unannotated").addEventListener("change", (event) => {
+  const film = galleryFilms()[shown.film];
+  if (event.target.checked) unannotated.add(pointed(film));
+  else unannotated.delete(pointed(film));
+  drawUnannotated(film);
 });
 byId("previous").addEventListener("click", () => step(-1, 0));
 byId("next").addEventListener("click", () => step(1, 0));

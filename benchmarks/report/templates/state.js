@@ -53,6 +53,8 @@ function chosenRows() { // of the protocol and tolerance
   return data.rows.filter((row) => row.protocol === state.protocol && row.tolerance === state.tolerance);
 }
 
+function verdictTable() { return data.verdicts.find((entry) => entry.protocol === state.protocol && entry.tolerance === state.tolerance); }
+
 function visible(name) {
   const method = methods.get(name), query = state.query.trim().toLowerCase();
   const text = `${method.title} ${name} ${method.family} ${costName(method.cost)} ${method.reduction}`.toLowerCase();

@@ -1,9 +1,25 @@
 // The headline table: which columns, in which order of rows.
+const shareText = (share, digits) => (share === null ? "–" : (100 * share).toFixed(digits));
+
+function verdictColumn(key, label, note) { // accuracy on the films of one verdict of the classifier
+  const cell = (row) => {
+    const [share, low, high] = verdictTable().values[row.method][key], films = verdictTable().films[key];
+    return element("span", { title: share === null ? "no film" : `95 % interval ${percent(low)} – ${percent(high)}, ${films} films`, textContent: shareText(share, 1) });
+  };
+  return { key, label, note, number: true, option: "wide", value: (row) => verdictTable().values[row.method][key][0], cell };
+}
+
 const columns = [
   { key: "method", label: "Method", value: (row) => named(row.method).toLowerCase() },
   { key: "accuracy", label: "Accuracy, %", number: true, value: (row) => row.accuracy, cell: (row) => percent(row.accuracy) },
   { key: "interval", label: "95 % interval", number: true, option: "wide", value: (row) => row.ci_low, cell: (row) => `${percent(row.ci_low)} – ${percent(row.ci_high)}` },
   { key: "difference", label: "Real difference from the best?", option: "always", value: (row) => (row.method === row.best ? 2 : row.p_holm), cell: difference },
+  ...(data.verdicts.length ? [
+    verdictColumn("found", "Says object, %", "On films of which the classifier says that there is an object."),
+    verdictColumn("missed", "Misses it, %", "On films whose object the classifier misses; there the map explains “clean”."),
+    { key: "share", label: "Misses that are the classifier's, %", number: true, option: "off", note: "Of this method's misses, the share that lies on films whose object the classifier misses.",
+    value: (row) => verdictTable().values[row.method].share, cell: (row) => shareText(verdictTable().values[row.method].share, 0) },
+  ] : []),
   { key: "ranks", label: "Ranks", number: true, option: "off", lowFirst: true, value: (row) => row.rank_low, cell: (row) => `${row.rank_low.toFixed(0)} – ${row.rank_high.toFixed(0)}` },
   { key: "seconds", label: `s/${unit}`, number: true, option: "wide", lowFirst: true, value: (row) => row.seconds_per_image, cell: (row) => duration(row.seconds_per_image) },
   { key: "cost", label: "Cost", option: "off", lowFirst: true, value: (row) => costName(methods.get(row.method).cost), cell: (row) => costName(methods.get(row.method).cost) },

@@ -17,7 +17,7 @@ def values(measure: str, **methods: list[float]) -> pd.DataFrame:
 def test_means_have_the_intervals_of_the_bootstrap() -> None:
     generator = np.random.default_rng(0)
     a, b = generator.random((2, 40))
-    table = mean_table(values("deletion", a=a.tolist(), b=b.tolist()), seed=3).set_index("method")
+    table = mean_table([values("deletion", a=a.tolist(), b=b.tolist())], seed=3).set_index("method")
 
     assert tuple(table.reset_index().columns[:1]) + tuple(table.columns) == TABLE_COLUMNS
     low, high = bootstrap_interval(np.stack([a, b], axis=1), seed=3)
@@ -30,7 +30,7 @@ def test_means_have_the_intervals_of_the_bootstrap() -> None:
 
 def test_missing_values_are_left_out_and_counted() -> None:
     some = [0.5, np.nan, 1.0, 0.0, np.nan, 0.5]
-    table = mean_table(values("class_sensitivity", some=some, none=[np.nan] * 6), seed=0).set_index("method")
+    table = mean_table([values("class_sensitivity", some=some, none=[np.nan] * 6)], seed=0).set_index("method")
 
     assert table.loc["some", ["value", "films"]].tolist() == [0.5, 4]
     assert 0 <= table.loc["some", "ci_low"] < 0.5 < table.loc["some", "ci_high"] <= 1
@@ -39,7 +39,7 @@ def test_missing_values_are_left_out_and_counted() -> None:
 
 
 def test_the_same_value_everywhere_has_no_spread_also_when_some_are_missing() -> None:
-    table = mean_table(values("insertion", a=[0.25, np.nan, 0.25, 0.25, np.nan]), seed=0)
+    table = mean_table([values("insertion", a=[0.25, np.nan, 0.25, 0.25, np.nan])], seed=0)
     assert table.loc[0, ["value", "ci_low", "ci_high"]].tolist() == pytest.approx([0.25] * 3)
 
 

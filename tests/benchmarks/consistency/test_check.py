@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tiny_run import POSITIVES, make_run
 
 from benchmarks import __main__ as cli
+from benchmarks.classifier.network import build_network
 from benchmarks.consistency.check import choose_methods, consistency, evenly_spaced, own_rows
 from benchmarks.consistency.check_tables import COLUMNS, cells, markdown
-from benchmarks.consistency.variants import ALL, SMOOTHED, TRAINED, Played
+from benchmarks.consistency.variants import ALL, CHANCE, SMOOTHED, TRAINED, Played
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.score import score
@@ -31,9 +33,10 @@ def test_rows_by_hand() -> None:
     points = np.array([[0.0, 0.0], [10.0, 0.0], [np.nan, np.nan]])
     trained = Played(points, np.array([0.0, 100.0, np.nan]), np.ones(3))
     moved = Played(points + np.array([3.0, 4.0]), np.array([0.0, 14.0, 15.0]), np.array([0.2, 0.4, np.nan]))
-    table = pd.DataFrame(
-        own_rows({(TRAINED, "m"): trained, (SMOOTHED, "m"): trained, (ALL, "m"): moved}, 0), columns=list(COLUMNS)
-    ).set_index(["check", "variant", "measure"])
+    played = {(TRAINED, "m"): trained, (SMOOTHED, "m"): trained, (ALL, "m"): moved}
+    table = pd.DataFrame(own_rows([played], 0, 0.07, 3), columns=list(COLUMNS))
+    assert table.iloc[-1, :5].tolist() == ["randomised", TRAINED, CHANCE, "accuracy", 0.07]
+    table = table[:-1].set_index(["check", "variant", "measure"])
 
     assert list(table.index) == [
         ("smoothing", TRAINED, "accuracy"),
@@ -52,6 +55,28 @@ def test_rows_by_hand() -> None:
     assert value["randomised", ALL, "moved_px"] == 5
     assert (films["randomised", ALL, "rank_correlation"], films["randomised", ALL, "moved_px"]) == (2, 2)
     assert value["smoothing", SMOOTHED, "moved_px"] == 0
+
+
+def test_rows_over_seeds_by_hand() -> None:
+    def one(distances: list[float], points: list[float], correlation: list[float]) -> Played:
+        return Played(np.array([[x, 0.0] for x in points]), np.array(distances), np.array(correlation))
+
+    first = {(TRAINED, "m"): one([0, 0], [0, 0], [1, 1]), (ALL, "m"): one([0, 99], [10, 20], [0.5, np.nan])}
+    second = {(TRAINED, "m"): one([0, 99], [0, 0], [1, 1]), (ALL, "m"): one([99, 99], [30, 40], [0.1, -0.3])}
+    second[TRAINED, "n"] = second[ALL, "n"] = one([0, 0], [0, 0], [1, 1])  # the first seed lacks it
+    table = pd.DataFrame(own_rows([first, second], 0, 0.1, 2), columns=list(COLUMNS))
+    assert set(table["method"]) == {"m", CHANCE}
+    rows = table[(table["check"] == "randomised") & (table["method"] == "m")].set_index(["variant", "measure"])
+    assert rows["value"].to_dict() == pytest.approx(
+        {
+            (TRAINED, "accuracy"): 3 / 4,
+            (ALL, "accuracy"): 1 / 4,
+            (ALL, "accuracy_difference"): -1 / 2,
+            (ALL, "rank_correlation"): (0.5 + 0.1 - 0.3) / 3,
+            (ALL, "moved_px"): 25,  # 10 and 30 make 20 on the one film, 20 and 40 make 30 on the other
+        }
+    )
+    assert (rows["films"] == 2).all()
 
 
 def test_films_are_evenly_spaced() -> None:
@@ -75,17 +100,17 @@ def test_command_writes_table_text_and_figure(run: Config, capsys: pytest.Captur
     table = pd.read_csv(run.out / "consistency.csv")
     assert tuple(table.columns) == COLUMNS
     assert set(table["check"]) == {"smoothing", "randomised"}
-    assert set(table["method"]) == set(METHODS[1:])
+    assert set(table["method"]) == {*METHODS[1:], CHANCE}
     assert set(table.loc[table["measure"] == "accuracy", "films"]) == {4}
     bounded = table[table["measure"] == "rank_correlation"]
     assert bounded["value"].between(-1, 1).all()
-    assert (table["ci_low"] <= table["ci_high"]).all()
+    assert (table["ci_low"] <= table["ci_high"]).eq(table["method"] != CHANCE).all()
     # Behind the last block comes the mean over places, so the head can only scale this map.
     single = bounded[(bounded["method"] == "normgrad_conv1x1_single") & (bounded["variant"] == "head only")]
     assert single["value"].tolist() == pytest.approx([1], abs=1e-3)
     assert bounded.loc[bounded["variant"] == "all weights", "value"].abs().lt(0.9).all()
     text = (run.out / "consistency.md").read_text()
-    assert text.count("| input_x_gradient |") == 3
+    assert text.count("| input_x_gradient |") == 4
     first = {path.name: path.read_bytes() for path in run.out.glob("consistency.*")}
     assert set(first) == {f"consistency.{kind}" for kind in ("csv", "json", "md", "png", "svg")}
 
@@ -109,6 +134,33 @@ def test_command_compares_other_runs(run: Config, tmp_path: Path, capsys: pytest
     assert table.loc[("seed", "slim_resnet18", "moved_px"), "value"] == 0
     assert "Other architectures" in capsys.readouterr().out
     assert "## Other training seeds" in (run.out / "consistency.md").read_text()
+
+
+def test_seeds_of_a_run_are_taken_together(run: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is said of two seeds is the mean of what is said of each; and they are compared with each other."""
+    whole, record = tmp_path / "whole", json.loads((run.out / "config.json").read_text())
+    for seed in (0, 1):
+        shutil.copytree(run.out, whole / f"seed{seed}")
+        own = {**record, "seed": seed, "one_of_seeds": True}
+        (whole / f"seed{seed}" / "config.json").write_text(json.dumps(own))
+    torch.manual_seed(1)
+    weights = {f"network.{name}": value for name, value in build_network(run.arch, "none").state_dict().items()}
+    torch.save({"state_dict": weights}, whole / "seed1" / "checkpoints" / "best.ckpt")
+    (whole / "config.json").write_text(json.dumps({**record, "seeds": 2}))
+    options = ["--films", "4", "--quiet", "--accelerator", "cpu"]
+    assert cli.main(["consistency", "--checkpoint", str(whole), *options]) == 0
+    assert "seed 1, 2 of 2" in capsys.readouterr().out
+    keys = ["check", "variant", "method", "measure"]
+    both = pd.read_csv(whole / "consistency.csv").set_index(keys)["value"]
+    assert {"smoothing", "randomised", "seed"} == set(both.index.get_level_values("check"))
+    own = []
+    for seed in (0, 1):
+        assert cli.main(["consistency", "--checkpoint", str(whole / f"seed{seed}"), *options]) == 0
+        own.append(pd.read_csv(whole / f"seed{seed}" / "consistency.csv").set_index(keys)["value"])
+    assert capsys.readouterr().out.count("nothing to do") == 2  # what a seed has computed is there for both
+    for key in own[0].index:
+        if key[3] != "moved_px" and key[2] != CHANCE:
+            assert both[key] == pytest.approx((own[0][key] + own[1][key]) / 2, abs=1e-5)
 
 
 def test_errors_are_sentences(run: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

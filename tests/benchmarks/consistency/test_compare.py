@@ -105,6 +105,53 @@ def test_errors_name_the_run(folders: list[Path], tmp_path: Path, capsys: pytest
         compare([folders[0], write_run(tmp_path / "other", {"random": 0.5})])
 
 
+def test_films_are_left_out_of_all_runs(folders: list[Path], tmp_path: Path) -> None:
+    table = tmp_path / "unannotated.csv"
+    table.write_text("image,x,y\n0.png,3,4\n0.png,9,9\n7.png,1,2\n")
+
+    compare(folders[:2], tmp_path / "both", table)
+
+    rows = pd.read_csv(tmp_path / "both" / "comparison.csv").set_index(["protocol", "tolerance", "method"])
+    for folder in folders[:2]:
+        scores = pd.read_parquet(folder / "scores.parquet")
+        kept = scores[~scores["image"].isin(["0.png", "7.png"])]
+        for (method, protocol), group in kept.groupby(["method", "protocol"]):
+            if method != "random":
+                assert rows.loc[(protocol, 15, method), folder.name] == pytest.approx(
+                    (group["distance"] < 15).mean(), abs=1e-5
+                )
+    assert "| left out of them | 2 | 2 |" in (tmp_path / "both" / "comparison.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is no such file"),
+        ("film\n0.png\n", 'the first column must be called "image"'),
+        ("image\n", "names no film"),
+        ("image\nother.png\n", "no run has an annotated film other.png"),
+        ("image\n" + "\n".join(f"{i}.png" for i in range(60)), "leaves out all annotated films"),
+    ],
+)
+def test_a_list_that_leaves_out_nothing_or_all_is_a_sentence(
+    text: str | None, message: str, folders: list[Path], tmp_path: Path
+) -> None:
+    if text is not None:
+        (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        compare(folders, None, tmp_path / "list.csv")
+
+
+def test_a_run_of_several_seeds_stands_for_its_seeds(folders: list[Path], tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    settings = {"preset": "synthetic", "arch": "resnet18", "image_size": 64, "seed": 2, "seeds": 2}
+    needed = {"out": "elsewhere", "data": None, "epochs": 1, "film_counts": [2, 2, 2], "truth": "box", "methods": []}
+    (whole / "config.json").write_text(json.dumps({**settings, **needed}))
+    runs = load_runs([whole, folders[0]])
+    assert [run.folder for run in runs] == [whole / "seed2", whole / "seed3", folders[0]]
+
+
 def test_brackets_in_a_name_are_no_markup(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     odd = folders[0].rename(folders[0].with_name("run [v2] [bold]"))
 

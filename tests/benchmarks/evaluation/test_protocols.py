@@ -95,8 +95,9 @@ def chexlocalize(root: Path) -> str:
 def test_the_commands_of_the_page_give_the_known_answer(write, images, tmp_path):
     line = (
         f"evaluate --model {images}/mine.py:make --outputs sigmoid --resize shorter --image-size {HEIGHT} "
-        f"--tolerance-in image --classes red,green,blue --layers colour --methods grad_cam --data {write(images)} "
-        f"--out {tmp_path} --measure-films 2 --accelerator cpu --quiet"
+        f"--tolerance-in image --classes red,green,blue --layers colour --methods grad_cam "
+        f"--data {write(images)} --out {tmp_path} "
+        "--measure-films 2 --accelerator cpu --quiet"
     )
     assert main(shlex.split(line)) == 0
     table = pd.read_csv(tmp_path / "summary.csv")

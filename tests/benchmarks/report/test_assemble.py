@@ -14,7 +14,7 @@ from tiny_run import POSITIVES, make_run
 from benchmarks.data.open_run import open_run
 from benchmarks.methods import METHODS, select_methods
 from benchmarks.report import overlays
-from benchmarks.report.assemble import is_current, print_table, report
+from benchmarks.report.assemble import is_current, print_table, report, results_digest
 from benchmarks.report.results import read_results
 from benchmarks.report.subject import of_run
 from benchmarks.run.errors import UserError
@@ -51,7 +51,12 @@ def test_summary_csv_has_the_agreed_columns_and_follows_from_the_scores(run):
 
 def test_summary_json_is_complete(run):
     content = json.loads((run.out / "summary.json").read_text())
-    assert content["classifier"] == {"auc": 0.5, "accuracy": 0.5, "split": "the test films"}
+    assert content["classifier"] == {
+        "auc": 0.5,
+        "accuracy": 0.5,
+        "split": "the test films",
+        "missed": 1.0,
+    }
     assert (content["images"], content["films_without_annotation_excluded"], content["frame"]) == (POSITIVES, 2, 600)
     assert 0 < content["chance"]["0"] < content["chance"]["15"] < content["chance"]["25"] < 1
     assert content["methods_that_could_not_run"] == {}
@@ -63,8 +68,9 @@ def test_markdown_shows_both_protocols_with_chance(run):
     text = (run.out / "summary.md").read_text()
     assert text.count("## Protocol") == 2
     assert text.count("(chance)") == 2
-    assert all(text.count(f"| {name} |") == 2 for name in SOME)
-    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert all(text.count(f"| {name} |") == 3 for name in SOME)  # the third is by verdict
+    by_protocol = text.partition("## By the classifier's verdict")[0]
+    tables = [line for line in by_protocol.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in tables}) == 1
 
 
@@ -100,20 +106,20 @@ def test_the_same_scores_give_the_same_files(run):
 
 
 def test_a_report_is_current_until_something_that_it_shows_changes(run):
-    assert is_current(run)
-    assert not is_current(run.replace(methods=SOME[1:]))
+    assert is_current(run.out, results_digest(run))
+    assert not is_current(run.out, results_digest(run.replace(methods=SOME[1:])))
     for name in ("measures.csv", "consistency.csv"):
         (run.out / name).write_text("new\n")
-        assert not is_current(run)
+        assert not is_current(run.out, results_digest(run))
         (run.out / name).unlink()
-    assert is_current(run)
+    assert is_current(run.out, results_digest(run))
     kinds = run.data / "test_kinds.csv"
     kinds.write_text("image_name,kinds\n00000.png,zip\n")
-    assert not is_current(run)
+    assert not is_current(run.out, results_digest(run))
     kinds.unlink()
     for name in ("summary.json", "report.html"):
         (run.out / name).rename(run.out / "hidden")
-        assert not is_current(run)
+        assert not is_current(run.out, results_digest(run))
         (run.out / "hidden").rename(run.out / name)
 
 
@@ -124,10 +130,10 @@ def test_a_report_is_not_current_where_a_file_is_gone_or_cut(run, name, content,
     (run.out / name).unlink()
     if content is not None:
         (run.out / name).write_bytes(content)
-    assert not is_current(run)
+    assert not is_current(run.out, results_digest(run))
     assert f"{name} is gone or damaged; the report is made again." in capsys.readouterr().out
     (run.out / name).write_bytes(before)
-    assert is_current(run)
+    assert is_current(run.out, results_digest(run))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"images": "many"}'])
@@ -135,7 +141,7 @@ def test_a_damaged_summary_is_said_and_made_again(run, text, capsys):
     path = run.out / "summary.json"
     before = path.read_text()
     path.write_text(text)
-    assert not is_current(run)
+    assert not is_current(run.out, results_digest(run))
     assert "summary.json is damaged" in capsys.readouterr().out
     path.write_text(before)
 

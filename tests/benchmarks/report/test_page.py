@@ -258,8 +258,7 @@ def test_breakdown_by_hand() -> None:
     chance = pd.DataFrame([(i, t, 0.1 if i < "d" else 0.4) for i in "abcdef" for t in (0, 15, 25)])
     chance.columns = ["image", "tolerance", "chance"]
 
-    verdicts = scores.drop_duplicates("image")
-    table = break_down(scores, scores[:0], chance, film_groups(facts, verdicts))
+    table = break_down(scores, scores[:0], chance, film_groups(facts))
 
     rows = table[(table["protocol"] == "fair") & (table["tolerance"] == 15)].set_index(["breakdown", "group"])
     assert rows["films"].to_dict() == {
@@ -267,7 +266,6 @@ def test_breakdown_by_hand() -> None:
         ("objects", "1 object"): 3, ("objects", "2 objects"): 1, ("objects", "3 or more"): 2,
         ("shape", "rectangle"): 5, ("shape", "mixed"): 1,
         ("kind", "zip"): 3, ("kind", "pin"): 1, ("kind", "several kinds"): 1,
-        ("verdict", "right: object"): 5, ("verdict", "wrong: clean"): 1,
     }  # fmt: skip
     assert rows.loc[("size", "small, below 17 %"), "accuracy"] == 1.0
     assert rows.loc[("size", "medium, 17 to 37 %"), "accuracy"] == 0.0
@@ -291,27 +289,25 @@ def test_explained_classes_are_broken_down_where_the_classifier_is_wrong() -> No
     scores, true_scores = both
     chance = pd.DataFrame([(i, t, 0.1) for i in "abcd" for t in (0, 15, 25)], columns=["image", "tolerance", "chance"])
 
-    table = break_down(scores, true_scores, chance, film_groups(facts, predicted))
+    table = break_down(scores, true_scores, chance, film_groups(facts))
 
     rows = table[(table["protocol"] == "paper") & (table["tolerance"] == 15)].set_index(["breakdown", "group"])
     assert rows.loc["target", "accuracy"].to_dict() == {"predicted class": 0.5, "true class": 0.75}
     assert rows.loc["target", "films"].tolist() == [4, 4]
     assert rows.loc["target", "chance"].tolist() == pytest.approx([0.1, 0.1])
-    assert rows.loc[("verdict", "wrong: clean"), "accuracy"] == 0
     right = scores.assign(target=1)
-    assert "target" not in set(break_down(right, right[:0], chance, film_groups(facts, predicted))["breakdown"])
+    assert "target" not in set(break_down(right, right[:0], chance, film_groups(facts))["breakdown"])
 
 
 def test_rare_kinds_share_a_group() -> None:
     kinds = [f"kind {number:02}" for number in range(15)]
     facts = pd.DataFrame({"side": 0.1, "count": 1, "shape": "ellipse", "kind": kinds + kinds[:13]})
     facts.index = pd.Index([f"{i}" for i in range(len(facts))], name="image")
-    verdicts = pd.DataFrame({"image": facts.index, "target": 1, "label": 1})
 
-    groups = film_groups(facts, verdicts)["kind"].value_counts()
+    groups = film_groups(facts)["kind"].value_counts()
 
     assert groups[groups > 0].to_dict() == {**dict.fromkeys(kinds[:12], 2), "other kinds": 4}
-    named = film_groups(facts.replace({"kind 00": "several kinds", "kind 01": "other kinds"}), verdicts)["kind"]
+    named = film_groups(facts.replace({"kind 00": "several kinds", "kind 01": "other kinds"}))["kind"]
     assert named.value_counts()["other kinds"] == 2 + 4 - 2  # a kind may bear the names of the groups
 
 
@@ -319,7 +315,7 @@ def test_scores_of_a_run_fit_its_groups(run: Config, job: Job) -> None:
     results = read_results(run, job)
     scores = results.scores
 
-    groups = film_groups(film_facts(job.annotated()), results.verdicts)
+    groups = film_groups(film_facts(job.annotated()))
     table = break_down(scores, results.true_scores, results.chance, groups)
 
     center = table[(table["method"] == "center") & (table["tolerance"] == 0) & (table["protocol"] == "fair")]
@@ -339,7 +335,7 @@ def test_films_of_one_kind_are_not_broken_down(tmp_path: Path) -> None:
     chance = pd.DataFrame([(i, t, 0.1) for i in "ab" for t in (0, 15, 25)], columns=["image", "tolerance", "chance"])
 
     both = pd.concat([scores, scores.assign(protocol="paper")])
-    table = break_down(both, both[:0], chance, film_groups(facts, scores))
+    table = break_down(both, both[:0], chance, film_groups(facts))
     (tmp_path / "breakdown_size.png").write_text("old")
     (tmp_path / "breakdown.csv").write_text("a table")
     draw_breakdowns(table, tmp_path)

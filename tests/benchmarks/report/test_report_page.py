@@ -217,6 +217,23 @@ def test_columns_are_reached_by_keyboard(page: Any) -> None:
     assert "95 % interval" not in heads(page)
 
 
+def test_the_table_is_split_by_the_verdict_of_the_classifier(page: Any, run: Config) -> None:
+    choose_column(page, "Misses that are the classifier's, %")
+    table = pd.read_csv(run.out / "summary_verdicts.csv")
+    table = table[(table["protocol"] == "fair") & (table["tolerance"] == 15)].set_index(["verdict", "method"])
+    names = page.execute_script("return sortedRows().map((row) => row.method)")
+    for label, verdict, column in (
+        ("Says object, %", "object", "accuracy"),
+        ("Misses it, %", "clean", "accuracy"),
+        ("Misses that are the classifier's, %", "clean", "share_of_misses"),
+    ):
+        place = heads(page).index(label)
+        shown = texts(page, f"#table tbody tr > :nth-child({place + 1})")
+        digits = 1 if column == "accuracy" else 0
+        values = [table.loc[(verdict, name), column] for name in names]
+        assert shown == ["\u2013" if pd.isna(value) else f"{100 * value:.{digits}f}" for value in values]
+
+
 def measure_column(page: Any, label: str) -> list[float]:
     place = heads(page).index(label)
     return [float(text) for text in texts(page, f"#table tbody tr > :nth-child({place + 1}) > span")]
@@ -244,7 +261,8 @@ def test_intervals_of_measures_are_shown_when_asked_for(page: Any) -> None:
 def test_brief_names_the_best(page: Any) -> None:
     best = next(iter(accuracies(page)))
 
-    assert texts(page, "#brief li")[0].startswith(f"{best} is best")
+    assert texts(page, "#brief li")[0].startswith("The classifier has AUC 0.500")
+    assert texts(page, "#brief li")[1].startswith(f"{best} is best")
     assert "Energy Grad-CAM (0.500)" in texts(page, "#brief li")[-1]  # of made-up values; baselines do not count
 
 
@@ -388,6 +406,36 @@ def test_gallery_by_arrow_keys(page: Any, run: Config) -> None:
     assert canvas(page)[0] == page.execute_script("return films[films.length - 1].name")
     press(page, Keys.HOME, Keys.ARROW_LEFT)  # goes round
     assert canvas(page)[0] == page.execute_script("return films[films.length - 1].name")
+
+
+def test_a_miss_at_an_object_that_nobody_marked_is_saved(page: Any, run: Config) -> None:
+    """The file that the page offers is the one that ``compare --without`` reads."""
+    scores = pd.read_parquet(run.out / "scores.parquet")
+    misses = scores[(scores["protocol"] == "fair") & (scores["distance"] >= 15) & (scores["method"] == "center")]
+    film, x, y = misses.iloc[0][["image", "x", "y"]]
+    page.execute_script("showMethod('center'); shown.film = films.findIndex((f) => f.name === arguments[0])", film)
+    page.execute_script("drawGallery()")
+    box, link = page.find_element(By.ID, "unannotated"), page.find_element(By.ID, "unannotated-save")
+    assert not link.is_displayed()
+    page.execute_script("arguments[0].click()", box)
+    assert link.text == "Save unannotated.csv (1)"
+    saved = page.execute_async_script(
+        "fetch(arguments[0]).then((r) => r.text()).then(arguments[1])", link.get_attribute("href")
+    )
+    expected_x, expected_y = round((x + 0.5) / 600 * 90), round((y + 0.5) / 600 * 60)
+    assert saved.splitlines() == ["image,x,y", f"{film},{expected_x},{expected_y}"]
+    press(page, Keys.ARROW_RIGHT)
+    page.execute_script("shown.film = films.findIndex((f) => f.name === arguments[0]); drawGallery()", film)
+    assert box.is_selected()  # it is remembered
+    page.execute_script("arguments[0].click()", box)
+    assert not link.is_displayed()
+    hit = scores[(scores["protocol"] == "fair") & (scores["distance"] == 0)].iloc[0]
+    page.execute_script(
+        "shown.film = films.findIndex((f) => f.name === arguments[0]); showMethod(arguments[1])",
+        hit["image"],
+        hit["method"],
+    )
+    assert not page.find_element(By.ID, "unannotated-label").is_displayed()  # a hit needs no excuse
 
 
 def test_map_and_mark_lie_over_the_film(page: Any) -> None:
