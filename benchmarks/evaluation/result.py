@@ -246,6 +246,7 @@ class Evaluation:
                 "classes": sorted(questions["class"].unique()),
             },
             questions=self._weighed,
+            mean=", in the mean over classes" if self._by_class else "",
             remarks=[("Data", text) for text in self.told],
         )
 

@@ -84,7 +84,11 @@ def test_an_equal_method_is_no_different(result):
 
 def test_the_report_is_the_same_from_python_and_from_the_command_line(result, data, tmp_path):
     page = result.report(tmp_path / "python")
-    assert "4 images; 2 classes" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "4 images; 2 classes" in text
+    assert "Question by question" in text
+    assert "bootstrap interval over images" in " ".join(text.split())
+    assert ", in the mean over classes" in text
     assert (tmp_path / "python" / "breakdown_class.png").is_file()
     (tmp_path / "model.py").write_text(
         "from tests.benchmarks.colours import Colours\n\n\ndef make():\n    return Colours()\n"
