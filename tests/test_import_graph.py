@@ -45,7 +45,7 @@ def test_pure_functions_know_nothing_of_models(extension: Extension) -> None:
 
 
 ORDER = (
-    "evaluation", "report", "speed", "consistency", "scoring", "explain", "models", "methods", "classifier",
+    "commands", "evaluation", "report", "speed", "consistency", "scoring", "explain", "models", "methods", "classifier",
     "synthetic", "shapes", "analysis", "formats", "data", "films", "zoo", "metrics", "run",
 )  # fmt: skip
 """Rooms of the benchmark from top to bottom; imports run downwards."""
