@@ -287,7 +287,7 @@ def test_images_that_do_not_decode_are_told_all_at_once(tmp_path, capsys):
     for number in (1, 3):  # cut behind the header, which alone is read with the annotation
         path = data.parent / "images" / f"{number}.png"
         path.write_bytes(path.read_bytes()[:60])
-    line = ["evaluate", "--model", "timm:test_resnet", "--weights", "none", "--data", str(data)]
+    line = ["evaluate", "--model", "timm:resnet10t", "--weights", "none", "--data", str(data)]
     line += ["--classes", "red,green,blue", "--out", str(tmp_path / "out"), "--quiet"]
     assert main(line) == 2
     assert "1.png is truncated" in (said := capsys.readouterr().err)
