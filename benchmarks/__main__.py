@@ -211,6 +211,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--epochs", type=int, metavar="N", help="passes over the training split")
     command.add_argument("--lr", type=float, metavar="RATE", help="peak learning rate; large networks want a lower one")
     command.add_argument("--batch-size", type=int, metavar="N", help="films per training step, over all devices")
+    command.add_argument("--precision", metavar="P", help="32-true, bf16-mixed or 16-mixed (Lightning's values)")
 
 
 def _add_scoring(command: argparse.ArgumentParser, saved: str) -> None:
@@ -356,11 +357,20 @@ def _held(out: Path, what: str, command: str) -> AbstractContextManager[None]:
     return only_one(out, what, command) if process_rank() == 0 and out.is_dir() else nullcontext()
 
 
+def _timed(config: Config, step: str) -> AbstractContextManager[None]:
+    """Note how long a step takes; of several processes of one command, the first does."""
+    from benchmarks.run.directory import process_rank
+    from benchmarks.run.step_times import timed
+
+    return timed(config.out, step) if process_rank() == 0 else nullcontext()
+
+
 # Each step imports what it needs itself: `--help` and errors of the command line answer at once, without torch.
 def _data(config: Config) -> None:
     from benchmarks.synthetic.prepare import prepare
 
-    prepare(config)
+    with _timed(config, "data"):
+        prepare(config)
 
 
 def _train(config: Config) -> None:
@@ -370,7 +380,8 @@ def _train(config: Config) -> None:
     if not config.one_of_seeds:  # whose films are those of all
         _data(config)
     open_run(config)
-    train(config)
+    with _timed(config, "train"):
+        train(config)
 
 
 def _score(config: Config) -> None:
@@ -379,13 +390,15 @@ def _score(config: Config) -> None:
 
     if not config.scoring.allow_weak:
         refuse_weak(config.classifier_dir)
-    score(config)
+    with _timed(config, "score"):
+        score(config)
 
 
 def _measure(config: Config) -> None:
     from benchmarks.scoring.measure import measure
 
-    measure(config)
+    with _timed(config, "measure"):
+        measure(config)
 
 
 def _report(config: Config) -> None:
@@ -393,7 +406,8 @@ def _report(config: Config) -> None:
     from benchmarks.run.directory import process_rank
 
     if process_rank() == 0:
-        report(config)
+        with _timed(config, "report"):
+            report(config)
 
 
 def _run(config: Config) -> None:

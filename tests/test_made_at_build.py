@@ -112,3 +112,32 @@ def test_the_table_of_the_readme_is_that_of_the_stored_zoo() -> None:
     shown = text.partition("<!-- zoo -->\n")[2].partition("\n<!-- zoo end -->")[0]
     stored = json.loads((ROOT / "docs" / "results" / "zoo" / "zoo.json").read_text(encoding="utf-8"))
     assert shown.splitlines() == markdown_table(beside_peers(stored["architectures"]))
+
+
+def test_the_page_on_what_maps_follow_is_made_from_stored_results(made: ModuleType, tmp_path: Path) -> None:
+    assert "No result is stored" in made.sanity_sections([], tmp_path)
+    assert "measured, not assumed" in made.sanity_sentence([])
+    run = tmp_path / "synthetic_seeds"
+    run.mkdir()
+    (run / "config.json").write_text('{"preset": "synthetic", "seeds": 5, "out": "runs/synthetic_seeds"}')
+    (run / "consistency.png").write_bytes(b"picture")
+    rows = [
+        "smoothing,trained,normgrad_conv1x1_combined,accuracy,0.9,0.8,1,32",
+        "randomised,trained,normgrad_conv1x1_combined,accuracy,0.9,0.8,1,32",
+        "randomised,head only,normgrad_conv1x1_combined,rank_correlation,0.99,0.98,1,32",
+        "randomised,all weights,normgrad_conv1x1_combined,accuracy,0.6,0.5,0.7,32",
+        "randomised,all weights,normgrad_conv1x1_combined,accuracy_difference,-0.3,-0.4,-0.2,32",
+        "randomised,all weights,normgrad_conv1x1_combined,rank_correlation,0.4,0.3,0.5,32",
+        "randomised,trained,(chance),accuracy,0.07,,,32",
+    ]
+    head = "check,variant,method,measure,value,ci_low,ci_high,films"
+    (run / "consistency.csv").write_text("\n".join([head, *rows]) + "\n")
+    text = made.sanity_sections([run], tmp_path)
+    assert "$ python -m benchmarks run --preset synthetic --seeds 5 --out runs/synthetic_seeds" in text
+    assert "$ python -m benchmarks consistency --checkpoint runs/synthetic_seeds" in text
+    assert "| normgrad_conv1x1_combined | both | 90.0 [80.0, 100.0] | 60.0 [50.0, 70.0] | 0.99 | 0.40 |" in text
+    assert "### synthetic_seeds: Smoothed or not" in text
+    assert (tmp_path / "synthetic_seeds_consistency.png").read_bytes() == b"picture"
+    sentence = made.sanity_sentence([run])
+    assert "on 60 % of the films of `synthetic_seeds`, with the trained weights on 90 %" in sentence
+    assert sentence.endswith("it follows **the weights and the picture**.\n")

@@ -143,7 +143,7 @@ class Classifier(LightningModule):
 
     def _keep_scores(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
         films, labels, indices = batch
-        self._outputs.append((self(normalise(films)).softmax(1)[:, 1], labels, indices))
+        self._outputs.append((self(normalise(films)).float().softmax(1)[:, 1], labels, indices))
 
     def _gather(self, values: Tensor) -> Tensor:
         gathered = self.all_gather(values)

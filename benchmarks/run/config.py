@@ -22,6 +22,8 @@ FREE_SETTINGS = frozenset(
 )  # fmt: skip
 OPEN = "evaluate"
 """In the place of a preset: the classifier and the data are others' than the suite's."""
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Of a training, in Lightning's words; maps are always computed in float32."""
 MOST_PIXELS = 2**14
 """Of a film's working size, on a side; no network takes more."""
 
@@ -122,6 +124,7 @@ class Config:
         image_size: Side of the square that films are resized to, in pixels; the aspect is not kept.
         epochs: Passes over the training split.
         batch_size: Films per optimisation step, over all devices together.
+        precision: Of the training, one of :data:`PRECISIONS`.
         optimizer: ``sgd`` or ``adamw``.
         lr: Peak learning rate.
         momentum: Momentum of SGD.
@@ -153,6 +156,7 @@ class Config:
     image_size: int = 600
     epochs: int = 20
     batch_size: int = 16
+    precision: str = "32-true"
     optimizer: str = "sgd"
     lr: float = 0.005
     momentum: float = 0.9
@@ -358,6 +362,8 @@ def check(config: Config) -> None:
         most = 2**32 - (config.seeds if name == "seed" else 1)
         if not 0 <= settings[name] <= most:
             raise UserError(f"{flag(name)} is {settings[name]}: it must be between 0 and {most}.")
+    if config.precision not in PRECISIONS:
+        raise UserError(f"--precision is {config.precision!r}: it must be one of {', '.join(PRECISIONS)}.")
     if config.scoring.truth not in ("box", "shape"):
         raise UserError(f"--truth is {config.scoring.truth!r}: it must be box or shape.")
     if config.preset == "object-cxr" and config.data is None:

@@ -87,6 +87,7 @@ class Step(ABC, Generic[S, B]):
         fabric.launch(self._on_process, config)  # type: ignore[arg-type]  # Lightning types its function too narrowly
 
     def _on_process(self, fabric: Fabric, config: Config) -> None:
+        torch.backends.cudnn.allow_tf32 = False  # maps are to be those of a CPU, in float32
         with fabric.rank_zero_first(local=True):  # the first decodes the films, the others find them decoded
             job = self.open_job(config, fabric.device)
         methods = select_methods(config.scoring.methods)

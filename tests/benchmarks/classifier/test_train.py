@@ -11,6 +11,7 @@ from tiny_training import tiny
 from benchmarks.classifier.checkpoints import load_classifier
 from benchmarks.classifier.train import train
 from benchmarks.data.open_run import open_run
+from benchmarks.run.config import check
 from benchmarks.run.errors import UserError
 
 
@@ -116,6 +117,16 @@ def test_other_seed_gives_another_network(films: Path, tmp_path: Path) -> None:
 
     first, second = (load_classifier(config.out).state_dict()["conv1.weight"] for config in runs)
     assert not torch.equal(first, second)
+
+
+def test_a_training_in_mixed_precision_keeps_weights_and_measures_in_float32(films: Path, tmp_path: Path) -> None:
+    config = tiny(films, tmp_path / "run", precision="bf16-mixed", epochs=1)
+    train(config)
+
+    assert {weight.dtype for weight in load_classifier(config.out).parameters()} == {torch.float32}
+    assert 0 <= json.loads((config.out / "classifier.json").read_text())["auc"] <= 1
+    with pytest.raises(UserError, match="--precision is '8-bit'"):
+        check(config.replace(precision="8-bit"))
 
 
 @pytest.mark.parametrize(("name", "value"), [("seed", 1), ("epochs", 4), ("limit", 4), ("arch", "resnet18")])
