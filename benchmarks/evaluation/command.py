@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.data.film_facts import film_facts
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.evaluation.evaluate import evaluate
 from benchmarks.evaluation.shapes_preset import shapes_preset
-from benchmarks.formats.labelled import LabelledSet
 from benchmarks.formats.load import load_dataset
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError, printable
@@ -47,11 +49,14 @@ def evaluate_command(
     elif "data" not in settings or not ("model" in settings or check):
         raise UserError(f"--{'model' if 'data' in settings else 'data'} is missing: give it, or --preset shapes.")
     else:
-        settings["data"] = _load(settings["data"], images, format, columns, every_fault=check)
+        with _every_fault(settings["data"]) if check else nullcontext():
+            settings["data"] = load_dataset(settings["data"], images, format, columns)
         if "dev" in settings:
             settings["dev"] = load_dataset(settings["dev"], dev_images or images, format, columns)
     if check:
         found = settings["data"]
+        with _every_fault(found.source), TemporaryDirectory() as folder:
+            film_facts(found.images, Path(folder), colour=True)  # which decodes each
         objects = sum(len(image.objects) for image in found.images)
         print(*found.remarks, sep="\n", end="\n" if found.remarks else "")
         count = f"{len(found.images)} images, {objects} objects of {len(found.categories)} categories"
@@ -62,18 +67,17 @@ def evaluate_command(
         result.report()
 
 
-def _load(
-    data: Path, images: Path | None, format: str | None, columns: Mapping[str, str] | None, *, every_fault: bool
-) -> LabelledSet:
-    """Load a set; where all of its faults are asked for, they are printed."""
+@contextmanager
+def _every_fault(source: Path) -> Iterator[None]:
+    """Print all faults of a set, where there are several."""
     try:
-        return load_dataset(data, images, format, columns)
+        yield
     except FaultyTableError as error:
-        if not every_fault or len(error.faults) == 1:
+        if len(error.faults) == 1:
             raise
         for fault in error.faults:
             print(printable(fault))
-        raise UserError(f"{data} has {len(error.faults)} faults; each is named above.") from None
+        raise UserError(f"{source} has {len(error.faults)} faults; each is named above.") from None
 
 
 def _refuse_own(preset: str, given: Mapping[str, Any]) -> None:

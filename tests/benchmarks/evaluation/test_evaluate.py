@@ -282,6 +282,23 @@ def test_check_says_all_that_is_wrong_at_once(data, tmp_path, capsys):
     assert "41" in said.out + said.err
 
 
+def test_images_that_do_not_decode_are_told_all_at_once(tmp_path, capsys):
+    data = write_colours(tmp_path / "set")
+    for number in (1, 3):  # cut behind the header, which alone is read with the annotation
+        path = data.parent / "images" / f"{number}.png"
+        path.write_bytes(path.read_bytes()[:60])
+    line = ["evaluate", "--model", "timm:resnet10t", "--weights", "none", "--data", str(data)]
+    line += ["--classes", "red,green,blue", "--out", str(tmp_path / "out"), "--quiet"]
+    assert main(line) == 2
+    assert "1.png is truncated" in (said := capsys.readouterr().err)
+    assert "(2 faults in all; `evaluate --check` lists them)" in said
+    assert main([*line, "--check"]) == 2
+    told = capsys.readouterr()
+    assert "1.png is truncated" in told.out
+    assert "3.png is truncated" in told.out
+    assert "2 faults; each is named above" in told.err
+
+
 def test_importing_costs_nothing():
     code = "import sys, benchmarks; assert 'torch' not in sys.modules; print(benchmarks.evaluate.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

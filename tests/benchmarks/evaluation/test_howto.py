@@ -24,7 +24,7 @@ def test_the_first_command_of_the_page_ends_in_a_report(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_coco(Path(), "pictures", seed=0, count=6)
     torch.manual_seed(0)
-    save_file(timm.create_model("test_resnet", num_classes=3).state_dict(), "mine.safetensors")
+    save_file(timm.create_model("resnet10t", num_classes=3).state_dict(), "mine.safetensors")
     assert main([*shlex.split(line), "--methods", "center,grad_cam", "--quiet"]) == 0  # the paper's take half a minute
     assert Path("runs/mine/report.html").is_file()
     table = pd.read_csv("runs/mine/summary.csv")
