@@ -120,7 +120,8 @@ def train(config: Config, callbacks: list[Callback] | None = None) -> None:
     model, films = Classifier(config, network), Films(config)
     model.record = run_record(config.out) or config.to_dict()
     with _calm_lightning(), _as_it_was():
-        trainer = make_trainer(config, [KeepBestAndLast(config.out / "checkpoints"), *(callbacks or [])])
+        keep = KeepBestAndLast(config.out / "checkpoints", config.patience)
+        trainer = make_trainer(config, [keep, *(callbacks or [])])
         try:
             trainer.fit(model, films, ckpt_path=resume)
         except SystemExit as stop:  # what Lightning makes of Ctrl-C
