@@ -58,8 +58,8 @@ def _stamp(grey: Array, rng: np.random.Generator) -> None:
     x = rng.uniform(0.82, 0.94) if side else rng.uniform(0.06, 0.18)
     ink = Image.new("L", (width, height))
     ink.paste(tile, (int(x * width - tile.width / 2), int(rng.uniform(0.03, 0.14) * height - tile.height / 2)))
-    share = np.asarray(ink, dtype=np.float32) / 255 * rng.uniform(0.8, 1)
-    np.maximum(grey, share * rng.uniform(0.9, 1), out=grey)
+    share = np.asarray(ink, dtype=np.float32) / 255
+    np.maximum(grey, share * rng.uniform(0.95, 1), out=grey)
 
 
 def _leads(rng: np.random.Generator, frame: Frame) -> list[Stroke]:

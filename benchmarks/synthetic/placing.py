@@ -54,6 +54,8 @@ def draw_objects(
         :data:`~benchmarks.synthetic.objects.OBJECTS` it is.
     """
     attenuation = to_attenuation(grey)
+    # Nothing worn is whiter than the film shows what is dense; only lead, as of a marker, is.
+    densest = to_attenuation(np.minimum(np.percentile(grey, 98) + 0.02, 1).astype(np.float32))
     shapes: list[Shape] = []
     names = list(OBJECTS)
     weights = np.array([kind.weight for kind in OBJECTS.values()])
@@ -67,7 +69,7 @@ def draw_objects(
         worn = contrast * CONTRAST[0] * rng.lognormal(0, CONTRAST[1])
         blur = rng.uniform(0.0012, 0.0022) * grey.shape[1]
         least = VISIBLE * min(contrast, 1)
-        placed = [sketch for sketch in placed if _draw_visibly(attenuation, faded(sketch, worn), blur, least)]
+        placed = [sketch for sketch in placed if _draw_visibly(attenuation, faded(sketch, worn), blur, least, densest)]
         if not placed:
             continue
         if rng.random() < TOGETHER.get(kind.place, 0):
@@ -79,9 +81,10 @@ def draw_objects(
     return to_grey(attenuation).astype(np.float32), tuple(shapes)
 
 
-def _draw_visibly(attenuation: Array, sketch: Sketch, blur: float, least: float) -> bool:
+def _draw_visibly(attenuation: Array, sketch: Sketch, blur: float, least: float, densest: Array) -> bool:
     """Draw a sketch in place, unless it would hardly show, as over the middle of an overexposed film."""
     drawn = draw(attenuation.copy(), sketch, blur=blur)
+    np.minimum(drawn, np.maximum(attenuation, densest), out=drawn)
     covered = drawn - attenuation > 0.25 * max(stroke.attenuation for stroke in sketch)
     if not covered.any() or (to_grey(drawn) - to_grey(attenuation))[covered].mean() < least:
         return False
