@@ -20,10 +20,10 @@ EPISODES = (0.66, 0.25, 0.09)
 TOGETHER = {"placket": 0.3, "bust": 0.75}
 """Chance that things worn in one place get one annotation about all of them."""
 
-CONTRAST = (2.0, 0.45)
+CONTRAST = (2.2, 0.45)
 """Contrast of what is worn on one film, on the scale of the sketches: median, and spread of its logarithm."""
 
-VISIBLE = 0.07
+VISIBLE = 0.075
 """Least mean difference in grey, from 0 to 1, that an object makes on the film: what nobody sees, nobody annotates."""
 
 SIZE = (1.4, 0.35)
