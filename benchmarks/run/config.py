@@ -276,6 +276,8 @@ PRESETS["films"] = {
     "image_size": 320,
     "epochs": 12,
     "lr": 1e-3,
+    "drawn": (0.5, 0.5),
+    "drawn_contrast": (1.0, 0.5),
 }
 
 WHERE_TO_GET_OBJECT_CXR = (

@@ -20,17 +20,17 @@ EPISODES = (0.66, 0.25, 0.09)
 TOGETHER = {"placket": 0.3, "bust": 0.75}
 """Chance that things worn in one place get one annotation about all of them."""
 
-CONTRAST = (2.2, 0.45)
+CONTRAST = (2.4, 0.45)
 """Contrast of what is worn on one film, on the scale of the sketches: median, and spread of its logarithm."""
 
-VISIBLE = 0.075
+VISIBLE = 0.1
 """Least mean difference in grey, from 0 to 1, that an object makes on the film: what nobody sees, nobody annotates."""
 
 SIZE = (1.4, 0.35)
 """Size of the objects on the scale of the sketches: median, so that annotations are as large as the real ones, and
 spread of the logarithm."""
 
-LINE = (0.004, 0.35)
+LINE = (0.0044, 0.35)
 """Thin lines in units of the film's width: median, and spread of the logarithm."""
 
 MARGIN = (0.021, 0.7)
@@ -55,7 +55,7 @@ def draw_objects(
     """
     attenuation = to_attenuation(grey)
     # Nothing worn is whiter than the film shows what is dense; only lead, as of a marker, is.
-    densest = to_attenuation(np.minimum(np.percentile(grey, 98) + 0.02, 1).astype(np.float32))
+    densest = to_attenuation(np.clip(np.percentile(grey, 98) + 0.02, 0.8, 1).astype(np.float32))
     shapes: list[Shape] = []
     names = list(OBJECTS)
     weights = np.array([kind.weight for kind in OBJECTS.values()])
