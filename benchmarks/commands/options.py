@@ -29,6 +29,7 @@ def add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--weights", metavar="W", help="imagenet, synthetic, none, a file or a run directory")
     command.add_argument("--image-size", type=int, metavar="PX", help="side of the network's input")
     command.add_argument("--epochs", type=int, metavar="N", help="passes over the training split")
+    command.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a better dev AUC")
     command.add_argument("--lr", type=float, metavar="RATE", help="peak learning rate; large networks want a lower one")
     command.add_argument("--batch-size", type=int, metavar="N", help="films per training step, over all devices")
     command.add_argument("--precision", metavar="P", help="32-true, bf16-mixed or 16-mixed (Lightning's values)")

@@ -153,3 +153,30 @@ def test_other_annotations_are_refused(films: Path, tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="other films or annotations"):
         open_run(config.replace(data=tmp_path))
+
+
+class WorseAndWorse(Callback):
+    """Lower the dev AUC of each epoch after the first one."""
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.result = {**pl_module.result, "auc": 0.9 - 0.1 * trainer.current_epoch}
+
+
+@pytest.mark.parametrize(("patience", "trained"), [(1, 2), (2, 3), (None, 5)])
+def test_a_training_ends_where_patience_does(films: Path, tmp_path: Path, patience: int | None, trained: int) -> None:
+    config = tiny(films, tmp_path / "run", epochs=5, patience=patience)
+
+    train(config, [WorseAndWorse()])
+
+    result = json.loads((config.out / "classifier.json").read_text())
+    assert (len(result["history"]), result["best_epoch"]) == (trained, 1)
+
+
+def test_a_training_that_came_to_its_end_is_not_gone_on_with(films: Path, tmp_path: Path) -> None:
+    config = tiny(films, tmp_path / "run", epochs=5, patience=1)
+    train(config, [WorseAndWorse()])
+    (config.out / "classifier.json").unlink()  # killed before it was written
+
+    train(config, [WorseAndWorse()])
+
+    assert len(json.loads((config.out / "classifier.json").read_text())["history"]) == 2
