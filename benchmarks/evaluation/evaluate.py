@@ -61,7 +61,8 @@ def evaluate(
 
     Args:
         model: Any classifier, as of :func:`~benchmarks.models.opened_model.open_model`, or a word as of
-            :func:`~benchmarks.models.specification.load_model`.
+            :func:`~benchmarks.models.specification.load_model`. A network is put into eval mode and moved to the device
+            that computes.
         data: Annotated images, or where :func:`~benchmarks.formats.load.load_dataset` finds some.
         methods: Names or sets of the suite's methods, functions (model, images, targets) to maps, and Captum's
             attribution objects; or any of these by a name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +55,8 @@ class KeptMaps:
         unit = (maps - low) / torch.where(high > low, high - low, torch.ones_like(high))
         try:
             if not path.exists():
-                partial = path.with_suffix(".partial.npy")
+                # Of several processes each begins the file; what the last one to do so takes away is completed later.
+                partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.npy")
                 shape = (self._count, *maps.shape[2:])
                 new = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
                 new[:] = np.nan
