@@ -15,8 +15,8 @@ from torchmetrics.functional.classification import binary_accuracy, binary_auroc
 from benchmarks.classifier.augmentation import augment, draw
 from benchmarks.classifier.calibration import unsure_range
 from benchmarks.classifier.network import normalise
+from benchmarks.classifier.twins import curriculum, draw_twins
 from benchmarks.run.config import Config
-from benchmarks.synthetic.twins import curriculum, draw_twins
 
 TWINS = 1
 """Tells the chance of drawn objects from that of the augmentation."""

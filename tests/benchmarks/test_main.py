@@ -180,7 +180,7 @@ def test_devices_that_are_not_there_are_a_sentence(
     command: str, wrong: list[str], trained: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = ["--data", str(films), "--out", str(tmp_path / "run"), *TINY] if command == "train" else []
-    where = where or ["--out", str(trained), "--methods", "center"]
+    where = where or ["--out", str(trained), "--methods", "center", "--allow-weak"]
 
     assert cli.main([command, *where, *wrong]) == 2
     assert f"{wrong[0]} {wrong[1]}" in (error := capsys.readouterr().err)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.synthetic.twins import draw_twins
+from benchmarks.classifier.twins import draw_twins
 
 SIZE = 96
 LABELS = np.array([0, 1, 1, 0, 1, 1])

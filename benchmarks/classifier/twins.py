@@ -58,7 +58,7 @@ def draw_twins(
         The batch, (N, S, S).
     """
     clean = np.flatnonzero(labels == 0)
-    result = films.copy()
+    result: npt.NDArray[np.uint8] = films.copy()
     if not len(clean):
         return result
     for place in np.flatnonzero(labels == 1):
