@@ -70,6 +70,15 @@ nitpick_ignore = [
             "benchmarks.metrics.frame.Pieces",
             "benchmarks.metrics.frame.Stretched",
             "benchmarks.methods.layer_choice.Layers",
+            "Layers",
+            # What an evaluation is made of, for its attributes; users have the tables.
+            "benchmarks.evaluation.result.Further",
+            "benchmarks.evaluation.step.Asked",
+            "benchmarks.report.results.Results",
+            "benchmarks.run.config.Config",
+            "benchmarks.scoring.job.Job",
+            "PIL.Image.Image",
+            "pandas.DataFrame",
         )
     ],
     ("py:func", "stretch"),

@@ -6,7 +6,7 @@ Where does a network see what it says it sees? One map from one layer, one from 
 """
 
 # %%
-# A trained network and some pictures. Any classifier would do; this one names the shapes in a picture, of four kinds.
+# A trained network and some pictures. Any classifier would do; this one names the shapes in a picture, of six kinds.
 
 import matplotlib.pyplot as plt
 import torch

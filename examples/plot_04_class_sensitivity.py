@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from captum.attr import LayerGradCam
 
 import shapes
-from normgrad_attr import CombinedNormGrad, MetaSaliency, class_sensitivity
+from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad, class_sensitivity
 
 model = shapes.trained_network()
 stages = ["stage1", "stage2", "stage3", "stage4"]
@@ -25,6 +25,7 @@ kinds = torch.stack([label.nonzero()[:, 0] for label in labels])  # the two shap
 
 norm = CombinedNormGrad(model, stages)
 methods = {
+    "norm,\nlast layer": NormGrad(model, stages[-1]),
     "norm": norm,
     "norm, meta": MetaSaliency(norm, lr=0.02),
     "positive\nnorm": CombinedNormGrad(model, stages, aggregate="positive_norm"),
@@ -33,7 +34,7 @@ methods = {
 }
 maps = {name: [method.attribute(pictures, kinds[:, i]).detach() for i in (0, 1)] for name, method in methods.items()}
 
-figure, axes = plt.subplots(len(methods), 6, figsize=(9.6, 8), layout="constrained")
+figure, axes = plt.subplots(len(methods), 6, figsize=(9.6, 9.6), layout="constrained")
 for row, name in enumerate(methods):
     for picture in (0, 1):
         shapes.show(axes[row, 3 * picture], pictures[picture])
@@ -46,8 +47,10 @@ for row, name in enumerate(methods):
 # %%
 # Which shape does the maximum lie on?
 # ------------------------------------
-# On the one that was asked about, on the other one, or on neither. Grad-CAM tells the shapes apart, but a map of 4 x 4
-# locations rarely has its maximum on one.
+# On the one that was asked about, on the other one, or on neither. Behind the last layer there is only an average, so
+# the gradient is the same at every location, and the norm is one map for all classes: a coin is tossed. In early layers
+# the gradient is large where the score depends on them, so that the product of norms knows more of the class. Grad-CAM
+# tells the shapes apart, but a map of 6 x 6 locations is too coarse to point at them.
 
 everyone = torch.arange(len(pictures))
 print(f"{'':15} asked  other")

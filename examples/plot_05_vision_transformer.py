@@ -7,7 +7,7 @@ where the channels are; ``tokens_to_map`` leaves the class token out, and ``Comb
 """
 
 # %%
-# A small vision transformer of torchvision, trained in this process: 64 patches of 8 x 8 pixels and a class token.
+# A small vision transformer of torchvision, trained in this process: 144 patches of 8 x 8 pixels and a class token.
 
 import matplotlib.pyplot as plt
 

@@ -34,6 +34,7 @@ from benchmarks.synthetic.distractors import draw_distractors
 from benchmarks.synthetic.placing import draw_objects
 
 SIZE = 128
+STRONG = 5  # objects that are learnt in seconds
 root = Path(mkdtemp())
 
 
@@ -46,7 +47,7 @@ def write_split(name, seed, patients, pairs_each):
         film = draw_anatomy(rng, SIZE, SIZE)
         for _ in range(pairs_each):
             clean, _ = draw_distractors(rng, film.grey, film.frame)
-            spoilt, objects = draw_objects(rng, clean, film.lungs, film.exposed)
+            spoilt, objects = draw_objects(rng, clean, film.lungs, film.exposed, contrast=STRONG)
             for grey, annotation in ((clean, ()), (spoilt, objects)):
                 image = f"{len(rows):05}.png"
                 Image.fromarray((255 * grey).round().astype(np.uint8)).save(root / name / image)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ TESTS = Path(__file__).parent
 sys.path[:0] = [str(TESTS), str(TESTS / "benchmarks")]  # tests share the oracle, the tiny run and the like
 
 torch.set_num_threads(1)  # tiny tensors, and the tests may run in parallel processes
+if (device := os.environ.get("DEVICE", "cpu")) != "cpu":  # as in benchmarks/speed/gpu.sh
+    torch.set_default_device(device)
 settings.register_profile("normgrad_attr", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("normgrad_attr")
 

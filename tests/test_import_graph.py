@@ -45,11 +45,11 @@ def test_pure_functions_know_nothing_of_models(extension: Extension) -> None:
 
 
 ORDER = (
-    "evaluation", "report", "speed", "consistency", "scoring", "explain", "models", "methods", "classifier",
+    "commands", "evaluation", "report", "speed", "consistency", "scoring", "explain", "models", "methods", "classifier",
     "synthetic", "shapes", "analysis", "formats", "data", "films", "zoo", "metrics", "run",
 )  # fmt: skip
 """Rooms of the benchmark from top to bottom; imports run downwards."""
-MOST_FILES = {"methods": 19, "formats": 18, "metrics": 18}  # one file a family and what they share, a format, a measure
+MOST_FILES = {"methods": 19, "formats": 18, "metrics": 18}  # a file a family, a format, a measure
 
 
 def test_the_benchmark_is_built_in_floors(extension: Extension) -> None:

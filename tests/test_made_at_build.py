@@ -12,7 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks.__main__ import build_parser, configure
+from benchmarks.__main__ import build_parser
+from benchmarks.commands.steps import configure
 from benchmarks.run.directory import saved_config
 
 ROOT = Path(__file__).parent.parent

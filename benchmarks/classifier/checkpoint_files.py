@@ -40,10 +40,20 @@ class KeepBestAndLast(Checkpoint):
     """Write ``best.ckpt`` when the dev AUC improves, then ``last.ckpt`` to resume from, after every epoch.
 
     The best comes first: killed between the two, the run repeats the epoch and writes the same best again.
+
+    Args:
+        folder: For the two files.
+        patience: Epochs without a better dev AUC after which the training ends; ``None`` goes through all.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patience: int | None = None) -> None:
         self.folder = folder
+        self.patience = patience
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End a training that had come to its end when it was stopped."""
+        assert isinstance(pl_module, Classifier)
+        self._end_early(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoints of the epoch that ended."""
@@ -55,3 +65,9 @@ class KeepBestAndLast(Checkpoint):
         if not pl_module.best:
             pl_module.best = kept(read(self.folder / BEST) or {})
         trainer.save_checkpoint(self.folder / LAST)
+        self._end_early(trainer, pl_module)
+
+    def _end_early(self, trainer: Trainer, classifier: Classifier) -> None:
+        aucs = [entry["dev_auc"] for entry in classifier.history]
+        if aucs and self.patience is not None and len(aucs) - 1 - aucs.index(max(aucs)) >= self.patience:
+            trainer.should_stop = True

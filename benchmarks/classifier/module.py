@@ -15,7 +15,11 @@ from torchmetrics.functional.classification import binary_accuracy, binary_auroc
 from benchmarks.classifier.augmentation import augment, draw
 from benchmarks.classifier.calibration import unsure_range
 from benchmarks.classifier.network import normalise
+from benchmarks.classifier.twins import curriculum, draw_twins
 from benchmarks.run.config import Config
+
+TWINS = 1
+"""Tells the chance of drawn objects from that of the augmentation."""
 
 
 def lr_factor(step: int, steps_per_epoch: int, config: Config) -> float:
@@ -75,12 +79,26 @@ class Classifier(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy of one augmented batch."""
         films, labels, indices = batch
-        grey = films.float() / 255
+        grey = self._with_twins(films, labels, indices).float() / 255
         grey = augment(grey, draw(self.config.seed, self.current_epoch, indices), self.config.augmentation)
         loss = F.cross_entropy(self(normalise(grey)), labels)
         self._losses.append(loss.detach())
         self.log("loss", loss, prog_bar=True, logger=False)
         return loss
+
+    def _with_twins(self, films: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+        """The batch, in which some annotated films are replaced by clean ones with drawn objects."""
+        strength = self.config.augmentation
+        share, contrast = curriculum(
+            strength.drawn, strength.drawn_contrast, progress=self.current_epoch / self.config.epochs
+        )
+        if not share:
+            return films
+        drawn = draw_twins(
+            films[:, 0].cpu().numpy(), labels.cpu().numpy(), indices.cpu().numpy(),
+            seed=(self.config.seed, self.current_epoch, TWINS), share=share, contrast=contrast,
+        )  # fmt: skip
+        return torch.from_numpy(drawn)[:, None].to(films.device)
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         """Keep the scores of a dev batch."""
@@ -143,7 +161,7 @@ class Classifier(LightningModule):
 
     def _keep_scores(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
         films, labels, indices = batch
-        self._outputs.append((self(normalise(films)).softmax(1)[:, 1], labels, indices))
+        self._outputs.append((self(normalise(films)).float().softmax(1)[:, 1], labels, indices))
 
     def _gather(self, values: Tensor) -> Tensor:
         gathered = self.all_gather(values)

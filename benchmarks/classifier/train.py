@@ -89,7 +89,10 @@ class Films(LightningDataModule):
         # A last batch of one film would break batch normalisation.
         drop_last = shuffle and len(sampler) > batch
         on_gpu = self.trainer.strategy.root_device.type != "cpu"
-        return DataLoader(films, batch, sampler=sampler, drop_last=drop_last, num_workers=4 if on_gpu else 0)
+        return DataLoader(
+            films, batch, sampler=sampler, drop_last=drop_last, num_workers=4 if on_gpu else 0,
+            pin_memory=on_gpu, persistent_workers=on_gpu,
+        )  # fmt: skip
 
 
 def train(config: Config, callbacks: list[Callback] | None = None) -> None:
@@ -120,7 +123,10 @@ def train(config: Config, callbacks: list[Callback] | None = None) -> None:
     model, films = Classifier(config, network), Films(config)
     model.record = run_record(config.out) or config.to_dict()
     with _calm_lightning(), _as_it_was():
-        trainer = make_trainer(config, [KeepBestAndLast(config.out / "checkpoints"), *(callbacks or [])])
+        keep = KeepBestAndLast(config.out / "checkpoints", config.patience)
+        trainer = make_trainer(config, [keep, *(callbacks or [])])
+        if trainer.strategy.root_device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
         try:
             trainer.fit(model, films, ckpt_path=resume)
         except SystemExit as stop:  # what Lightning makes of Ctrl-C
@@ -211,6 +217,7 @@ def make_trainer(config: Config, callbacks: list[Callback]) -> Trainer:
     with plain_device_errors(config):
         return Trainer(
             **config.devices.for_lightning(),
+            precision=config.precision,  # type: ignore[arg-type]  # it was checked
             max_epochs=config.epochs,
             callbacks=callbacks,
             plugins=[SafeCheckpointIO()],
@@ -227,12 +234,17 @@ def make_trainer(config: Config, callbacks: list[Callback]) -> Trainer:
 
 @contextmanager
 def _as_it_was() -> Iterator[None]:
-    """Undo that Lightning asks torch for deterministic algorithms: scoring is to run as it does in a process alone."""
+    """Undo what a training asks of torch: scoring is to run as it does in a process alone.
+
+    Lightning asks for deterministic algorithms, and we on a GPU for tensor cores, which round factors to ten bits.
+    """
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    products = torch.get_float32_matmul_precision()
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.set_float32_matmul_precision(products)
 
 
 class _calm_lightning:  # noqa: N801

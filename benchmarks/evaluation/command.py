@@ -1,13 +1,17 @@
-"""The command ``evaluate``: what is on the line becomes a call of :func:`benchmarks.evaluate` and its report."""
+"""The command ``evaluate``: what is on the line becomes a call of ``benchmarks.evaluate`` and its report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.data.film_facts import film_facts
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.evaluation.evaluate import evaluate
+from benchmarks.evaluation.shapes_preset import shapes_preset
 from benchmarks.formats.load import load_dataset
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError, printable
@@ -16,13 +20,13 @@ PREPARATION = ("mean", "std", "channels", "value_range", "resize")
 
 
 def evaluate_command(
-    model: str,
-    data: Path,
     *,
+    preset: str | None = None,
     images: Path | None = None,
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
     check: bool = False,
+    dev_images: Path | None = None,
     image_size: int | None = None,
     threads: int | None = None,
     **settings: Any,
@@ -30,28 +34,56 @@ def evaluate_command(
     """Evaluate, and write the report.
 
     Raises:
-        UserError: As of :func:`benchmarks.evaluate`.
+        UserError: As of ``benchmarks.evaluate``; or there are neither ``model`` and ``data`` nor a preset, or both.
     """
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
+    given = {name: settings.pop(name) for name in PREPARATION if name in settings}
+    if image_size is not None:
+        given["size"] = (image_size, image_size)
+    if preset is not None:
+        _refuse_own(preset, {**settings, **given, "images": images, "format": format, "columns": columns})
+        settings = {**shapes_preset(), **settings}
+    elif "data" not in settings or not ("model" in settings or check):
+        raise UserError(f"--{'model' if 'data' in settings else 'data'} is missing: give it, or --preset shapes.")
+    else:
+        with _every_fault(settings["data"]) if check else nullcontext():
+            settings["data"] = load_dataset(settings["data"], images, format, columns)
+        if "dev" in settings:
+            settings["dev"] = load_dataset(settings["dev"], dev_images or images, format, columns)
+    if check:
+        found = settings["data"]
+        with _every_fault(found.source), TemporaryDirectory() as folder:
+            film_facts(found.images, Path(folder), colour=True)  # which decodes each
+        objects = sum(len(image.objects) for image in found.images)
+        print(*found.remarks, sep="\n", end="\n" if found.remarks else "")
+        count = f"{len(found.images)} images, {objects} objects of {len(found.categories)} categories"
+        print(f"{found.source}: {count}, all well.")
+        return
+    result = evaluate(**settings, preparation=given)
+    if process_rank() == 0:
+        result.report()
+
+
+@contextmanager
+def _every_fault(source: Path) -> Iterator[None]:
+    """Print all faults of a set, where there are several."""
     try:
-        found = load_dataset(data, images, format, columns)
+        yield
     except FaultyTableError as error:
-        if not check or len(error.faults) == 1:
+        if len(error.faults) == 1:
             raise
         for fault in error.faults:
             print(printable(fault))
-        raise UserError(f"{data} has {len(error.faults)} faults; each is named above.") from None
-    if check:
-        objects = sum(len(image.objects) for image in found.images)
-        print(*found.remarks, sep="\n", end="\n" if found.remarks else "")
-        print(f"{data}: {len(found.images)} images, {objects} objects of {len(found.categories)} categories, all well.")
-        return
-    preparation = {name: settings.pop(name, None) for name in PREPARATION}
-    size = None if image_size is None else (image_size, image_size)
-    given = {name: value for name, value in {"size": size, **preparation}.items() if value is not None}
-    result = evaluate(model, found, preparation=given, **settings)
-    if process_rank() == 0:
-        result.report()
+        raise UserError(f"{source} has {len(error.faults)} faults; each is named above.") from None
+
+
+def _refuse_own(preset: str, given: Mapping[str, Any]) -> None:
+    """Refuse what the preset brings itself."""
+    own = ("model", "data", "weights", "classes", "outputs", "size", *PREPARATION, "images", "format", "columns")
+    for name in own:
+        if given.get(name) is not None:
+            told = "image-size" if name == "size" else name.replace("_", "-")
+            raise UserError(f"--preset {preset} brings its own network and pictures: leave out --{told}.")

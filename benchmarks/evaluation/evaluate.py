@@ -60,13 +60,13 @@ def evaluate(
     where a stopped one stood; what a score depends on decides whether it is computed anew.
 
     Args:
-        model: Any classifier, as of :func:`benchmarks.models.open_model`, or a word as of
-            :func:`benchmarks.models.load_model`.
-        data: Annotated images, or where :func:`benchmarks.load_dataset` finds some.
+        model: Any classifier, as of :func:`~benchmarks.models.opened_model.open_model`, or a word as of
+            :func:`~benchmarks.models.specification.load_model`.
+        data: Annotated images, or where :func:`~benchmarks.formats.load.load_dataset` finds some.
         methods: Names or sets of the suite's methods, functions (model, images, targets) to maps, and Captum's
             attribution objects; or any of these by a name.
         preprocess: From a PIL image to the network's input, float ``(C, H, W)``; it must keep the whole image. Without
-            any, the configuration of the network decides, as of :func:`benchmarks.models.open_model`.
+            any, the configuration of the network decides, as of :func:`~benchmarks.models.opened_model.open_model`.
         out: Folder for results and report.
         explain: ``"labelled"`` for every class that an image is annotated with, which makes the accuracy the mean over
             classes; ``"predicted"`` for the class that the network predicts, for images of one class.
@@ -80,11 +80,11 @@ def evaluate(
         dev: Other images, on which the thresholds of the measure ``tuned_iou`` are chosen.
         grid: Cells in a row and in a column of the Grid Pointing Game, which is played beside, on images of one label.
             A set without annotated objects is played so alone.
-        keep_maps: Keep the maps of all methods and questions, see :meth:`Evaluation.maps`.
-        weights: As of :func:`benchmarks.models.load_model`.
+        keep_maps: Keep the maps of all methods and questions, see :meth:`benchmarks.evaluation.result.Evaluation.maps`.
+        weights: As of :func:`~benchmarks.models.specification.load_model`.
         outputs: ``"softmax"`` or ``"sigmoid"``, where the network's configuration does not say.
         preparation: ``size``, ``mean``, ``std``, ``channels``, ``value_range``, ``resize`` of
-            :class:`benchmarks.models.Preparation`, where they differ from the network's configuration.
+            :class:`~benchmarks.models.preparation.Preparation`, where they differ from the network's configuration.
         **settings: ``seed``, ``budget``, ``score_batch_size``, ``measure_films`` (most questions of measures that take
             further passes), ``accelerator``, ``devices``, ``num_nodes``,
             ``strategy``, ``threads``, ``quiet``, as on the command line.
@@ -145,7 +145,9 @@ def evaluate(
         further = play_questions(config, asked, tuning, keep_maps=keep_maps)
         grids = None if game is None else play_grids(config, game)
         job = asked.job(config)
-        return Evaluation(config, asked, job, found, read_results(config, job), replace(further, grids=grids), told)
+        chosen_methods = [method.name for method in select_methods(names)]
+        results = read_results(config, job).of(chosen_methods)
+        return Evaluation(config, asked, job, found, results, replace(further.of(chosen_methods), grids=grids), told)
 
 
 def _limited(data: LabelledSet, matched: Mapping[str, int], limit: int | None) -> list[LabelledImage]:

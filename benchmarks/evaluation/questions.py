@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.data.film_facts import film_facts
+from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.films.decode import decode
 from benchmarks.formats.category_mask import category_mask
 from benchmarks.formats.labelled import LabelledImage
@@ -88,7 +89,10 @@ class Questions:
         self._at_least = 2 * self.size if isinstance(model.prepare, Preparation) else None
         self._last: tuple[Path, Tensor] | None = None
         images = list({question.path: question.image for question in self.records}.values())
-        facts = film_facts(images, cache_dir, colour=self._colour)
+        try:
+            facts = film_facts(images, cache_dir, colour=self._colour)
+        except FaultyTableError as error:
+            raise FaultyTableError(error.faults, "`evaluate --check`") from None
         digest = hashlib.sha256(repr([found.pixels for found in facts]).encode())
         digest.update(self._input(images[0].path).numpy().tobytes())  # what the function is, its result says
         self.pixels = digest.hexdigest()

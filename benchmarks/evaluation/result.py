@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from rich.console import Console
+from torch import Tensor
 
 from benchmarks.analysis.breakdown import break_down
 from benchmarks.analysis.measure_table import MEASURES, TABLE_COLUMNS, overlap_values
@@ -54,6 +57,11 @@ class Further:
     dev: pd.DataFrame | None = None
     grids: pd.DataFrame | None = None
 
+    def of(self, methods: Sequence[str]) -> Further:
+        """The same for some methods alone."""
+        tables = {name: table for name, table in vars(self).items() if table is not None}
+        return replace(self, **{name: table[table["method"].isin(methods)] for name, table in tables.items()})
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -79,7 +87,7 @@ class Evaluation:
 
     @cached_property
     def questions(self) -> pd.DataFrame:
-        """By question, index ``image``: the columns ``file``, ``class`` and ``difficult``."""
+        """Columns ``file``, ``class`` and ``difficult`` by question."""
         films = self.job.films
         assert isinstance(films, Questions)
         return films.table
@@ -90,7 +98,7 @@ class Evaluation:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row for each method, protocol and tolerance: the columns of ``summary.csv``.
+        """One row for each method, protocol and tolerance, with the columns of ``summary.csv``.
 
         ``accuracy`` is the mean over classes where labelled classes are explained, and ``pooled`` that over questions;
         ``difficult`` is the accuracy on the difficult questions, missing where there are none. Intervals are from
@@ -113,7 +121,7 @@ class Evaluation:
 
     @cached_property
     def by_class(self) -> pd.DataFrame:
-        """One row for each method, protocol, tolerance and class, with Wilson's interval: ``by_class.csv``."""
+        """One row for each method, protocol, tolerance and class, with Wilson's interval, as in ``by_class.csv``."""
         names = self.questions["class"]
         groups = pd.DataFrame({"class": pd.Categorical(names, list(dict.fromkeys(names)))}, index=names.index)
         rows = self._broken_down(groups)
@@ -126,7 +134,7 @@ class Evaluation:
 
     @cached_property
     def significance(self) -> pd.DataFrame:
-        """McNemar's tests of each method against the best, corrected by Holm: ``significance.csv``."""
+        """McNemar's tests of each method against the best, corrected by Holm, as in ``significance.csv``."""
         return significance_table(self.results.scores, self.config.seed, self._weighed)
 
     @property
@@ -136,7 +144,7 @@ class Evaluation:
 
     @cached_property
     def measures(self) -> pd.DataFrame:
-        """Means over questions of what else is measured on the maps: ``measures.csv``."""
+        """Means over questions of what else is measured on the maps, as in ``measures.csv``."""
         further = self.further
         values = pd.concat([overlap_values(self.results.scores, len(self.questions)), further.measures])
         table = measure_means(values, further.curves, further.dev, self.questions, self.config.seed)
@@ -144,7 +152,7 @@ class Evaluation:
 
     @property
     def grid(self) -> pd.DataFrame | None:
-        """The Grid Pointing Game, one row a method: ``grid.csv``. None where it was not asked for."""
+        """The Grid Pointing Game, one row a method, as in ``grid.csv``; None where it was not asked for."""
         return self.further.grids
 
     def maps(self, method: str) -> np.ndarray:
@@ -154,13 +162,25 @@ class Evaluation:
             method: Its name.
 
         Returns:
-            A memory map, float16 ``(questions, h, w)``, in the order of :attr:`asked` ``.questions``; NaN where a map
-            is not finite.
+            A memory map, float16 ``(N, h, w)``, one row for each of the N questions in the order of ``maps/index.csv``;
+            NaN where a map is not finite.
 
         Raises:
             UserError: Maps were not kept.
         """
         return kept_maps(self.config, self.job).read(self.job, method)
+
+    def inputs(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """What the network was shown for some questions, for measures of others.
+
+        Args:
+            rows: Numbers of questions, as in ``maps/index.csv``.
+
+        Returns:
+            Images float ``(N, C, H, W)``, and the classes asked for, long ``(N,)``.
+        """
+        found = [self.job.films[row] for row in rows]
+        return torch.stack([image for image, *_ in found]), torch.tensor([label for _, label, _ in found])
 
     def report(self, path: Path | str | None = None) -> Path:
         """Write the tables, the figures and the page into a folder.
@@ -226,6 +246,7 @@ class Evaluation:
                 "classes": sorted(questions["class"].unique()),
             },
             questions=self._weighed,
+            mean=", in the mean over classes" if self._by_class else "",
             remarks=[("Data", text) for text in self.told],
         )
 

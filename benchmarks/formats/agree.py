@@ -63,7 +63,7 @@ def labelled_set(reading: Reading, format: str, source: Path) -> LabelledSet:
     if faults:
         raise FaultyTableError(faults, listed_by="`evaluate --check`, or the error's `faults`,")
     remarks = [*reading.remarks, *_without_area(reading.entries), *_over_the_edge(images), *_empty(reading, images)]
-    return LabelledSet(tuple(images), tuple(reading.categories), format, source, tuple(remarks))
+    return LabelledSet(tuple(images), tuple(reading.categories), format, source, tuple(map(printable, remarks)))
 
 
 def _categories(reading: Reading, source: Path) -> list[str]:

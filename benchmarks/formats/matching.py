@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.formats.labelled import LabelledSet
-from benchmarks.run.errors import UserError
+from benchmarks.run.errors import UserError, printable
 
 
 def match_categories(data: LabelledSet, classes: Sequence[str]) -> tuple[dict[str, int], str]:
@@ -56,7 +56,7 @@ def match_categories(data: LabelledSet, classes: Sequence[str]) -> tuple[dict[st
         _clause(idle, len(classes), "outputs", "category"),
     ]
     told = "; ".join(filter(None, clauses))
-    return meeting, f"{told}." if told else ""
+    return meeting, printable(f"{told}.") if told else ""
 
 
 def _places(names: Sequence[str]) -> dict[str, list[int]]:

@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.films.grey import MOST_PIXELS
+
 
 @dataclass(frozen=True)
 class RunLengths:
@@ -21,8 +23,8 @@ class RunLengths:
         column_major: Whether a run goes down a column, as in COCO, or along a row.
 
     Raises:
-        ValueError: A count is negative, or they sum to another number of pixels; a fragment that fits behind
-            "annotation 7: ".
+        ValueError: The image would be too large, a count is negative, or they sum to another number of pixels; a
+            fragment that fits behind "annotation 7: ".
 
     Example:
         >>> RunLengths((2, 3, 1), height=2, width=3, column_major=True).mask.astype(int)
@@ -38,7 +40,9 @@ class RunLengths:
     column_major: bool = True
 
     def __post_init__(self) -> None:
-        """Check the counts."""
+        """Check size and counts."""
+        if self.height * self.width > MOST_PIXELS:
+            raise ValueError(f"its run lengths are for {self.width} x {self.height} pixels, more than any image has")
         if any(count < 0 for count in self.counts):
             raise ValueError(f"its run lengths hold the negative count {min(self.counts)}")
         if sum(self.counts) != self.height * self.width:

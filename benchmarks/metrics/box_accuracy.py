@@ -1,6 +1,6 @@
 """MaxBoxAcc: does the box around the largest part of a map above a threshold match an annotated box?
 
-Choe, Oh, Lee, Chun, Akata, Shim: Evaluating Weakly Supervised Object Localization Methods Right. CVPR 2020,
+Choe, Oh, Lee, Chun, Akata, Shim: *Evaluating Weakly Supervised Object Localization Methods Right.* CVPR 2020,
 arXiv:2001.07437, section 4.1.
 """
 
@@ -32,7 +32,7 @@ def box_ious(plane: np.ndarray, boxes: Sequence[Box], thresholds: Sequence[float
 
     Example:
         >>> plane = np.zeros((4, 4))
-        >>> plane[1:3, 1:3], plane[0, 3] = 1.0, 1.0
+        >>> plane[1:3, 1:3] = 1.0
         >>> box_ious(plane, [(1, 1, 3, 3), (0, 0, 1, 1)], [0.5])
         array([1.])
     """

@@ -23,7 +23,7 @@ FRAME = 600
 ROUNDING = 1e-12
 """Of an interpolation in float64 of maps scaled to [0, 1]: values this near are equal."""
 _LENGTH = 20  # of the pieces of rows that are made together, where it divides the frame
-_EVERY = 7  # rows and columns of the frame there is a pixel from which the level of the highest ones is guessed
+_EVERY = 10  # rows and columns of the frame there is a pixel from which the level of the highest ones is guessed
 _MARGIN = 1.1  # times as many pixels as are asked for are to reach the first guess of their level
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.models.open_model import OpenModel, open_model
+from benchmarks.models.opened_model import OpenModel, open_model
 from benchmarks.models.preparation import Preparation
 from benchmarks.models.specification import load_model
 

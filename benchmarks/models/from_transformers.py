@@ -31,7 +31,7 @@ def build(folder: Path) -> tuple[nn.Module, Preparation, tuple[str, ...], str]:
     if not (folder / "config.json").is_file():
         raise UserError(f"hf:{folder} holds no config.json: give a folder that save_pretrained wrote.")
     try:
-        network = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)
+        network = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True).float()
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # what the package raises on a folder that is not whole
         reason = " ".join(str(error).split())[:200]

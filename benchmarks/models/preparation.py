@@ -33,7 +33,7 @@ class Preparation:
         std: Each channel is divided by it, in units of ``value_range``.
         channels: 3 for colour, 1 for grey.
         value_range: What black and white become before mean and deviation count.
-        resampling: A name among :data:`RESAMPLINGS`.
+        resampling: ``"nearest"``, ``"bilinear"``, ``"bicubic"`` or ``"lanczos"``.
         resize: ``"stretch"`` onto ``size``, or the ``"shorter"`` side to the smaller number of ``size``, the aspect
             kept, as TorchRay does.
 
@@ -97,7 +97,17 @@ class Preparation:
         return self.resize == STRETCH
 
     def changed(self, **settings: Any) -> Preparation:
-        """The same with some settings changed; those that are None are left."""
+        """Change some settings.
+
+        Args:
+            **settings: By the names of the attributes; those that are None are left as they are.
+
+        Returns:
+            The changed preparation. Of three channels that become one, mean and deviation are the first one's.
+
+        Raises:
+            UserError: The numbers fit no image.
+        """
         given = {name: value for name, value in settings.items() if value is not None}
         if given.get("channels", self.channels) == 1 and self.channels == 3:  # one channel of what three had
             middle = {name: getattr(self, name)[:1] for name in ("mean", "std")}

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from benchmarks.models import from_file, from_timm, from_torchvision, from_transformers
-from benchmarks.models.open_model import OpenModel, open_model
+from benchmarks.models.opened_model import OpenModel, open_model
 from benchmarks.models.state_files import load_state, read_state
 from benchmarks.run.errors import UserError
 
@@ -33,9 +34,12 @@ def load_model(
             transformers that ``save_pretrained`` wrote).
         weights: A file with a state dict (``.safetensors``, or by ``torch.save``); ``"none"`` for random numbers, where
             a package would fetch its own. Files that would run code are refused.
-        classes: As of :func:`benchmarks.models.open_model`.
-        outputs: As of :func:`benchmarks.models.open_model`.
-        **preparation: As of :func:`benchmarks.models.open_model`.
+        classes: As of :func:`~benchmarks.models.opened_model.open_model`.
+        outputs: As of :func:`~benchmarks.models.opened_model.open_model`.
+        **preparation: As of :func:`~benchmarks.models.opened_model.open_model`.
+
+    Returns:
+        The model.
 
     Raises:
         UserError: The word is of none of the forms, the model or its weights cannot be had, or as of ``open_model``.
@@ -57,8 +61,20 @@ def load_model(
         "channels": preparation.get("channels"),
         "random": random,
     }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # random weights are the same ones in each process, and when a run goes on
+        network, preprocess, classes, outputs, name = _built(specification, state, options, classes, outputs)
+    if state is not None and path is not None:
+        load_state(network, state, path)
+    return open_model(network, preprocess, classes=classes, outputs=outputs, name=name, **preparation)
+
+
+def _built(
+    specification: str, state: Any, options: dict[str, Any], classes: Any, outputs: str | None
+) -> tuple[nn.Module, Any, Any, str | None, str]:
+    """Network, preparation, names and kind of the outputs, and its name."""
     preprocess: Any = None
-    # A name of timm may hold a colon, a path of Windows too.
+    kind, _, name = specification.rpartition(":")  # a name of timm may hold a colon, a path of Windows too
     head, _, tail = specification.partition(":")
     if head == "timm":
         name, network = tail, from_timm.build(tail, state, options)
@@ -78,6 +94,4 @@ def load_model(
             )
     else:
         raise UserError(f"--model {specification}: {head!r} is none of the kinds: give {FORMS}.")
-    if state is not None and path is not None:
-        load_state(network, state, path)
-    return open_model(network, preprocess, classes=classes, outputs=outputs, name=name, **preparation)
+    return network, preprocess, classes, outputs, name

@@ -24,6 +24,7 @@ from benchmarks.report.subject import Subject, of_run
 from benchmarks.report.verdict_tables import verdict_cells, verdict_note
 from benchmarks.run.config import OPEN, Config
 from benchmarks.run.files import file_digest, write_csv, write_json, write_parquet, write_text
+from benchmarks.run.step_times import StepTime, step_times
 from benchmarks.run.stored import DamagedError, Summary, read_json
 from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
 from benchmarks.scoring.job import Job
@@ -96,6 +97,7 @@ def write_report(config: Config, job: Job, results: Results, subject: Subject, t
     # Last, as all else is there.
     write_json(config.out / "summary.json", {**content, "drawn_from": drawn_from, "files": files})
     print_table(content, subject)
+    print_steps(step_times(config.out))
     print(f"report.html shows all of this, and {subject.unit} by {subject.unit}.")
 
 
@@ -166,7 +168,8 @@ def markdown(content: dict[str, Any], subject: Subject, truth: str) -> str:
         f"Accuracy in percent with its 95 % bootstrap interval ({RESAMPLES} resamples of the {drawn}): the maximum of "
         f"the map for {of} lies in an annotated {truth}, or closer than the tolerance to "
         f"it, in a frame of {content['frame']} x {content['frame']} pixels. "
-        f"Chance is what a uniformly random point scores. Seconds are the median over batches; "
+        f"Chance is what a uniformly random point scores. Seconds are the median over batches, and "
+        f"methods that share a pass pay equal shares of it; "
         f"{_cost(content, subject)}.",
         "",
     ]
@@ -208,6 +211,14 @@ def print_table(content: dict[str, Any], subject: Subject) -> None:
             console.print(f"{method}: {counts['constant']} constant maps, {counts['non_finite']} not finite")
     for method, reason in content["methods_that_could_not_run"].items():
         console.print(f"{method} could not run: {reason}", markup=False)
+
+
+def print_steps(times: dict[str, StepTime]) -> None:
+    """Print how long the steps of the run took so far, all starts together."""
+    if times:
+        rows = [[name, f"{of.wall:.0f}", f"{of.cpu:.0f}", str(of.starts)] for name, of in times.items()]
+        head = ["step", "seconds", "of processors", "starts"]
+        Console().print(terminal_table("What the run took so far", [head, *rows]))
 
 
 def _cost(content: dict[str, Any], subject: Subject) -> str:

@@ -68,6 +68,7 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
             "hit": subject.hit,
             "unit": subject.unit,
             "count": content["images"],
+            "mean": subject.mean,
             "classifier": subject.classifier,
             "notes": {},
         },
@@ -116,7 +117,9 @@ def page(data: dict[str, Any]) -> str:
 
 
 def _worded(text: str, unit: str) -> str:
-    """The page, which is written for films, with another word for them."""
+    """The page, which is written for films, with another word for them; what is drawn are images then."""
+    if unit != "film":
+        text = re.sub(r"\b(over|resampled) films\b", r"\1 images", text)
     for word in (unit, unit.capitalize()):
         film = "Film" if word[0].isupper() else "film"
         text = re.sub(rf"\b{film}(s?)\b", rf"{word}\1", text)

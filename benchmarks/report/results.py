@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -33,6 +34,19 @@ class Results:
     chance: pd.DataFrame
     failures: dict[str, str]
     complete: list[str]
+
+    def of(self, methods: Sequence[str]) -> Results:
+        """The same for some methods alone.
+
+        Raises:
+            UserError: None of them was scored on all films.
+        """
+        complete = [name for name in self.complete if name in methods]
+        if not complete:
+            reasons = "; ".join(f"{method}: {reason}" for method, reason in self.failures.items())
+            raise UserError(f"no method could run, choose others with --methods. {reasons}")
+        scores, true_scores = (table[table["method"].isin(methods)] for table in (self.scores, self.true_scores))
+        return replace(self, scores=scores, true_scores=true_scores, complete=complete)
 
 
 def read_results(config: Config, job: Job) -> Results:

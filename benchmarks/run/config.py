@@ -22,6 +22,8 @@ FREE_SETTINGS = frozenset(
 )  # fmt: skip
 OPEN = "evaluate"
 """In the place of a preset: the classifier and the data are others' than the suite's."""
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Of a training, in Lightning's words; maps are always computed in float32."""
 MOST_PIXELS = 2**14
 """Of a film's working size, on a side; no network takes more."""
 
@@ -37,6 +39,9 @@ class Augmentation:
         translate: Largest shift as a share of the side.
         scale: Largest relative change of scale, either way.
         shear: Largest shear in degrees, either way.
+        drawn: Share of the annotated films that give their place to clean ones with drawn objects, at the start and
+            from the middle of the training on.
+        drawn_contrast: Contrast of drawn objects at the same times, on the scale of the synthetic set's.
     """
 
     brightness: float = 0.4
@@ -45,6 +50,8 @@ class Augmentation:
     translate: float = 0.1
     scale: float = 0.05
     shear: float = 0.1
+    drawn: tuple[float, float] = (0.0, 0.0)
+    drawn_contrast: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,9 @@ class Config:
             state dict, or a run directory.
         image_size: Side of the square that films are resized to, in pixels; the aspect is not kept.
         epochs: Passes over the training split.
+        patience: Epochs without a better dev AUC after which the training ends; ``None`` goes through all of them.
         batch_size: Films per optimisation step, over all devices together.
+        precision: Of the training, one of :data:`PRECISIONS`.
         optimizer: ``sgd`` or ``adamw``.
         lr: Peak learning rate.
         momentum: Momentum of SGD.
@@ -152,7 +161,9 @@ class Config:
     weights: str = "imagenet"
     image_size: int = 600
     epochs: int = 20
+    patience: int | None = None
     batch_size: int = 16
+    precision: str = "32-true"
     optimizer: str = "sgd"
     lr: float = 0.005
     momentum: float = 0.9
@@ -245,7 +256,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "arch": "slim_resnet18",
         "weights": "none",
         "image_size": 224,
-        "epochs": 9,
+        "epochs": 16,
         "optimizer": "adamw",
         "lr": 3e-3,
         "weight_decay": 0.05,
@@ -254,6 +265,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "contrast": 0.2,
         "rotate": 8.0,
         "translate": 0.05,
+        "drawn": (1.0, 0.5),
+        "drawn_contrast": (6.0, 1.0),
         "measure_films": 64,
     },
 }
@@ -267,6 +280,8 @@ PRESETS["films"] = {
     "image_size": 320,
     "epochs": 12,
     "lr": 1e-3,
+    "drawn": (0.5, 0.5),
+    "drawn_contrast": (1.0, 0.5),
 }
 
 WHERE_TO_GET_OBJECT_CXR = (
@@ -352,12 +367,16 @@ def check(config: Config) -> None:
         raise UserError(f"--lr is {config.lr}: it must be above 0.")
     if config.limit is not None and config.limit < 2:
         raise UserError(f"--limit is {config.limit}: it must be at least 2, one film of each class.")
+    if config.patience is not None and config.patience < 1:
+        raise UserError(f"--patience is {config.patience}: it must be at least 1.")
     if config.devices.threads is not None and config.devices.threads < 1:
         raise UserError(f"--threads is {config.devices.threads}: it must be at least 1.")
     for name in ("seed", "data_seed"):
         most = 2**32 - (config.seeds if name == "seed" else 1)
         if not 0 <= settings[name] <= most:
             raise UserError(f"{flag(name)} is {settings[name]}: it must be between 0 and {most}.")
+    if config.precision not in PRECISIONS:
+        raise UserError(f"--precision is {config.precision!r}: it must be one of {', '.join(PRECISIONS)}.")
     if config.scoring.truth not in ("box", "shape"):
         raise UserError(f"--truth is {config.scoring.truth!r}: it must be box or shape.")
     if config.preset == "object-cxr" and config.data is None:

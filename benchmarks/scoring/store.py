@@ -52,8 +52,9 @@ class UnitStore:
         self._facts = facts
         self._keys: dict[str, str] = {}
         with _plain_errors(path):
-            # Another process may hold the file for the length of a transaction.
-            self._connection = sqlite3.connect(path, timeout=60)
+            # Another process may hold the file for the length of a transaction. Of this one's threads several may use
+            # it, one after the other.
+            self._connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
             with self._connection:
                 for name, columns in {**_OWN_TABLES, **self.tables}.items():
                     self._connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
@@ -27,6 +28,7 @@ from benchmarks.scoring.store import Row, UnitStore, set_damaged_aside
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+    from typing_extensions import Self
 
 S = TypeVar("S", bound=UnitStore)
 B = TypeVar("B", bound=FilmBatch)
@@ -85,6 +87,7 @@ class Step(ABC, Generic[S, B]):
         fabric.launch(self._on_process, config)  # type: ignore[arg-type]  # Lightning types its function too narrowly
 
     def _on_process(self, fabric: Fabric, config: Config) -> None:
+        torch.backends.cudnn.allow_tf32 = False  # maps are to be those of a CPU, in float32
         with fabric.rank_zero_first(local=True):  # the first decodes the films, the others find them decoded
             job = self.open_job(config, fabric.device)
         methods = select_methods(config.scoring.methods)
@@ -127,7 +130,7 @@ class Step(ABC, Generic[S, B]):
             store.absorb(part)
 
     def compute_units(self, job: Job, pending: dict[int, list[Method]], store: S, *, show: bool = False) -> None:
-        """Compute units, each stored as soon as it is there.
+        """Compute units, each stored as soon as it is there, while the next one is computed.
 
         A method that cannot be built, or that fails on a batch even with one image at a time when
         memory runs out, is noted with its reason and not tried on further batches.
@@ -150,10 +153,10 @@ class Step(ABC, Generic[S, B]):
             console=Console(stderr=True),
             disable=not show,
         )
-        with progress:
+        with progress, _WrittenBehind(store) as behind:
             task = progress.add_task("", total=sum(len(methods) for methods in pending.values()))
             for batch, methods in pending.items():
-                films = self.open_batch(job, batch, store)
+                films = self.open_batch(job, batch, behind.store)
                 for method in methods:
                     progress.update(task, description=method.name)
                     if method.name in ready:
@@ -161,11 +164,42 @@ class Step(ABC, Generic[S, B]):
                             results = self.compute(films, method, ready[method.name])
                         except Exception as error:
                             del ready[method.name]
-                            store.write_failure(method.name, _reason(error))
+                            behind.store.write_failure(method.name, _reason(error))
                         else:
-                            store.write_unit(batch, method.name, results)
+                            behind.write_unit(batch, method.name, results)
                     progress.advance(task)
                 shared.forget()
+
+
+class _WrittenBehind(Generic[S]):
+    """Writes a unit while the next one is computed: a transaction waits for the disk longer than a map takes."""
+
+    def __init__(self, store: S) -> None:
+        self._store = store
+        self._thread = ThreadPoolExecutor(1, "writes-units")
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+        self._wait()
+
+    @property
+    def store(self) -> S:
+        """The store, with all units in it that there are so far."""
+        self._wait()
+        return self._store
+
+    def write_unit(self, batch: int, method: str, results: Mapping[str, Sequence[Row]]) -> None:
+        """Write a unit once the last one is written; what kept that from being written is raised here."""
+        self._last = self._thread.submit(self.store.write_unit, batch, method, results)
+
+    def _wait(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
 
 
 def pending_units(job: Job, methods: list[Method], finished: set[tuple[int, str]]) -> dict[int, list[Method]]:

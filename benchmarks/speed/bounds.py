@@ -155,19 +155,27 @@ def scaling_bounds(
     ]
 
 
-def scoring_bounds(beside: Mapping[int, Seconds], whole: float) -> list[Bound]:
-    """Bounds on what scoring costs beside the maps, on one thread.
+def scoring_bounds(beside: Mapping[int, Seconds], shared: Seconds, whole: tuple[float, float]) -> list[Bound]:
+    """Bounds on what scoring costs, on one thread.
 
     Args:
         beside: By side of the films, seconds of the cheapest map and of the rest.
-        whole: Seconds of scoring as a multiple of those of the maps.
+        shared: Seconds of one NormGrad and of all together.
+        whole: Seconds of scoring as a multiple of those of the maps, each method by itself, and as they are computed.
     """
     bounds = []
     for (size, seconds), limit in zip(sorted(beside.items()), (0.10, 0.05), strict=True):
         found = paired_ratio(seconds["rest"], seconds["map"])
         measure = f"scoring: all after the map / the cheapest map, {size} px, one thread"
         bounds.append(Bound(measure, found.median, limit, note=_quartiles(found)))
-    return [*bounds, Bound("scoring: --methods paper / its maps alone, one thread", whole, 1.25)]
+    found = paired_ratio(shared["together"], shared["one"])
+    return [
+        *bounds,
+        Bound("scoring: all NormGrad of fast from one pass / one of them, one thread", found.median, 2.0,
+              note=_quartiles(found)),
+        Bound("scoring: --methods paper / its maps, each method by itself, one thread", whole[0], 1.25,
+              note=f"maps from shared passes: {whole[1]:.3f}"),
+    ]  # fmt: skip
 
 
 def import_bound(seconds: list[float]) -> Bound:

@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.classifier.network import build_network
 from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
-from benchmarks.methods import METHODS, select_methods
+from benchmarks.methods import METHODS, prepare_together, select_methods
 from benchmarks.run.config import Scoring
 from benchmarks.scoring.batch import FilmBatch
 from benchmarks.scoring.job import Job
@@ -31,7 +31,7 @@ CHEAPEST = "normgrad_conv1x1_single"
 def beside_the_map(size: int, films: int, repeats: int) -> Seconds:
     """Seconds of the cheapest map of a batch of films, and of everything that scoring makes of it.
 
-    On one thread, as what is behind the map gains nothing by several.
+    Of the processor, on one thread, as what is behind the map gains nothing by several.
 
     Args:
         size: side of the films in pixels.
@@ -49,11 +49,41 @@ def beside_the_map(size: int, films: int, repeats: int) -> Seconds:
             return maps
 
         calls = {"map": lambda: explain(batch.images, batch.targets), "rest": lambda: batch.play(method, known)}
-        return interleave(calls, repeats)
+        return interleave(calls, repeats, clock=time.process_time)
 
 
-def whole_step(size: int, films: int) -> float:
-    """Seconds of scoring the methods of ``paper``, as a multiple of the seconds of their maps."""
+def shared_pass(size: int, films: int, repeats: int) -> Seconds:
+    """Seconds of the processor for one NormGrad method of ``fast``, and for all of them that share a pass.
+
+    Meta-saliency is none of those: it takes a step of its own for each film and method.
+
+    Args:
+        size: side of the films in pixels.
+        films: number of annotated films.
+        repeats: rounds.
+    """
+    with _job(size, films, ("fast",)) as job:
+        batch, context = FilmBatch(job, 0), job.context()
+        ready, _, shared = prepare_together(select_methods(("fast",)), context)
+        sharing = [explain for explain in ready.values() if explain.shared is not None]
+        one = METHODS["normgrad_conv1x1_combined"].prepare(context)
+
+        def together() -> None:
+            shared.forget()
+            for explain in sharing:
+                explain(batch.images, batch.targets)
+
+        calls = {"one": lambda: one(batch.images, batch.targets), "together": together}
+        return interleave(calls, repeats, clock=time.process_time)
+
+
+def whole_step(size: int, films: int) -> tuple[float, float]:
+    """Seconds of scoring the methods of ``paper``.
+
+    Returns:
+        As a multiple of the seconds of their maps, each method by itself; and of those of the maps as they are
+        computed, from passes that methods share.
+    """
     with _job(size, films, ("paper",)) as job, tempfile.TemporaryDirectory() as folder:
         step, methods = ScoreStep(), select_methods(("paper",))
         with closing(step.open_store(Path(folder) / "scores.sqlite", job)) as store:
@@ -61,7 +91,11 @@ def whole_step(size: int, films: int) -> float:
             step.compute_units(job, pending_units(job, methods, set()), store)
             whole = time.perf_counter() - started
             rows = [table[table["protocol"] == "fair"] for table in (store.scores(), store.true_scores())]
-        return float(whole / sum(table["seconds"].sum() for table in rows))
+            alone, context, batch = 0.0, job.context(), FilmBatch(job, 0, store.verdicts())
+            for method in methods:
+                played = batch.play(method, method.prepare(context)).values()
+                alone += sum(float(str(row["seconds"])) for rows in played for row in rows if row["protocol"] == "fair")
+        return whole / alone, float(whole / sum(table["seconds"].sum() for table in rows))
 
 
 @contextmanager

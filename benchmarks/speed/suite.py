@@ -19,7 +19,7 @@ from benchmarks.run.files import write_json, write_text
 from benchmarks.speed import bounds, measurements
 from benchmarks.speed.contenders import CONTENDERS
 from benchmarks.speed.measurements import Plan, curve_exponent
-from benchmarks.speed.scoring_cost import beside_the_map, whole_step
+from benchmarks.speed.scoring_cost import beside_the_map, shared_pass, whole_step
 from benchmarks.speed.speed_tables import draw, markdown, print_tables
 from benchmarks.speed.subjects import subject
 from benchmarks.speed.timing import Seconds, paired_ratio
@@ -87,6 +87,7 @@ def measure_all(plan: Plan) -> dict[str, Any]:
 
     _say("scoring: what it costs beside the maps")
     beside = {size: beside_the_map(size, plan.films, plan.repeats) for size in plan.film_sizes}
+    shared = shared_pass(plan.film_sizes[0], plan.films, plan.repeats)
     whole = whole_step(plan.film_sizes[0], plan.films)
 
     exponents = {
@@ -100,7 +101,7 @@ def measure_all(plan: Plan) -> dict[str, Any]:
         *bounds.scaling_bounds(
             {n: s["normgrad"] for n, s in by_batch.items()}, exponents["normgrad"], exponents["inference"]
         ),
-        *bounds.scoring_bounds(beside, whole),
+        *bounds.scoring_bounds(beside, shared, whole),
         bounds.import_bound(imports),
     ]
     return {

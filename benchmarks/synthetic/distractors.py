@@ -1,4 +1,4 @@
-"""What shines on a film and is nobody's fault: side markers and support devices, never annotated.
+"""What shines on a film and is nobody's fault: side markers, support devices, clips, chalk, folds, never annotated.
 
 They fall on films of both classes at the same rates.
 """
@@ -11,7 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 from benchmarks.synthetic.body_frame import Frame
 from benchmarks.synthetic.strokes import Array, Points, Stroke, draw, ellipse, ribbon, smooth, to_attenuation, to_grey
 
-RATES = {"marker": 0.85, "leads": 0.1, "pacemaker": 0.05, "line": 0.1, "tube": 0.05, "wires": 0.05}
+RATES = {
+    "marker": 0.9, "leads": 0.12, "pacemaker": 0.05, "line": 0.12, "tube": 0.07, "wires": 0.06,
+    "clips": 0.06, "calcification": 0.2, "fold": 0.15,
+}  # fmt: skip
 """Chance of each on any film."""
 
 
@@ -35,10 +38,7 @@ def draw_distractors(
     for name in drawn:
         if name == "marker":
             continue
-        strokes = {"leads": _leads, "pacemaker": _pacemaker, "line": _line, "tube": _tube, "wires": _wires}[name](
-            rng, frame
-        )
-        draw(attenuation, strokes, blur=blur)
+        draw(attenuation, DEVICES[name](rng, frame), blur=blur)
     grey = to_grey(attenuation).astype(np.float32)
     if "marker" in drawn and marker:
         _stamp(grey, rng)
@@ -58,8 +58,8 @@ def _stamp(grey: Array, rng: np.random.Generator) -> None:
     x = rng.uniform(0.82, 0.94) if side else rng.uniform(0.06, 0.18)
     ink = Image.new("L", (width, height))
     ink.paste(tile, (int(x * width - tile.width / 2), int(rng.uniform(0.03, 0.14) * height - tile.height / 2)))
-    share = np.asarray(ink, dtype=np.float32) / 255 * rng.uniform(0.8, 1)
-    np.maximum(grey, share * rng.uniform(0.9, 1), out=grey)
+    share = np.asarray(ink, dtype=np.float32) / 255
+    np.maximum(grey, share * rng.uniform(0.95, 1), out=grey)
 
 
 def _leads(rng: np.random.Generator, frame: Frame) -> list[Stroke]:
@@ -153,3 +153,45 @@ def _wires(rng: np.random.Generator, frame: Frame) -> list[Stroke]:
         loop = ellipse(0.017, 0.012, x, y + rng.normal(0, 0.004), 0.3, 5.8)
         strokes.append(Stroke(frame.place(loop), 0.9, 0.0035 * frame.width))
     return strokes
+
+
+def _clips(rng: np.random.Generator, frame: Frame) -> list[Stroke]:
+    """Clips of an operation: a few short bars close together."""
+    unit, mu = frame.width, rng.uniform(0.5, 1.0)
+    middle = np.array([rng.choice([-1, 1]) * rng.uniform(0.05, 0.32), rng.uniform(0.3, 0.75)])
+    bar = Stroke(np.array([(-0.005, 0), (0.005, 0)]) * unit, mu, 0.003 * unit)
+    spots = frame.place(middle + rng.normal(0, 0.02, (int(rng.integers(2, 6)), 2)))
+    return [bar.moved(rng.uniform(0, np.pi), x, y) for x, y in spots]
+
+
+def _calcification(rng: np.random.Generator, frame: Frame) -> list[Stroke]:
+    """Chalk of healed lesions: a few dense grains in a lung, no two of one shape."""
+    strokes = []
+    for _ in range(rng.integers(1, 4)):
+        at = (rng.choice([-1, 1]) * rng.uniform(0.08, 0.3), rng.uniform(0.2, 0.68))
+        radius = rng.uniform(0.002, 0.006)
+        rough = ellipse(radius, radius) * rng.lognormal(0, 0.2, (len(ellipse(radius, radius)), 1)) + at
+        strokes.append(Stroke(frame.place(rough), rng.uniform(0.15, 0.5)))
+    return strokes
+
+
+def _fold(rng: np.random.Generator, frame: Frame) -> list[Stroke]:
+    """Fold of skin or of a shirt: a long, faint, straight border, one side of it denser."""
+    x, y = rng.uniform(-0.35, 0.35), rng.uniform(0.2, 0.7)
+    length, bend = rng.uniform(0.12, 0.3), rng.normal(0, 0.02)
+    line = smooth([(-length, bend), (0, 0), (length, bend)], 30)
+    side = np.concatenate([line, line[::-1] + np.array([0, rng.uniform(0.01, 0.03)])])
+    c, s = np.cos(angle := rng.normal(np.pi / 2, 0.5)), np.sin(angle)
+    return [Stroke(frame.place(side @ np.array([[c, s], [-s, c]]) + (x, y)), rng.uniform(0.03, 0.1))]
+
+
+DEVICES = {
+    "leads": _leads,
+    "pacemaker": _pacemaker,
+    "line": _line,
+    "tube": _tube,
+    "wires": _wires,
+    "clips": _clips,
+    "calcification": _calcification,
+    "fold": _fold,
+}

@@ -20,20 +20,26 @@ EPISODES = (0.66, 0.25, 0.09)
 TOGETHER = {"placket": 0.3, "bust": 0.75}
 """Chance that things worn in one place get one annotation about all of them."""
 
-CONTRAST = (2.8, 0.35)
+CONTRAST = (2.4, 0.45)
 """Contrast of what is worn on one film, on the scale of the sketches: median, and spread of its logarithm."""
 
-VISIBLE = 0.06
+VISIBLE = 0.1
 """Least mean difference in grey, from 0 to 1, that an object makes on the film: what nobody sees, nobody annotates."""
 
-ENLARGED = 1.4
-"""Size of the objects on the scale of the sketches, so that their annotations are as large as the real ones."""
+SIZE = (1.4, 0.35)
+"""Size of the objects on the scale of the sketches: median, so that annotations are as large as the real ones, and
+spread of the logarithm."""
+
+LINE = (0.0044, 0.35)
+"""Thin lines in units of the film's width: median, and spread of the logarithm."""
 
 MARGIN = (0.021, 0.7)
 """Margin of an annotation on each side: median in units of the film's width, and spread of its logarithm."""
 
 
-def draw_objects(rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Mask) -> tuple[Array, tuple[Shape, ...]]:
+def draw_objects(
+    rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Mask, *, contrast: float = 1.0
+) -> tuple[Array, tuple[Shape, ...]]:
     """Put foreign objects on any film.
 
     Args:
@@ -41,12 +47,15 @@ def draw_objects(rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Ma
         grey: Film (height, width), 0 black to 1 white.
         lungs: Lung field: where the objects lie, at least with their middle.
         exposed: What the collimator let through; objects lie wholly inside of it.
+        contrast: Of all that is drawn, on the scale of the set's.
 
     Returns:
         The film with the objects, and their annotations in pixels of the film; at least one. Each says of which of
         :data:`~benchmarks.synthetic.objects.OBJECTS` it is.
     """
     attenuation = to_attenuation(grey)
+    # Nothing worn is whiter than the film shows what is dense; only lead, as of a marker, is.
+    densest = to_attenuation(np.clip(np.percentile(grey, 98) + 0.02, 0.8, 1).astype(np.float32))
     shapes: list[Shape] = []
     names = list(OBJECTS)
     weights = np.array([kind.weight for kind in OBJECTS.values()])
@@ -57,9 +66,10 @@ def draw_objects(rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Ma
         placed = _episode(rng, kind, lungs, exposed)
         if not placed:
             continue
-        contrast = CONTRAST[0] * rng.lognormal(0, CONTRAST[1])
+        worn = contrast * CONTRAST[0] * rng.lognormal(0, CONTRAST[1])
         blur = rng.uniform(0.0012, 0.0022) * grey.shape[1]
-        placed = [sketch for sketch in placed if _draw_visibly(attenuation, faded(sketch, contrast), blur)]
+        least = VISIBLE * min(contrast, 1)
+        placed = [sketch for sketch in placed if _draw_visibly(attenuation, faded(sketch, worn), blur, least, densest)]
         if not placed:
             continue
         if rng.random() < TOGETHER.get(kind.place, 0):
@@ -71,11 +81,12 @@ def draw_objects(rng: np.random.Generator, grey: Array, lungs: Mask, exposed: Ma
     return to_grey(attenuation).astype(np.float32), tuple(shapes)
 
 
-def _draw_visibly(attenuation: Array, sketch: Sketch, blur: float) -> bool:
+def _draw_visibly(attenuation: Array, sketch: Sketch, blur: float, least: float, densest: Array) -> bool:
     """Draw a sketch in place, unless it would hardly show, as over the middle of an overexposed film."""
     drawn = draw(attenuation.copy(), sketch, blur=blur)
+    np.minimum(drawn, np.maximum(attenuation, densest), out=drawn)
     covered = drawn - attenuation > 0.25 * max(stroke.attenuation for stroke in sketch)
-    if not covered.any() or (to_grey(drawn) - to_grey(attenuation))[covered].mean() < VISIBLE:
+    if not covered.any() or (to_grey(drawn) - to_grey(attenuation))[covered].mean() < least:
         return False
     attenuation[:] = drawn
     return True
@@ -120,9 +131,10 @@ def _episode(rng: np.random.Generator, kind: Kind, lungs: Mask, exposed: Mask) -
             spots.append((columns[at] * 4.0, rows[at] * 4.0))
     # Things that belong together are alike: the same seed draws each.
     seed = int(rng.integers(2**32))
+    unit, line = (width * median * rng.lognormal(0, spread) for median, spread in (SIZE, LINE))
     sketches = []
     for x, y in spots:
-        sketch = kind.sketch(np.random.default_rng(seed), ENLARGED * width)
+        sketch = kind.sketch(np.random.default_rng(seed), unit, line)
         angle = rng.normal(0, kind.turn)
         sketch = [stroke.moved(angle, x, y) for stroke in sketch]
         if _fits(sketch, exposed) and (kind.place in ("neck", "bust") or lungs[int(y), int(x)]):

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from captum.attr import LayerGradCam
+from torch import nn
 
 import shapes
+from benchmarks.shapes.shapes_network import build_shapes_network
 from normgrad_attr import CombinedNormGrad, NormGrad
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
 
-def network(*, trained: bool) -> shapes.nn.Sequential:
+def network(*, trained: bool) -> nn.Sequential:
     """The gallery's network; untrained its maps mean nothing, but a page can be laid out in no time."""
-    return shapes.trained_network() if trained else shapes.build_network().eval()
+    return shapes.trained_network() if trained else build_shapes_network().eval()
 
 
 def draw_start(path: Path, *, trained: bool = True) -> None:

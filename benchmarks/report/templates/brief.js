@@ -4,7 +4,7 @@ function drawBrief() {
   const best = rows.find((row) => row.method === row.best), chance = data.chance[String(state.tolerance)];
   const same = rows.filter((row) => row !== best && !row.differs);
   const lines = data.run.classifier ? [data.run.classifier] : [];
-  lines.push(`${named(best.method)} is best: its maximum is a hit on ${percent(best.accuracy)} % of ${data.run.count} ${units} (95 % interval ${percent(best.ci_low)} to ${percent(best.ci_high)}), a random point on ${percent(chance)} %.`);
+  lines.push(`${named(best.method)} is best: its maximum is a hit on ${percent(best.accuracy)} % of ${data.run.count} ${units}${data.run.mean ?? ""} (95 % interval ${percent(best.ci_low)} to ${percent(best.ci_high)}), a random point on ${percent(chance)} %.`);
   const verdicts = verdictTable();
   if (verdicts?.films.missed && verdicts.films.found) {
     const of = verdicts.values[best.method], share = of.share === null ? "" : ` ${(100 * of.share).toFixed(0)} % of its misses lie on these films.`;

@@ -11,6 +11,7 @@ from tiny_training import tiny
 from benchmarks.classifier.checkpoints import load_classifier
 from benchmarks.classifier.train import train
 from benchmarks.data.open_run import open_run
+from benchmarks.run.config import check
 from benchmarks.run.errors import UserError
 
 
@@ -118,6 +119,16 @@ def test_other_seed_gives_another_network(films: Path, tmp_path: Path) -> None:
     assert not torch.equal(first, second)
 
 
+def test_a_training_in_mixed_precision_keeps_weights_and_measures_in_float32(films: Path, tmp_path: Path) -> None:
+    config = tiny(films, tmp_path / "run", precision="bf16-mixed", epochs=1)
+    train(config)
+
+    assert {weight.dtype for weight in load_classifier(config.out).parameters()} == {torch.float32}
+    assert 0 <= json.loads((config.out / "classifier.json").read_text())["auc"] <= 1
+    with pytest.raises(UserError, match="--precision is '8-bit'"):
+        check(config.replace(precision="8-bit"))
+
+
 @pytest.mark.parametrize(("name", "value"), [("seed", 1), ("epochs", 4), ("limit", 4), ("arch", "resnet18")])
 def test_run_directory_of_other_settings_is_refused(films: Path, tmp_path: Path, name: str, value: object) -> None:
     config = tiny(films, tmp_path / "run")
@@ -142,3 +153,30 @@ def test_other_annotations_are_refused(films: Path, tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="other films or annotations"):
         open_run(config.replace(data=tmp_path))
+
+
+class WorseAndWorse(Callback):
+    """Lower the dev AUC of each epoch after the first one."""
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.result = {**pl_module.result, "auc": 0.9 - 0.1 * trainer.current_epoch}
+
+
+@pytest.mark.parametrize(("patience", "trained"), [(1, 2), (2, 3), (None, 5)])
+def test_a_training_ends_where_patience_does(films: Path, tmp_path: Path, patience: int | None, trained: int) -> None:
+    config = tiny(films, tmp_path / "run", epochs=5, patience=patience)
+
+    train(config, [WorseAndWorse()])
+
+    result = json.loads((config.out / "classifier.json").read_text())
+    assert (len(result["history"]), result["best_epoch"]) == (trained, 1)
+
+
+def test_a_training_that_came_to_its_end_is_not_gone_on_with(films: Path, tmp_path: Path) -> None:
+    config = tiny(films, tmp_path / "run", epochs=5, patience=1)
+    train(config, [WorseAndWorse()])
+    (config.out / "classifier.json").unlink()  # killed before it was written
+
+    train(config, [WorseAndWorse()])
+
+    assert len(json.loads((config.out / "classifier.json").read_text())["history"]) == 2

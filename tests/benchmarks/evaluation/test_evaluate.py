@@ -84,7 +84,11 @@ def test_an_equal_method_is_no_different(result):
 
 def test_the_report_is_the_same_from_python_and_from_the_command_line(result, data, tmp_path):
     page = result.report(tmp_path / "python")
-    assert "4 images; 2 classes" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "4 images; 2 classes" in text
+    assert "Question by question" in text
+    assert "bootstrap interval over images" in " ".join(text.split())
+    assert ", in the mean over classes" in text
     assert (tmp_path / "python" / "breakdown_class.png").is_file()
     (tmp_path / "model.py").write_text(
         "from tests.benchmarks.colours import Colours\n\n\ndef make():\n    return Colours()\n"
@@ -276,6 +280,23 @@ def test_check_says_all_that_is_wrong_at_once(data, tmp_path, capsys):
     said = capsys.readouterr()
     assert "17" in said.out + said.err
     assert "41" in said.out + said.err
+
+
+def test_images_that_do_not_decode_are_told_all_at_once(tmp_path, capsys):
+    data = write_colours(tmp_path / "set")
+    for number in (1, 3):  # cut behind the header, which alone is read with the annotation
+        path = data.parent / "images" / f"{number}.png"
+        path.write_bytes(path.read_bytes()[:60])
+    line = ["evaluate", "--model", "timm:resnet10t", "--weights", "none", "--data", str(data)]
+    line += ["--classes", "red,green,blue", "--out", str(tmp_path / "out"), "--quiet"]
+    assert main(line) == 2
+    assert "1.png is truncated" in (said := capsys.readouterr().err)
+    assert "(2 faults in all; `evaluate --check` lists them)" in said
+    assert main([*line, "--check"]) == 2
+    told = capsys.readouterr()
+    assert "1.png is truncated" in told.out
+    assert "3.png is truncated" in told.out
+    assert "2 faults; each is named above" in told.err
 
 
 def test_importing_costs_nothing():

@@ -175,3 +175,30 @@ def test_names_in_messages_steer_no_terminal(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_film(tmp_path / "a\x1b[2Jb\r\n\u202e\udce9.png")
     assert str(caught.value).endswith(r"a\x1b[2Jb\r\n\u202e\udce9.png is missing.")
+
+
+COLOURED = np.dstack([DEEP, DEEP // 2, DEEP[::-1]])
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda path: Image.fromarray((COLOURED // 16).astype(np.uint8)).save(path, "PNG"),
+        lambda path: write_png(path, COLOURED * 16, 2),
+        lambda path: Image.fromarray((COLOURED // 16).astype(np.uint8)).convert("RGBA").save(path, "PNG"),
+        lambda path: Image.fromarray((COLOURED // 16).astype(np.uint8)).save(path, "TIFF"),
+    ],
+    ids=["8 bits", "16 bits", "with alpha", "TIFF"],
+)
+def test_colours_are_kept_where_they_are_asked_for(save, tmp_path):
+    save(tmp_path / "a")
+    pixels, size = decode(tmp_path / "a", colour=True)
+    assert (pixels.shape, size) == ((60, 80, 3), (80, 60))
+    np.testing.assert_allclose(pixels.astype(int), COLOURED // 16, atol=1)
+    assert decode(tmp_path / "a")[0].ndim == 2
+
+
+def test_a_grey_picture_has_three_equal_channels_then(tmp_path):
+    Image.fromarray(PLAIN.astype(np.uint8)).save(tmp_path / "a.png")
+    pixels, _ = decode(tmp_path / "a.png", colour=True)
+    assert (pixels == PLAIN[..., None]).all()

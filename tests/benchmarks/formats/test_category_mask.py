@@ -45,6 +45,14 @@ def test_run_lengths_and_outline_of_the_same_pixels_agree() -> None:
             assert ours.mean() == pixels.mean()
 
 
+def test_the_centre_of_a_coarse_pixel_decides() -> None:
+    """Of 9 columns, 3 a pixel of the frame, the middle ones are 1, 4 and 7."""
+    pixels = np.zeros((9, 9), dtype=bool)
+    pixels[:, [0, 4, 5, 8]] = True
+    mask = object_mask(LabelledObject("a", (RunLengths.of(pixels),)), (9, 9), (3, 3), "shape")
+    np.testing.assert_array_equal(mask, [[False, True, False]] * 3)
+
+
 def test_no_object_is_lost_on_a_coarse_frame() -> None:
     pixels = np.zeros((90, 90), dtype=bool)
     pixels[77, 31] = True

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from sound_files import COCO, FILES, VINDR, VOC, write_sound
 
+from benchmarks import __main__ as cli
 from benchmarks import load_dataset
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.run.errors import UserError
@@ -106,6 +107,7 @@ SPOILT = [
     ("contours", '"b"', '"c"', "set.json, c: the image 'c' is not in"),
     ("runs", "[50, 50, 100]", "[50, -50, 200]", "set.json, a, Edema: its run lengths hold the negative count -50"),
     ("runs", "[10, 20]", "[5, 40]", "set.json, a, Edema: its run lengths are for 40 x 5 pixels"),
+    ("runs", "[10, 20]", "[1000000, 1000000]", "set.json, a, Edema: its run lengths are for 1000000 x 1000000 pixels"),
     ("nih", ",1,2,3,4", ",1,2,3,", "set.csv, row 2: its h] is '' where a number is expected"),
     ("nih", ",1,2,3,4", ",1,2,-3,4", "set.csv, row 2: its box has the size -3 x 4"),
     ("nih", "big.png", "a.png", "set.csv, row 2: it is about an image of 1024 x 1024 pixels"),
@@ -216,7 +218,7 @@ def test_spoilt_folders_are_told_of(tmp_path: Path) -> None:
             load_dataset(tmp_path, images=tmp_path, format=format)
 
 
-def test_several_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_several_faults_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_sound(tmp_path, "coco")
     content = json.loads(COCO)
     content["annotations"][0]["category_id"] = 9
@@ -227,3 +229,22 @@ def test_several_faults_are_told_at_once(tmp_path: Path) -> None:
         load_dataset(source)
     assert len(caught.value.faults) == 3
     assert "(3 faults in all; `evaluate --check`, or the error's `faults`, lists them)" in str(caught.value)
+    assert cli.main(["evaluate", "--model", "none", "--data", str(source), "--check"]) == 2
+    told = capsys.readouterr()
+    assert all(fault in told.out + told.err for fault in caught.value.faults)
+    assert told.err.endswith(f"error: {source} has 3 faults; each is named above.\n")
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_the_command_line_says_it_and_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str], format: str) -> None:
+    """With 2, before any model is looked for."""
+    source = write_sound(tmp_path, format)
+    command = ["evaluate", "--model", "none", "--data", str(source), "--check"]
+    assert cli.main(command) == 0
+    assert "all well" in capsys.readouterr().out
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(b"")
+    assert cli.main(command) == 2
+    told = capsys.readouterr()
+    assert "error: " in told.err
+    assert "is empty" in told.out + told.err

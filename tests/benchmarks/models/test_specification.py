@@ -15,17 +15,17 @@ from benchmarks.run.errors import UserError
 
 
 def test_timm_by_name_with_its_own_data_configuration():
-    model = load_model("timm:test_resnet", "none", classes=["a", "b"])
-    config = resolve_model_data_config(timm.create_model("test_resnet"))
+    model = load_model("timm:resnet10t", "none", classes=["a", "b"])
+    config = resolve_model_data_config(timm.create_model("resnet10t"))
     assert model.shape == config["input_size"]
     assert model.prepare.mean == tuple(config["mean"])
     assert model.prepare.resampling == config["interpolation"]
     assert model.classes == ("a", "b")
-    assert model.name == "test_resnet"
+    assert model.name == "resnet10t"
 
 
 def test_timm_in_another_size_and_grey():
-    model = load_model("timm:test_vit", "none", size=(64, 64), channels=1)
+    model = load_model("timm:vit_tiny_patch16_224", "none", size=(64, 64), channels=1)
     assert model.shape == (1, 64, 64)
     assert model.network(torch.rand(1, 1, 64, 64)).shape == (1, 1000)
 
@@ -148,3 +148,10 @@ def test_weights_of_another_network(tmp_path):
             load_state(network, state, tmp_path)
     assert head_size(lambda: torch.nn.Linear(2, 7), network.state_dict()) == 3
     assert head_size(lambda: torch.nn.Linear(2, 7), {}) is None
+
+
+def test_random_weights_are_the_same_ones_each_time():
+    state = torch.get_rng_state()
+    first, second = (load_model("timm:resnet10t", "none").network.state_dict() for _ in range(2))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert torch.equal(torch.get_rng_state(), state)

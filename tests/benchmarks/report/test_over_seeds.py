@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import __main__ as cli
+from benchmarks.commands import steps
 from benchmarks.run.directory import saved_config
 
 METHODS = "center,grad_cam,normgrad_conv1x1_combined"
@@ -134,5 +135,5 @@ def test_one_seed_and_several_are_not_mixed(place: Path, capsys: pytest.CaptureF
 
 
 def test_runs_of_several_seeds_have_a_place_of_their_own() -> None:
-    assert cli.run_directory("run", {"seeds": 3}) == Path("runs/synthetic_seeds")
-    assert cli.run_directory("run", {"seeds": 1}) == Path("runs/synthetic")
+    assert steps.run_directory("run", {"seeds": 3}) == Path("runs/synthetic_seeds")
+    assert steps.run_directory("run", {"seeds": 1}) == Path("runs/synthetic")

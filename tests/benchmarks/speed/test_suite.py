@@ -155,11 +155,14 @@ def test_memory_growth_scaling_and_import_have_bounds():
 
 def test_the_cost_of_scoring_has_bounds():
     beside = {600: {"rest": [1.0, 1.0], "map": [10.0, 10.0]}, 224: {"rest": [1.0, 1.0], "map": [11.0, 11.0]}}
-    small, large, whole = bounds.scoring_bounds(beside, 1.3)
+    shared = {"one": [2.0, 2.0], "together": [3.0, 3.0]}
+    small, large, together, whole = bounds.scoring_bounds(beside, shared, (1.3, 1.6))
     assert "224 px" in small.measure
     assert (small.value, small.status) == (pytest.approx(1 / 11), "pass")
     assert (large.value, large.text, large.status) == (pytest.approx(0.1), "<= 0.05", "fail")
+    assert (together.value, together.status) == (1.5, "pass")
     assert (whole.value, whole.status) == (1.3, "fail")
+    assert "1.6" in whole.note
 
 
 def test_the_minimal_pass_has_the_gradients_of_autograd():

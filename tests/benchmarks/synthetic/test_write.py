@@ -135,12 +135,35 @@ def test_sizes_counts_and_shapes_are_like_the_real_annotations() -> None:
 @pytest.mark.parametrize("name", list(OBJECTS))
 def test_every_kind_is_drawn_and_shows(name: str) -> None:
     for seed in range(5):
-        sketch = OBJECTS[name].sketch(np.random.default_rng(seed), 448)
+        sketch = OBJECTS[name].sketch(np.random.default_rng(seed), 448, 2.0)
         x1, y1, x2, y2 = bounds(sketch)
         moved = [stroke.moved(0.3, 300, 300) for stroke in sketch]
         assert 2 < max(x2 - x1, y2 - y1) < 230
         layer = draw(np.zeros((600, 600), np.float32), moved)
         assert layer.max() > 0.03
+
+
+@pytest.mark.parametrize("name", ["clasp", "hooks", "pin", "underwire", "wire"])
+def test_what_is_made_of_wire_stays_thin_however_large(name: str) -> None:
+    for seed in range(5):
+        small, large = (OBJECTS[name].sketch(np.random.default_rng(seed), unit, 2.0) for unit in (200, 600))
+        widths, larger = ([stroke.width for stroke in sketch if stroke.width] for sketch in (small, large))
+        assert widths == larger
+        assert max(widths) <= 4
+        assert np.ptp(bounds(large)[::2]) > 2.5 * np.ptp(bounds(small)[::2]) - 8
+
+
+def test_lines_and_contrast_are_like_those_of_drawn_films() -> None:
+    """Lines of 1 to 3 pixels on films of 512, and objects that are no brighter than what covers them."""
+    size, brightest, means = 256, [], []
+    for number in range(40):
+        clean, film = (draw_film(9, number, positive, size)[0] for positive in (False, True))
+        rise = film - clean
+        means.append(rise[rise > 0.02].mean())
+        brightest.append(rise.flat[film.argmax()] > 0.02)
+    assert 0.05 < np.percentile(means, 10) < 0.15
+    assert 0.1 < np.median(means) < 0.3
+    assert np.mean(brightest) < 0.35, "the brightest pixel gives the object away"
 
 
 def test_attenuation_and_grey_are_inverse() -> None:

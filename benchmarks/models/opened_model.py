@@ -61,14 +61,17 @@ def open_model(
     """Make a network ready for questions, after one trial forward.
 
     Args:
-        network: Any classifier. It is put into eval mode; its weights are left as they are.
+        network: Any classifier for float32 inputs. It is put into eval mode; its weights are left as they are.
         preprocess: From a PIL image to the input, float ``(C, H, W)``; it must keep the whole image. Without any, a
             network of timm is given what its own configuration says, another one RGB in [0, 1] of 224 x 224 pixels.
         classes: Names of the outputs in their order; one for a network with one output.
         outputs: ``"softmax"`` or ``"sigmoid"``; by default softmax, and for one output sigmoid.
         name: For reports; by default that of the network's class.
         **preparation: What is otherwise than that: ``size``, ``mean``, ``std``, ``channels``, ``value_range``,
-            ``resize``, as of :class:`benchmarks.models.Preparation`.
+            ``resize``, as of :class:`~benchmarks.models.preparation.Preparation`.
+
+    Returns:
+        The model.
 
     Raises:
         UserError: The preprocess function crops or pads, the network does not take its images, gives no scores, or
@@ -116,7 +119,7 @@ def open_model(
 def _try(network: nn.Module, shape: tuple[int, int, int], name: str) -> tuple[Tensor, bool]:
     """Scores of two inputs of noise, and whether the network gives them as a plain tensor of (N, K)."""
     parameter = next(network.parameters(), torch.zeros(()))
-    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).to(parameter)
+    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).to(parameter.device)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             output = network(images)

@@ -1,0 +1,73 @@
+"""Options that several commands take, and how values of several parts are written."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.run.config import PRESETS
+
+
+def add_common(command: argparse.ArgumentParser) -> None:
+    """Of all steps of a run."""
+    command.add_argument("--preset", choices=sorted(PRESETS), help="default: synthetic; films with --data")
+    command.add_argument("--out", type=Path, metavar="DIR", help="run directory; default: runs/PRESET")
+    command.add_argument(
+        "--data", type=Path, metavar="DIR", help="films in Object-CXR layout; default: a synthetic set"
+    )
+    command.add_argument("--data-seed", type=int, metavar="N", help="seed of the synthetic set")
+    command.add_argument("--seed", type=int, metavar="N", help="seed of training and scoring")
+    command.add_argument("--limit", type=int, metavar="N", help="films per split, for a trial")
+    command.add_argument("--quiet", action="store_true", help="no progress bars")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_training(command: argparse.ArgumentParser) -> None:
+    """Of the steps that train."""
+    command.add_argument("--seeds", type=int, metavar="N", help="train and score N classifiers; figures are over all")
+    command.add_argument("--arch", metavar="NAME", help="a torchvision classifier, or slim_resnet18")
+    command.add_argument("--weights", metavar="W", help="imagenet, synthetic, none, a file or a run directory")
+    command.add_argument("--image-size", type=int, metavar="PX", help="side of the network's input")
+    command.add_argument("--epochs", type=int, metavar="N", help="passes over the training split")
+    command.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a better dev AUC")
+    command.add_argument("--lr", type=float, metavar="RATE", help="peak learning rate; large networks want a lower one")
+    command.add_argument("--batch-size", type=int, metavar="N", help="films per training step, over all devices")
+    command.add_argument("--precision", metavar="P", help="32-true, bf16-mixed or 16-mixed (Lightning's values)")
+
+
+def add_scoring(command: argparse.ArgumentParser, saved: str) -> None:
+    """Of the steps that look at maps; ``saved`` says what else a default may be."""
+    command.add_argument(
+        "--methods", type=names, metavar="A,B", help=f"methods or sets of methods; default: paper{saved}"
+    )
+    command.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
+    command.add_argument(
+        "--budget", type=int, metavar="N", help=f"forward passes a method may spend on a film; default: 300{saved}"
+    )
+    command.add_argument("--allow-weak", action="store_true", help="score a classifier that guesses, too")
+    command.add_argument("--score-batch-size", type=int, metavar="N", help="films per batch while scoring")
+
+
+def add_devices(command: argparse.ArgumentParser) -> None:
+    """Where to compute."""
+    group = command.add_argument_group("devices and machines (Lightning's values)")
+    group.add_argument("--accelerator", metavar="A", help="auto, cpu, gpu ...")
+    group.add_argument("--devices", metavar="D", help="number of devices or processes per machine, or auto")
+    group.add_argument("--num-nodes", type=int, metavar="N", help="number of machines")
+    group.add_argument("--strategy", metavar="S", help="auto, ddp ...")
+    group.add_argument("--threads", type=int, metavar="N", help="threads of torch")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """``A,B`` as names."""
+    return tuple(name for name in text.split(",") if name)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """``X,Y`` as numbers."""
+    return tuple(float(number) for number in text.split(","))
+
+
+def pairs(text: str) -> dict[str, str]:
+    """``A=B,C=D`` as a dictionary."""
+    return {part.partition("=")[0]: part.partition("=")[2] for part in text.split(",") if part}

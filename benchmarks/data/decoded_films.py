@@ -1,0 +1,176 @@
+"""Films at one working size in a memory map on disk, decoded once, by many threads, and on from where that stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.data.object_cxr import Record
+from benchmarks.films.decode import decode, warnings_hidden
+from benchmarks.run.errors import UserError
+from benchmarks.run.files import whole_file
+
+T = TypeVar("T")
+
+_AT_ONCE = 64
+"""Films of one job: a hundred thousand jobs would take more memory than their films."""
+
+Sizes = npt.NDArray[np.int64]
+
+
+def decoded_films(records: Sequence[Record], size: int, folder: Path) -> tuple[Path, Sizes, str]:
+    """Decode films that are not in the cache.
+
+    Args:
+        records: Of the films.
+        size: Side of the working frame in pixels.
+        folder: Of the cache.
+
+    Returns:
+        The memory map, uint8 ``(N, size, size)``; width and height of each film as stored, int64 ``(N, 2)``; and a
+        digest of the pixels in the map.
+
+    Raises:
+        UserError: Films are missing or do not decode (names the first and its row, and counts them), or the disk has
+            no room for the decoded ones.
+    """
+    stem = _digest(records, size)
+    path, facts_path = folder / f"{stem}.npy", folder / f"{stem}.facts.npz"
+    facts = _read(path, facts_path, (len(records), size, size)) or _decode(records, size, path, facts_path)
+    return path, *facts
+
+
+def _digest(records: Sequence[Record], size: int) -> str:
+    @cache  # thousands of films lie in one folder
+    def resolved(folder: Path) -> Path:
+        return folder.resolve()
+
+    digest = hashlib.sha256(f"2 {size}".encode())
+    for record in records:
+        status = _located(record, record.path.stat)
+        name = resolved(record.path.parent) / record.path.name
+        digest.update(f"\n{name} {status.st_size} {status.st_mtime_ns}".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:24]
+
+
+def _located(record: Record, action: Callable[[], T]) -> T:
+    """Result of ``action``, with the record's row added to its errors."""
+    try:
+        return action()
+    except FileNotFoundError:
+        raise UserError(f"{record.table}, row {record.row}: the film {record.path} is missing.") from None
+    except UserError as error:
+        raise UserError(f"{record.table}, row {record.row}: {error}") from None
+
+
+def _read(path: Path, facts_path: Path, shape: tuple[int, ...]) -> tuple[Sizes, str] | None:
+    """Sizes of the decoded films and the digest of their pixels; None where there are none, or no whole ones."""
+    if not (path.is_file() and facts_path.is_file()):
+        return None
+    try:
+        with np.load(facts_path) as facts:
+            sizes, pixels, seen = facts["sizes"], str(facts["pixels"]), facts["seen"].tolist()
+        films = np.load(path, mmap_mode="r")
+        if films.shape == shape and sizes.shape == (len(films), 2):
+            # To read all pixels takes as long as to open a hundred runs, so it is done after a change only.
+            if seen == _status(path):
+                return sizes, pixels
+            if hashlib.sha256(films.data).hexdigest() == pixels:
+                _write_facts(facts_path, path, sizes, pixels)
+                return sizes, pixels
+    except Exception:  # whatever NumPy makes of a damaged file
+        pass
+    print(f"{path} is damaged; its films are decoded again.")
+    return None
+
+
+def _status(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _write_facts(facts_path: Path, path: Path, sizes: Sizes, pixels: str) -> None:
+    with whole_file(facts_path) as stream:
+        np.savez(stream, sizes=sizes, pixels=pixels, seen=_status(path))
+
+
+def _decode(records: Sequence[Record], size: int, path: Path, facts_path: Path) -> tuple[Sizes, str]:
+    """Decode all films into a file that is named once it is whole.
+
+    What a start that was stopped has decoded is taken over. Processes that do it at once write the same to the same
+    places.
+    """
+    part, done_path = path.with_suffix(".part"), path.with_suffix(".done")
+    films = _reserved(part, (len(records), size, size), np.uint8)
+    # Width, height and a checksum: after a power failure a film may not be where it is said to be.
+    done = _reserved(done_path, (len(records), 3), np.int64)
+
+    def fill(first: int) -> list[str]:
+        damaged = []
+        for index in range(first, min(first + _AT_ONCE, len(records))):
+            if done[index, 0] and done[index, 2] == zlib.crc32(films[index]):
+                continue
+            record = records[index]
+            try:
+                film, stored = _located(record, lambda: decode(record.path, 2 * size))  # noqa: B023
+            except UserError as error:
+                damaged.append(str(error))
+                continue
+            films[index] = np.asarray(Image.fromarray(film).resize((size, size), Image.Resampling.LANCZOS))
+            done[index] = *stored, zlib.crc32(films[index])
+        return damaged
+
+    # Threads are enough: PIL decodes and resizes without holding the interpreter's lock.
+    with warnings_hidden(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = [pool.submit(fill, first) for first in range(0, len(records), _AT_ONCE)]
+        damaged: list[str] = []  # told at the end, all at once: each start decodes every film
+        try:
+            for job in track(jobs, "Decoding films", console=Console(stderr=True), transient=True):
+                damaged += job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if damaged:
+        for unneeded in (part, done_path):
+            unneeded.unlink(missing_ok=True)
+        count = f" Damaged films in all: {len(damaged)} of {len(records)}." if len(damaged) > 1 else ""
+        raise UserError(damaged[0] + count)
+    films.flush()
+    sizes, pixels = np.array(done[:, :2]), hashlib.sha256(films.data).hexdigest()
+    if part.exists():  # else another process was as far a moment ago
+        part.replace(path)
+    _write_facts(facts_path, path, sizes, pixels)
+    done_path.unlink(missing_ok=True)
+    return sizes, pixels
+
+
+def _reserved(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap[Any, Any]:
+    """A memory map on a file whose space is taken already: a map that finds the disk full kills the process."""
+    try:
+        kept: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="r+")
+        if kept.shape == shape and kept.dtype == dtype:
+            return kept
+    except (OSError, ValueError):  # there is none, or no whole one
+        pass
+    try:
+        made: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        needed = np.prod(shape) * np.dtype(dtype).itemsize / 2**30
+        raise UserError(f"{path.parent} has no room for the decoded films, {needed:.1f} GB ({error}).") from None
+    return made

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.evaluation.evaluate import evaluate
+from benchmarks.evaluation.measuring import box_table, tuned_values
+from benchmarks.formats.load import load_dataset
+from benchmarks.run.errors import UserError
+from tests.benchmarks.colours import CLASSES, OBJECTS, SIDE, Colours, channel_of_target, write_colours
+
+SETTINGS = {"classes": CLASSES, "preparation": {"size": (SIDE, SIDE)}, "accelerator": "cpu", "quiet": True}
+
+
+def curve(image, method, values, name="mask", shown=None):
+    more = {} if shown is None else {"class": shown}
+    return [
+        {"image": image, "method": method, "curve": name, "threshold": threshold, "value": value, **more}
+        for threshold, value in zip((0.25, 0.5, 0.75), values, strict=True)
+    ]
+
+
+def test_a_threshold_is_tuned_for_each_class_and_method():
+    dev = pd.DataFrame(
+        [
+            *curve("d1", "a", (0.1, 0.6, 0.2), shown="cat"), *curve("d2", "a", (0.9, 0.7, 0.0), shown="cat"),
+            *curve("d3", "a", (0.0, 0.0, 0.9), shown="dog"), *curve("d1", "b", (0.5, 0.1, 0.1), shown="cat"),
+        ]
+    )  # fmt: skip
+    masks = pd.DataFrame(
+        [
+            *curve("t1", "a", (1, 2, 3), shown="cat"), *curve("t2", "a", (4, 5, 6), shown="dog"),
+            *curve("t3", "a", (7, 8, 9), shown="fish"), *curve("t1", "b", (10, 11, 12), shown="cat"),
+        ]
+    )  # fmt: skip
+    # a: cats (1.0, 1.3, 0.2) / 2, so 0.5; dogs 0.75; fish as over all, (1.0, 1.3, 1.1) / 3, so 0.5. b: 0.25.
+    found = tuned_values(masks, dev).set_index(["image", "method"])["value"]
+    assert dict(found) == {("t1", "a"): 2, ("t2", "a"): 6, ("t3", "a"): 8, ("t1", "b"): 10}
+
+
+def test_max_box_acc_is_the_best_share_at_one_threshold_for_all():
+    boxes = pd.DataFrame(
+        [
+            *curve("q1", "a", (0.6, 0.4, 0.1), "box"), *curve("q2", "a", (0.1, 0.5, 0.9), "box"),
+            *curve("q3", "a", (0.7, 0.9, 0.2), "box"),
+        ]
+    )  # fmt: skip
+    questions = pd.DataFrame({"file": ["1", "2", "3"], "class": ["cat"] * 3}, index=["q1", "q2", "q3"])
+    (row,) = box_table(boxes, questions, seed=0).itertuples()
+    assert row.value == pytest.approx(2 / 3)
+    assert row.films == 3
+    assert row.ci_low <= row.value <= row.ci_high
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    root = tmp_path_factory.mktemp("set")
+    data = write_colours(root / "test")
+    dev = write_colours(root / "dev")
+    return evaluate(
+        Colours(), data, {"known": channel_of_target, "center": "center"}, dev=dev, out=root / "out", **SETTINGS
+    )
+
+
+def test_measures_of_a_map_that_is_the_object(result):
+    values = result.measures.set_index(["method", "measure"])["value"]
+    # Rectangles of 90 with a pixel of 250: below a threshold of 90/250 the mask is that, and the pixel outside.
+    tuned = values["known", "tuned_iou"]
+    expected = []
+    for _, _, (x1, y1, x2, y2), right in OBJECTS:
+        area = (x2 - x1) * (y2 - y1)
+        expected.append(area / (area + (right > 0)))
+    assert tuned == pytest.approx(np.mean(expected), abs=0.07)  # the frame of 150 px blurs the edges
+    assert values["known", "max_box_accuracy"] == 1
+    assert values["known", "energy"] > 0.8 > values["center", "energy"]
+    assert values["center", "class_sensitivity"] == pytest.approx(1)
+    assert set(values["known"].index) == {
+        "energy", "iou", "insertion", "deletion", "otsu_iou", "tuned_iou", "max_box_accuracy", "class_sensitivity",
+    }  # fmt: skip
+
+
+def test_insertion_is_of_the_class_that_is_asked_for(result):
+    """Half of the questions ask for a class that is not the most likely one."""
+    measures = result.further.measures
+    rows = measures[(measures["method"] == "known") & measures["measure"].isin(["insertion", "deletion"])]
+    assert len(rows) == 2 * len(OBJECTS)
+    wide = rows.pivot(index="image", columns="measure", values="value")
+    assert (wide["insertion"] > wide["deletion"]).all()
+
+
+def single_colours(root, count=6):
+    """A folder a class, all of one colour on black."""
+    generator = np.random.default_rng(0)
+    for channel, name in enumerate(CLASSES):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+            pixels[2:6, 2:6, channel] = generator.integers(200, 256, (4, 4))
+            Image.fromarray(pixels).save(root / name / f"{name}{number}.png")
+    return root
+
+
+def test_a_grid_needs_as_many_classes_that_the_network_is_sure_of(tmp_path):
+    data = single_colours(tmp_path / "photos")
+    settings = {**SETTINGS, "preparation": {"size": (8, 8)}}
+    with pytest.raises(UserError, match=r"--grid 2 needs images of 4 classes .* there are such images of 0"):
+        evaluate(Colours(), data, ["center"], grid=2, out=tmp_path / "out", **settings)  # 40 % for each, at most
+
+
+def test_a_grid_game_whose_answer_is_known(tmp_path):
+    """The known method shows the colour of the class and nothing else, so everything is in the right cell."""
+
+    class Quarters(torch.nn.Module):
+        """Red, green, blue, and what is of two colours, told apart for sure."""
+
+        def __init__(self):
+            super().__init__()
+            self.colours = Colours()
+
+        def forward(self, images):
+            red, green, blue = self.colours(images).unbind(dim=1)
+            both = torch.minimum(red, green)
+            return 1000 * torch.stack([red - 2 * both, green - 2 * both, blue, 3 * both - blue], dim=1)
+
+    root = single_colours(tmp_path / "photos")
+    (root / "yellow").mkdir()
+    for number in range(3):
+        pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+        pixels[1:7, 1:7, :2] = 220 + number
+        Image.fromarray(pixels).save(root / "yellow" / f"{number}.png")
+
+    def known(model, images, targets):
+        red, green, blue = images.unbind(dim=1)
+        both = torch.minimum(red, green)
+        maps = torch.stack([red - both, green - both, blue, both], dim=1)
+        return maps[torch.arange(len(images)), targets][:, None]
+
+    classes = [*CLASSES, "yellow"]
+    settings = {**SETTINGS, "classes": classes, "preparation": {"size": (8, 8)}}
+    methods = {"known": known, "center": "center"}
+    result = evaluate(Quarters(), load_dataset(root), methods, grid=2, out=tmp_path / "out", **settings)
+    table = result.table.set_index("method")
+    assert table.loc["known", "energy"] == pytest.approx(1, abs=0.03)  # stretching blurs over the border of cells
+    assert table.loc["known", "maximum"] == 1
+    assert table.loc["center", "energy"] == pytest.approx(0.25, abs=0.01)
+    assert (table["chance"] == 0.25).all()
+    assert result.report().read_text().count("| known |") == 1
+    again = evaluate(Quarters(), load_dataset(root), methods, grid=2, out=tmp_path / "out", **settings)
+    pd.testing.assert_frame_equal(result.table, again.table)
