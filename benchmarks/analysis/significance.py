@@ -98,7 +98,19 @@ def tied_groups(hits: pd.DataFrame, questions: pd.DataFrame | None = None) -> li
     pairs = list(itertools.combinations(range(len(order)), 2))
     columns = [hits[method].to_numpy() for method in order]
     adjusted = holm([mcnemar(columns[i], columns[j])[2] for i, j in pairs])
-    differs = {pair for pair, p in zip(pairs, adjusted, strict=True) if p < ALPHA}
+    return neighbours(order, {pair for pair, p in zip(pairs, adjusted, strict=True) if p < ALPHA})
+
+
+def neighbours(order: list[str], differs: set[tuple[int, int]]) -> list[list[str]]:
+    """Runs of neighbours in a ranking, as long as possible, of which no two differ.
+
+    Args:
+        order: The methods, the best first.
+        differs: Pairs of places that differ, the better first.
+
+    Returns:
+        Groups of two or more methods, the best first; they may overlap.
+    """
     groups: list[list[str]] = []
     reached = 0
     for start in range(len(order)):

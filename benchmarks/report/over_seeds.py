@@ -19,6 +19,7 @@ from benchmarks.methods import METHODS
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
 from benchmarks.report.assemble import PROTOCOL_NOTES, is_current, ranked
+from benchmarks.report.seeds_page import write_seeds_page
 from benchmarks.report.verdict_tables import verdict_cells, verdict_note
 from benchmarks.run.config import Config
 from benchmarks.run.files import file_digest, write_csv, write_json, write_text
@@ -28,7 +29,7 @@ from normgrad_attr import __version__
 
 
 def report_seeds(config: Config) -> None:
-    """Write tables, ``summary.md`` and ``summary.json`` into the folder of all seeds, and print what they say.
+    """Write tables, ``summary.md``, ``report.html`` and ``summary.json`` into the folder of all seeds, and print them.
 
     The tables are ``summary.csv``, ``summary_verdicts.csv``, ``differences.csv``, ``seeds.csv`` and, where the seeds
     are measured, ``measures.csv``.
@@ -41,7 +42,8 @@ def report_seeds(config: Config) -> None:
     """
     runs = load_runs([one.out for one in config.of_each_seed()])
     check_repetitions(runs)
-    made_of = hashlib.sha256(repr([__version__, *(file_digest(run.folder / "summary.json") for run in runs)]).encode())
+    shown = [*(run.folder / "summary.json" for run in runs), config.out / "consistency.csv"]
+    made_of = hashlib.sha256(repr([__version__, *map(file_digest, shown)]).encode())
     if is_current(config.out, made_of.hexdigest()):
         print(f"{config.out}: the tables over seeds show these results already; nothing to do.")
         return
@@ -59,17 +61,20 @@ def report_seeds(config: Config) -> None:
         write_csv(config.out / name, content)
     write_text(config.out / "summary.md", text)
     write_json(config.out / "environment.json", _environment(runs))
+    write_seeds_page(config, scores, tables, chance)
     summary = {
         "classifier": {"auc": float(seeds["auc"].mean()), "accuracy": float(seeds["accuracy"].mean()), "split": "test"},
         "images": int(table["images"].iloc[0]),
         "truth": runs[0].facts.truth,
         "chance": chance,
         "drawn_from": made_of.hexdigest(),
-        "files": {name: file_digest(config.out / name) for name in (*tables, "summary.md", "environment.json")},
+        "files": {
+            name: file_digest(config.out / name) for name in (*tables, "summary.md", "environment.json", "report.html")
+        },
     }
     write_json(config.out / "summary.json", summary)
     _print(table, seeds, chance)
-    print(f"{config.out / 'summary.md'} shows all of this; each seed has a report.html of its own.")
+    print(f"{config.out / 'report.html'} shows all of this; each seed has one of its own, film by film.")
 
 
 def classifiers(runs: Sequence[Run], scores: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -70,11 +70,12 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
             "count": content["images"],
             "mean": subject.mean,
             "classifier": subject.classifier,
+            "notes": {},
         },
         "protocols": list(PROTOCOLS)[::-1],
         "tolerances": list(TOLERANCES),
         "chance": content["chance"],
-        "methods": [_method(method) for method in methods],
+        "methods": [described(method) for method in methods],
         "rows": rows.round(6).to_dict(orient="records"),
         "groups": [
             {
@@ -156,7 +157,8 @@ def _gallery(config: Config, job: Job, methods: list[Method], results: Results, 
     }
 
 
-def _method(method: Method) -> dict[str, str]:
+def described(method: Method) -> dict[str, str]:
+    """What the page says of a method whatever its results."""
     return {
         "name": method.name,
         "title": " ".join(method.title.split()),

@@ -18,7 +18,7 @@ function drawBrief() {
   const isNormGrad = (row) => methods.get(row.method).family === "normgrad";
   const other = rows.find((row) => isNormGrad(row) !== isNormGrad(best));
   if (other) {
-    const verdict = other.differs ? `a real difference (p ${other.p_holm < 0.001 ? "< 0.001" : `= ${other.p_holm.toFixed(3)}`})` : `no difference that these ${units} can show`;
+    const verdict = other.difference ? `${points(other)} points, which ${other.differs ? "holds" : "does not hold"} over seeds` : other.differs ? `a real difference (p ${other.p_holm < 0.001 ? "< 0.001" : `= ${other.p_holm.toFixed(3)}`})` : `no difference that these ${units} can show`;
     lines.push(`${isNormGrad(other) ? "The best NormGrad" : "The best method that is not NormGrad"}: ${named(other.method)}, ${percent(other.accuracy)} %, ${verdict}.`);
   }
   if (data.measures.length) {
@@ -43,6 +43,7 @@ const plain = (value) => (value === null || value === undefined ? "–" : Math.a
 function drawOnce() {
   byId("facts").textContent = `${data.run.facts} · ${data.methods.length} methods`;
   byId("hit").textContent = data.run.hit;
+  for (const [id, text] of Object.entries(data.run.notes)) byId(id).textContent = text; // where they are not those of one run
   for (const measure of data.measures) if (measure.note) byId("notes").append(element("dt", { textContent: measure.title }), element("dd", { textContent: measure.note }));
   for (const [term, text] of data.remarks) byId("notes").append(element("dt", { textContent: term }), element("dd", { textContent: text }));
   for (const [id, there] of [["froc", data.froc], ["consistency", data.consistency.length], ["breakdown", data.breakdown.length], ["gallery", data.gallery.films.length]]) {

@@ -13,7 +13,7 @@ const columns = [
   { key: "method", label: "Method", value: (row) => named(row.method).toLowerCase() },
   { key: "accuracy", label: "Accuracy, %", number: true, value: (row) => row.accuracy, cell: (row) => percent(row.accuracy) },
   { key: "interval", label: "95 % interval", number: true, option: "wide", value: (row) => row.ci_low, cell: (row) => `${percent(row.ci_low)} – ${percent(row.ci_high)}` },
-  { key: "difference", label: "Real difference from the best?", option: "always", value: (row) => (row.method === row.best ? 2 : row.p_holm), cell: difference },
+  { key: "difference", label: "Real difference from the best?", option: "always", value: (row) => (row.method === row.best ? 2 : row.p_holm ?? -row.difference[0]), cell: difference },
   ...(data.verdicts.length ? [
     verdictColumn("found", "Says object, %", "On films of which the classifier says that there is an object."),
     verdictColumn("missed", "Misses it, %", "On films whose object the classifier misses; there the map explains “clean”."),
@@ -40,8 +40,14 @@ function measured(measure, name) {
   return measureIntervals && interval ? [cell, element("small", { class: "interval", textContent: interval })] : cell;
 }
 
+function points(row) { // how far below the best, over seeds
+  const [value, low, high] = row.difference.map((share) => (-100 * share).toFixed(1));
+  return `${value} [${high}, ${low}]`;
+}
+
 function difference(row) {
   if (row.method === row.best) return element("span", { class: "best", textContent: "best" });
+  if (row.difference) return element("span", { class: row.differs ? "differs" : "same", title: "Mean over seeds, to the best, in points [95 % interval]" }, row.differs ? "yes" : "none shown", element("span", { class: "p-value", textContent: `, ${points(row)}` }));
   const p = row.p_holm < 0.001 ? "p < 0.001" : `p = ${row.p_holm.toFixed(3)}`;
   const title = `On ${row.only_best} ${units} only the best method hits, on ${row.only_method} only this one.`;
   const value = element("span", { class: "p-value", textContent: `, ${p}` });
