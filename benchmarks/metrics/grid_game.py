@@ -5,7 +5,7 @@ much of the map is in the cell of that class? Chance is one cell's share. This t
 others, since every cell shows something that the network reacts to.
 
 Definitions are those of the benchmark's other games: a map is stretched onto a frame, its energy is that of
-:func:`benchmarks.metrics.overlap.energy_share`, and of pixels that share the maximum one is drawn by lot.
+``benchmarks.metrics.overlap.energy_share``, and of pixels that share the maximum one is drawn by lot.
 
 References:
     Boehle, Fritz, Schiele: Convolutional Dynamic Alignment Networks for Interpretable Classifications. CVPR 2021,
