@@ -9,7 +9,7 @@ from benchmarks.formats.load import load_dataset
 from benchmarks.models import open_model
 from benchmarks.shapes.draw_picture import SIZE
 from benchmarks.shapes.outlines import KINDS
-from benchmarks.shapes.trained_network import picture_set, trained_network
+from benchmarks.shapes.trained_network import test_pictures, trained_network
 
 
 def shapes_preset() -> dict[str, Any]:
@@ -18,11 +18,12 @@ def shapes_preset() -> dict[str, Any]:
     What is not there yet is made first, in a minute or two, and kept in the user's cache.
 
     Returns:
-        ``model``, ``data``, ``dev``, ``grid`` and ``out``.
+        ``model``, ``data``, ``grid`` and ``out``.
 
     Raises:
         UserError: The cache cannot be written.
     """
     model = open_model(trained_network(), classes=KINDS, outputs="sigmoid", name="shapes", size=(SIZE, SIZE))
-    test, dev = (load_dataset(path, path.with_suffix("")) for path in map(picture_set, ("test", "dev")))
-    return {"model": model, "data": test, "dev": dev, "grid": 2, "out": Path("runs/shapes")}
+    path = test_pictures()
+    data = load_dataset(path, path.with_suffix(""))
+    return {"model": model, "data": data, "grid": 2, "out": Path("runs/shapes")}

@@ -168,7 +168,8 @@ def markdown(content: dict[str, Any], subject: Subject, truth: str) -> str:
         f"Accuracy in percent with its 95 % bootstrap interval ({RESAMPLES} resamples of the {drawn}): the maximum of "
         f"the map for {of} lies in an annotated {truth}, or closer than the tolerance to "
         f"it, in a frame of {content['frame']} x {content['frame']} pixels. "
-        f"Chance is what a uniformly random point scores. Seconds are the median over batches; "
+        f"Chance is what a uniformly random point scores. Seconds are the median over batches, and "
+        f"methods that share a pass pay equal shares of it; "
         f"{_cost(content, subject)}.",
         "",
     ]

@@ -51,11 +51,8 @@ class Lesson:
 
 LESSONS = (Lesson(seed=1, pictures=3000, epochs=8, shapes=1, size=SIZE // 2), Lesson(seed=2, pictures=3000, epochs=4))
 
-SETS: dict[str, dict[str, Any]] = {
-    "dev": {"seed": 3, "count": 200},
-    "test": {"seed": 4, "count": 400},
-}
-"""Sets of pictures that the training has not seen."""
+TEST_SEED, TEST_PICTURES = 4, 400
+"""Of the pictures that the network is judged by, which the training has not seen."""
 
 
 def shapes_folder() -> Path:
@@ -97,14 +94,16 @@ def trained_network() -> nn.Sequential:
     return network.eval()
 
 
-def picture_set(name: str) -> Path:
-    """The COCO file of one of :data:`SETS`, drawn where it is not there yet; a folder of its name has its pictures.
+def test_pictures() -> Path:
+    """The COCO file ``test.json`` of the test pictures, which are drawn where they are not there yet.
+
+    Its pictures lie in the folder ``test`` beside it.
 
     Raises:
         UserError: The cache cannot be written.
     """
-    path = shapes_folder() / f"{name}.json"
-    return path if path.exists() else write_coco(shapes_folder(), name, **SETS[name])
+    path = shapes_folder() / "test.json"
+    return path if path.exists() else write_coco(path.parent, "test", seed=TEST_SEED, count=TEST_PICTURES)
 
 
 def draw_batch(seed: int, count: int, shapes: int | None = None, size: int = SIZE) -> tuple[Tensor, Tensor]:
@@ -173,14 +172,14 @@ def fit(network: nn.Module, lessons: tuple[Lesson, ...] = LESSONS, checkpoint: P
 
 
 def measure(network: nn.Module) -> dict[str, Any]:
-    """How well the network names the kinds on the pictures of the set ``test``.
+    """How well the network names the kinds on the test pictures.
 
     Returns:
         Average precision and accuracy (score above 0) of each kind, their means, and the number of pictures.
     """
     from torchmetrics.functional.classification import multilabel_average_precision
 
-    pixels, labels = draw_batch(SETS["test"]["seed"], SETS["test"]["count"])
+    pixels, labels = draw_batch(TEST_SEED, TEST_PICTURES)
     with torch.no_grad():
         scores = torch.cat([network.eval()(some.float() / 255) for some in torch.split(pixels, BATCH)])
     precision = multilabel_average_precision(scores, labels.long(), len(KINDS), average="none").tolist()

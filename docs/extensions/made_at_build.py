@@ -17,6 +17,7 @@ import graph_drawing
 import method_table
 import pandas as pd
 import pictures
+import shapes_tables
 from import_graph import folded, headlines, import_graph, inside
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
@@ -60,6 +61,9 @@ def make(app: Sphinx) -> None:
     results = [path.parent for path in sorted((docs / "results").glob("*/consistency.csv"))]
     (made / "sanity.md").write_text(sanity_sections(results, made), encoding="utf-8")
     (made / "sanity_sentence.md").write_text(sanity_sentence(results), encoding="utf-8")
+    of_shapes = docs / "results" / "shapes"
+    (made / "shapes.md").write_text(shapes_tables.shapes_section(of_shapes), encoding="utf-8")
+    (made / "shapes_costs.md").write_text(shapes_tables.costs_section(of_shapes / "chest_films.csv"), encoding="utf-8")
     (made / "speed.md").write_text(speed_section(docs / "results" / "speed", made), encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ from benchmarks.shapes.shapes_network import build_shapes_network
 @pytest.fixture(autouse=True)
 def _few_and_untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(trained, "SETS", {"dev": {"seed": 3, "count": 5}, "test": {"seed": 4, "count": 7}})
+    monkeypatch.setattr(trained, "TEST_PICTURES", 7)
     monkeypatch.setattr(shapes_preset, "trained_network", lambda: build_shapes_network().eval())
 
 
@@ -43,14 +43,13 @@ def test_it_brings_network_pictures_and_grids(asked: list[dict[str, Any]]) -> No
     (settings,) = asked
     assert settings["methods"] == ("grad_cam",)
     assert (settings["grid"], settings["out"]) == (3, Path("runs/shapes"))
-    model, data, dev = settings["model"], settings["data"], settings["dev"]
+    model, data = settings["model"], settings["data"]
     assert (model.classes, model.outputs, model.shape) == (KINDS, "sigmoid", (3, 96, 96))
-    assert (len(data.images), len(dev.images)) == (7, 5)
+    assert len(data.images) == 7
     for number, image in enumerate(data.images):
         picture = draw_picture(4, number)
         assert set(image.labels) == picture.kinds
         assert len(image.objects) == len(picture.shapes)
-    assert not {image.path for image in data.images} & {image.path for image in dev.images}
 
 
 def test_the_network_sees_pictures_as_it_was_trained(asked: list[dict[str, Any]]) -> None:

@@ -14,7 +14,6 @@ from benchmarks.shapes.trained_network import (
     draw_batch,
     fit,
     measure,
-    picture_set,
     shapes_folder,
     trained_network,
 )
@@ -26,7 +25,7 @@ SHORT = (Lesson(seed=1, pictures=64, epochs=2, shapes=1, size=48), Lesson(seed=2
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(module, "LESSONS", SHORT)
-    monkeypatch.setitem(module.SETS, "test", {"seed": 4, "count": 12})
+    monkeypatch.setattr(module, "TEST_PICTURES", 12)
     return tmp_path
 
 
@@ -95,11 +94,11 @@ def test_another_network_can_be_trained_too():
     assert not torch.equal(before[2].weight, weights)
 
 
-def test_sets_are_drawn_once(cache: Path):
-    path = picture_set("test")
+def test_the_pictures_are_drawn_once(cache: Path):
+    path = module.test_pictures()
     assert len(list((path.parent / "test").iterdir())) == 12
     before = path.stat().st_mtime_ns
-    assert picture_set("test").stat().st_mtime_ns == before
+    assert module.test_pictures().stat().st_mtime_ns == before
 
 
 def test_the_network_names_what_it_has_never_seen():

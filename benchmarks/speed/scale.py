@@ -1,0 +1,127 @@
+"""How memory and the start of a command grow with the number of films: sets of small films, scored and reported.
+
+``python -m benchmarks.speed.scale``. Memory is what the kernel calls anonymous, at its peak: memory maps of files are
+not in it. It is read from ``/proc``, so this runs on Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.classifier.network import build_network
+from benchmarks.data.open_run import open_run
+from benchmarks.run.config import Config
+from benchmarks.run.files import write_json
+
+SIDE, KINDS, EVERY = 64, 500, 4
+"""Side of the films; how many differ, of which the others are links; one of how many is annotated."""
+
+
+def write_run(folder: Path, films: int) -> Config:
+    """A set of small films, and a run whose classifier has random weights.
+
+    Args:
+        folder: For both.
+        films: In the test split; a hundredth as many in each of the others.
+    """
+    generator = np.random.default_rng(0)
+    for split, count in (("train", max(films // 100, 4)), ("dev", max(films // 100, 4)), ("test", films)):
+        (folder / "data" / split).mkdir(parents=True)
+        rows = ["image_name,annotation"]
+        for number in range(count):
+            path = folder / "data" / split / f"{number:06d}.png"
+            if number < KINDS:
+                Image.fromarray(generator.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)).save(path)
+            else:
+                os.link(path.with_name(f"{number % KINDS:06d}.png"), path)
+            rows.append(f"{path.name},{'' if number % EVERY else '0 10 10 30 30'}")
+        (folder / "data" / f"{split}.csv").write_text("\n".join(rows) + "\n")
+    config = Config().replace(
+        preset="synthetic", out=folder / "run", data=folder / "data", arch="slim_resnet18", weights="none",
+        image_size=SIDE, score_batch_size=64, accelerator="cpu", methods=("center",), quiet=True, threads=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    (config.out / "checkpoints").mkdir(parents=True)
+    state = {f"network.{name}": value for name, value in build_network(config.arch, "none").state_dict().items()}
+    torch.save({"state_dict": state}, config.out / "checkpoints" / "best.ckpt")
+    write_json(config.out / "classifier.json", {"auc": 0.5, "accuracy": 0.5, "split": "test"})
+    open_run(config)
+    return config
+
+
+def watched(*arguments: str) -> dict[str, float]:
+    """Run a command of the suite.
+
+    Returns:
+        Its seconds, and the peak of its anonymous memory in bytes.
+    """
+    started, peak = time.perf_counter(), 0
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while process.poll() is None:
+            peak = max(peak, _anonymous(process.pid))
+            time.sleep(0.05)
+        if process.returncode:
+            assert process.stderr is not None
+            raise RuntimeError(f"{' '.join(arguments)}: {process.stderr.read().decode()}")
+    return {"seconds": time.perf_counter() - started, "bytes": peak}
+
+
+def _anonymous(process: int) -> int:
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+def measure(films: int) -> dict[str, Any]:
+    """Score, score again with nothing to do, and report a set of so many films."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = write_run(Path(folder), films)
+        out = ("--out", str(config.out), "--quiet")
+        found: dict[str, Any] = {
+            "score": watched("score", *out, "--allow-weak"),
+            "score again": watched("score", *out, "--allow-weak"),
+            "report": watched("report", *out),
+        }
+        found["report.html"] = (config.out / "report.html").stat().st_size
+    return found
+
+
+def main() -> None:
+    """Print a line for each size of a set, and the bytes for each further film; write ``scale.json``."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.scale", description=__doc__)
+    parser.add_argument("--films", default="1000,10000,100000", metavar="N,N", help="default: 1000,10000,100000")
+    parser.add_argument("--out", type=Path, default=Path("runs/scale"), metavar="DIR", help="default: runs/scale")
+    given = parser.parse_args()
+    sizes = sorted(int(number) for number in given.films.split(","))
+    table: dict[int, dict[str, Any]] = {}
+    for films in sizes:
+        table[films] = measure(films)
+        steps = {step: found for step, found in table[films].items() if isinstance(found, dict)}
+        cells = [f"{step} {found['seconds']:.1f} s, {found['bytes'] / 2**20:.0f} MiB" for step, found in steps.items()]
+        print(f"{films} films: {'; '.join(cells)}; report.html {table[films]['report.html'] / 1e6:.2f} MB", flush=True)
+    few, many = table[sizes[0]], table[sizes[-1]]
+    slopes = {
+        step: (many[step]["bytes"] - found["bytes"]) / max(sizes[-1] - sizes[0], 1)
+        for step, found in few.items()
+        if isinstance(found, dict)
+    }
+    print("bytes for each further film: " + ", ".join(f"{step} {slope:.0f}" for step, slope in slopes.items()))
+    write_json(given.out / "scale.json", {"sizes": table, "bytes a film": slopes})
+
+
+if __name__ == "__main__":
+    main()

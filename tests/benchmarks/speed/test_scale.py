@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.data.object_cxr import read_split
+from benchmarks.run.directory import saved_config
+from benchmarks.speed import scale
+
+
+def test_a_run_of_many_small_films_needs_few_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "KINDS", 8)
+    config = scale.write_run(tmp_path, 20)
+    records = read_split(config.data_root, "test")
+    assert [len(records), sum(record.label for record in records)] == [20, 5]
+    assert len({record.path.stat().st_ino for record in records}) == 8
+    assert saved_config(config.out).scoring.methods == ("center",)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_memory_is_read_at_its_peak_without_maps_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "python"
+    lines = "x = bytearray(b'1') * 60_000_000; time.sleep(0.5); del x; time.sleep(0.2)"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import time; {lines}"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(scale.sys, "executable", str(program))
+    found = scale.watched("score")
+    assert 60e6 < found["bytes"] < 120e6
+    assert found["seconds"] > 0.5
