@@ -70,6 +70,8 @@ nitpick_ignore = [
             "benchmarks.metrics.frame.Pieces",
             "benchmarks.metrics.frame.Stretched",
             "benchmarks.methods.layer_choice.Layers",
+            "benchmarks.methods.shared_pass.SharedPass",
+            "SharedPass",
             "Layers",
             # What an evaluation is made of, for its attributes; users have the tables.
             "benchmarks.evaluation.result.Further",

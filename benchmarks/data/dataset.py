@@ -62,11 +62,34 @@ class FilmDataset(Dataset[tuple[torch.Tensor, int, int]]):
         return film, self.records[index].label, index
 
     def picture(self, index: int, at_least: int | None = None) -> npt.NDArray[np.uint8]:
-        """A film as it is shown, uint8 (height, width), as it is decoded."""
+        """A film as it is shown.
+
+        Args:
+            index: Its place in ``records``.
+            at_least: Side in pixels that is enough, for formats that can be decoded smaller.
+
+        Returns:
+            Grey values, uint8 (height, width).
+
+        Raises:
+            UserError: It cannot be read.
+        """
         return decode(self.records[index].path, at_least)[0]
 
     def mask(self, index: int, frame: tuple[int, int], truth: str) -> npt.NDArray[np.bool_]:
-        """Annotation of a film in the frame, see :func:`benchmarks.data.annotations.rasterize`."""
+        """Annotation of a film in the frame, see :func:`benchmarks.data.annotations.rasterize`.
+
+        Args:
+            index: Its place in ``records``.
+            frame: Height and width of the frame in pixels.
+            truth: ``"box"`` or ``"shape"``.
+
+        Returns:
+            Bool (frame height, frame width).
+
+        Raises:
+            ValueError: Unknown ``truth``.
+        """
         return rasterize(self.records[index].shapes, *self.original_sizes[index], frame=frame, truth=truth)
 
     def __getstate__(self) -> dict[str, object]:

@@ -71,6 +71,12 @@ class Context:
     def map_layer(self, place: int = -1) -> str:
         """Name of one of the layers, the last by default, for methods that take its dimension 1 for the channels.
 
+        Args:
+            place: Of the layer among those that are combined, from the end.
+
+        Returns:
+            Its dotted name.
+
         Raises:
             UserError: Its output is something else: tokens, or a map with the channels behind.
         """
@@ -144,7 +150,14 @@ class Context:
         return probe_weights(self.network, list(self.layers.combined), self.training_films())
 
     def noise(self, count: int = 2) -> Tensor:
-        """The same noise each time, as the network takes it: an example on which no map is constant by chance."""
+        """The same noise each time, as the network takes it: an example on which no map is constant by chance.
+
+        Args:
+            count: Images.
+
+        Returns:
+            ``(N, C, H, W)`` of ``count`` images, in the dtype of the weights and where they are.
+        """
         parameter = next(self.network.parameters(), torch.zeros(()))
         generator = torch.Generator().manual_seed(0)
         return torch.randn(count, *self.image_shape, generator=generator).to(parameter)

@@ -108,7 +108,18 @@ def choose_maxima(
 
 
 def draw_maximum(ties: Tensor, pixels: int, protocol: str, seed: int, image_id: int) -> int:
-    """One of the pixels that share the maximum; of a constant map, which is one tie over all pixels, any."""
+    """One of the pixels that share the maximum; of a constant map, which is one tie over all pixels, any.
+
+    Args:
+        ties: int64 ``(N,)``, numbers of the N pixels that share it; none of a constant map.
+        pixels: how many there are in all.
+        protocol: ``"fair"`` draws by lot, ``"paper"`` takes the first.
+        seed: of the lots.
+        image_id: of the lots too.
+
+    Returns:
+        The number of a pixel.
+    """
     count = len(ties) or pixels
     chosen = int(np.random.default_rng((seed, image_id)).integers(count)) if protocol == "fair" and count > 1 else 0
     return int(ties[chosen]) if len(ties) else chosen
