@@ -151,7 +151,7 @@ class Step(ABC, Generic[S, B]):
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
-            disable=not show,
+            disable=not (show and pending),
         )
         with progress, _WrittenBehind(store) as behind:
             task = progress.add_task("", total=sum(len(methods) for methods in pending.values()))

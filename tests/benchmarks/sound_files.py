@@ -42,9 +42,9 @@ def write_sound(root: Path, format: str) -> Path:
     """
     (root / "images").mkdir()
     for name in ("a", "b"):
-        Image.new("L", (20, 10)).save(root / "images" / f"{name}.png")
+        Image.linear_gradient("L").resize((20, 10)).save(root / "images" / f"{name}.png")
     if format in ("nih", "rsna"):
-        Image.new("L", (1024, 1024)).save(root / "images" / "big.png")
+        Image.linear_gradient("L").resize((1024, 1024)).save(root / "images" / "big.png")
     for name, text in FILES[format].items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
