@@ -24,12 +24,12 @@ def build(folder: Path) -> tuple[nn.Module, Preparation, tuple[str, ...], str]:
     Raises:
         UserError: The package is missing, or the folder holds no image classifier.
     """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"hf:{folder} holds no config.json: give a folder that save_pretrained wrote.")
     try:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
     except ImportError:
         raise UserError(f"hf:{folder} needs the package transformers: pip install transformers.") from None
-    if not (folder / "config.json").is_file():
-        raise UserError(f"hf:{folder} holds no config.json: give a folder that save_pretrained wrote.")
     try:
         network = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True).float()
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)

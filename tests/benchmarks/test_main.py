@@ -179,8 +179,10 @@ def test_one_process_of_all_is_the_first(rank: int, variables: dict[str, str], m
 def test_devices_that_are_not_there_are_a_sentence(
     command: str, wrong: list[str], trained: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    where = ["--data", str(films), "--out", str(tmp_path / "run"), *TINY] if command == "train" else []
-    where = where or ["--out", str(trained), "--methods", "center", "--allow-weak"]
+    where = ["--data", str(films), "--out", str(tmp_path / "run"), *TINY]
+    if command == "score":
+        shutil.copytree(trained, tmp_path / "run")
+        where = ["--out", str(tmp_path / "run"), "--methods", "center", "--allow-weak"]
 
     assert cli.main([command, *where, *wrong]) == 2
     assert f"{wrong[0]} {wrong[1]}" in (error := capsys.readouterr().err)

@@ -224,7 +224,7 @@ def test_the_command_writes_json_markdown_and_a_figure(tmp_path, monkeypatch, ca
     assert content["conditions"]["met"] is False
     assert len(content["networks"]["tiny"]) == len(CONTENDERS)
     assert {row["status"] for row in content["bounds"]} <= {"pass", "fail", "not measured"}
-    assert len(content["bounds"]) == 16
+    assert len(content["bounds"]) == 17
     assert [point["x"] for point in content["curves"]["batch"]["normgrad"]] == [1, 2, 4]
     assert [point["x"] for point in content["curves"]["layers"]["captum"]] == [1, 2, 4]
     assert content["control"]["low"] <= content["control"]["median"] <= content["control"]["high"]
