@@ -188,7 +188,7 @@ def measures_table(path: Path) -> list[str]:
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     measures = {row["measure"]: row["better"] for row in rows}
-    means = {(row["method"], row["measure"]): f"{float(row['value']):.3f}" for row in rows}
+    means = {(row["method"], row["measure"]): f"{float(row['value']):.3f}" for row in rows if row["value"]}
     head = [f"{measure.replace('_', ' ')} ({better} is better)" for measure, better in measures.items()]
     lines = [f"| method | {' | '.join(head)} |", f"|---|{'---:|' * len(measures)}"]
     methods = dict.fromkeys(row["method"] for row in rows)
