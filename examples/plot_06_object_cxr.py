@@ -29,6 +29,7 @@ from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
 from benchmarks.methods import METHODS, Context
 from benchmarks.metrics.game_metric import PointingGame
+from benchmarks.shapes.shapes_network import build_shapes_network
 from benchmarks.synthetic.anatomy import draw_anatomy
 from benchmarks.synthetic.distractors import draw_distractors
 from benchmarks.synthetic.placing import draw_objects
@@ -70,7 +71,7 @@ train, test = (FilmDataset(read_split(root, name), SIZE, root / "cache") for nam
 films, labels, _ = (torch.stack([torch.as_tensor(v) for v in column]) for column in zip(*train, strict=True))
 
 torch.manual_seed(0)
-network = shapes.build_network(classes=2)
+network = build_shapes_network(outputs=2)
 optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
 epochs, pairs = 6, torch.arange(len(films)).view(-1, 2)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=epochs * len(pairs) // 16)
