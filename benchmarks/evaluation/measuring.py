@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from benchmarks.analysis.measure_table import FILM_MEASURES, MEASURES, TABLE_COLUMNS, mean_table
 from benchmarks.analysis.tallies import percentile_interval
@@ -21,12 +19,13 @@ from benchmarks.evaluation.questions import Questions
 from benchmarks.evaluation.step import Asked
 from benchmarks.methods import Explain, Method
 from benchmarks.metrics.box_accuracy import MATCH, box_ious
-from benchmarks.metrics.explained_film import ExplainedFilm, least_likely_class
-from benchmarks.metrics.faithfulness import BLUR, STEPS, blur
+from benchmarks.metrics.explained_film import least_likely_class
+from benchmarks.metrics.faithfulness import BLUR, STEPS
 from benchmarks.metrics.frame import stretch
 from benchmarks.metrics.threshold_iou import THRESHOLDS, otsu_threshold, threshold_ious
 from benchmarks.run.config import Config
-from benchmarks.scoring.batch import FilmBatch, class_probabilities, explain_within_memory, seeded
+from benchmarks.scoring.batch import explain_within_memory, seeded
+from benchmarks.scoring.explained_batch import ExplainedBatch, measure_row
 from benchmarks.scoring.job import Job, evenly_spaced
 from benchmarks.scoring.store import MEASURE_COLUMNS, Row, UnitStore
 from benchmarks.scoring.units import Step
@@ -58,13 +57,11 @@ class QuestionStore(UnitStore):
         return self.frame("curves", CURVE_COLUMNS, "image, method, curve, threshold").astype({"value": "float64"})
 
 
-class QuestionBatch(FilmBatch):
+class QuestionBatch(ExplainedBatch):
     """The questions of one batch, with what all methods share."""
 
     def __init__(self, job: Job, batch: int) -> None:
         super().__init__(job, batch)
-        self.blurred = blur(self.images)
-        self.gone = class_probabilities(job, self.blurred)
         films = job.films
         assert isinstance(films, Questions)
         self.small = [torch.from_numpy(films.mask(p, (FRAME, FRAME), job.scoring.truth)) for p in self.positions]
@@ -86,7 +83,7 @@ class QuestionBatch(FilmBatch):
         planes = stretch(asked, FRAME)
         for i, record in enumerate(self.records):
             of = {"image": record.name, "method": method.name}
-            film = self._explained(i, {targets[i]: asked[i], least[i]: other[i]})
+            film = self.explained(i, {targets[i]: asked[i], least[i]: other[i]}, targets[i])
             found = {name: of_film(film) for name, of_film in FILM_MEASURES.items()}
             if bool(planes.finite[i]):
                 plane = planes.choose(torch.tensor([i])).planes[0]
@@ -101,22 +98,8 @@ class QuestionBatch(FilmBatch):
                     for curve, along in by_curve.items()
                     for threshold, value in zip(THRESHOLDS, along, strict=True)
                 ]
-            for measure, value in found.items():
-                defined = value is not None and np.isfinite(value)
-                values.append({**of, "measure": measure, "value": value if defined else None})
+            values += [measure_row(**of, measure=measure, value=value) for measure, value in found.items()]
         return {"measures": values, "curves": curves}
-
-    def _explained(self, i: int, maps: Mapping[int, Tensor]) -> ExplainedFilm:
-        return ExplainedFilm(
-            maps=maps,
-            image=self.images[i],
-            blurred=self.blurred[i],
-            probabilities=self.probabilities[i],
-            gone=self.gone[i],
-            classify=partial(class_probabilities, self.job),
-            seed=(self.job.seed, self.image_ids[i]),
-            asked=int(self.targets[i]),
-        )
 
 
 class EvaluationMeasureStep(Step[QuestionStore, QuestionBatch]):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,10 +11,9 @@ from torch import Tensor
 from benchmarks.analysis.measure_table import FILM_MEASURES
 from benchmarks.data.annotations import rasterize
 from benchmarks.methods import Explain, Method
-from benchmarks.metrics.explained_film import ExplainedFilm
-from benchmarks.metrics.faithfulness import blur
 from benchmarks.metrics.frame import FRAME, stretch
-from benchmarks.scoring.batch import FilmBatch, class_probabilities, explain_within_memory, seeded
+from benchmarks.scoring.batch import explain_within_memory, seeded
+from benchmarks.scoring.explained_batch import ExplainedBatch, measure_row
 from benchmarks.scoring.job import Job
 from benchmarks.scoring.store import Row
 from normgrad_attr.functional import find_points
@@ -25,15 +23,13 @@ MOST_PEAKS, LEAST_PEAK = 30, 0.01
 """Most peaks of a map, and the lowest as a share of the highest."""
 
 
-class MeasureBatch(FilmBatch):
+class MeasureBatch(ExplainedBatch):
     """The films of one batch with what all methods share."""
 
     def __init__(self, job: Job, batch: int) -> None:
         super().__init__(job, batch)
         self.annotated = [i for i, record in enumerate(self.records) if record.shapes]
         self.objects = [self._object_masks(i) for i in range(len(self.records))]
-        self.blurred = blur(self.images)
-        self.gone = class_probabilities(job, self.blurred)
 
     def measure(self, method: Method, explain: Explain) -> dict[str, list[Row]]:
         """Compute a method's maps for both classes and everything that is measured on them.
@@ -50,24 +46,12 @@ class MeasureBatch(FilmBatch):
                 clean = explain_within_memory(explain, self.choose(self.annotated), towards).cpu()
         values: list[Row] = []
         for row, i in enumerate(self.annotated):
-            film = self._explained(i, {OBJECT: objects[i], CLEAN: clean[row]})
-            for measure, of_film in FILM_MEASURES.items():
-                value = of_film(film)
-                defined = value is not None and np.isfinite(value)
-                of = {"image": self.records[i].name, "method": method.name, "measure": measure}
-                values.append({**of, "value": value if defined else None})
+            film = self.explained(i, {OBJECT: objects[i], CLEAN: clean[row]})
+            values += [
+                measure_row(self.records[i].name, method.name, measure, of_film(film))
+                for measure, of_film in FILM_MEASURES.items()
+            ]
         return {"measures": values, "peaks": self._peaks(method, objects)}
-
-    def _explained(self, i: int, maps: Mapping[int, Tensor]) -> ExplainedFilm:
-        return ExplainedFilm(
-            maps=maps,
-            image=self.images[i],
-            blurred=self.blurred[i],
-            probabilities=self.probabilities[i],
-            gone=self.gone[i],
-            classify=partial(class_probabilities, self.job),
-            seed=(self.job.seed, self.image_ids[i]),
-        )
 
     def _peaks(self, method: Method, maps: Tensor) -> list[Row]:
         rows: list[Row] = []
