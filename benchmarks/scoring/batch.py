@@ -24,7 +24,7 @@ from benchmarks.metrics.own_pixels import point_on_image
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima
 from benchmarks.run.devices import is_out_of_memory
 from benchmarks.scoring.job import Job, Keep, annotation_mask
-from benchmarks.scoring.store import Row
+from benchmarks.scoring.unit_store import Row
 
 AT_ONCE = 2**19
 """Values of maps, stretched to the side, that a CPU looks at together: what it works on should stay in its caches."""
@@ -153,7 +153,6 @@ class FilmBatch:
                 found = dict(zip(("x", "y", "distance", "energy", "iou"), numbers, strict=True))
                 rows.append(
                     {
-                        "batch": self.batch,
                         "image": self.records[i].name,
                         "protocol": protocol,
                         **(found if finite[n] else dict.fromkeys(found)),

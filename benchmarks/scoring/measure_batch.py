@@ -15,7 +15,7 @@ from benchmarks.metrics.frame import FRAME, stretch
 from benchmarks.scoring.batch import explain_within_memory, seeded
 from benchmarks.scoring.explained_batch import ExplainedBatch, measure_row
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.store import Row
+from benchmarks.scoring.unit_store import Row
 from normgrad_attr.functional import find_points
 
 CLEAN, OBJECT = 0, 1
