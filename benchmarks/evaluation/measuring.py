@@ -65,6 +65,9 @@ class QuestionBatch(ExplainedBatch):
         assert isinstance(films, Questions)
         self.small = [torch.from_numpy(films.mask(p, (FRAME, FRAME), job.scoring.truth)) for p in self.positions]
         self.boxes = [films.boxes(p, FRAME) for p in self.positions]
+        of = zip(self.probabilities, self.targets.tolist(), strict=True)
+        self.least = torch.tensor([least_likely_class(probabilities, target) for probabilities, target in of])
+        self.least = self.least.to(self.targets)
 
     def measure(self, method: Method, explain: Explain) -> dict[str, list[Row]]:
         """Compute a method's maps for the class that is asked for and for the least likely other one.
@@ -72,11 +75,10 @@ class QuestionBatch(ExplainedBatch):
         Returns:
             Rows of the tables ``measures`` and ``curves``.
         """
-        targets = self.targets.tolist()
-        least = [least_likely_class(of, target) for of, target in zip(self.probabilities, targets, strict=True)]
+        targets, least = self.targets.tolist(), self.least.tolist()
         with seeded(self.job.seed, method.name, self.batch, self.job.device):
             asked = explain_within_memory(explain, self.images, self.targets).cpu()
-            other = explain_within_memory(explain, self.images, torch.tensor(least).to(self.targets)).cpu()
+            other = explain_within_memory(explain, self.images, self.least).cpu()
         values: list[Row] = []
         curves: list[Row] = []
         planes = stretch(asked, FRAME)

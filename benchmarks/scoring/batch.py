@@ -102,12 +102,20 @@ class FilmBatch:
         Returns:
             Rows of the tables ``plays`` and ``plays_true``.
         """
-        labels = torch.tensor([record.label for record in self.records], device=self.targets.device)
-        wrong = (self.targets != labels).nonzero()[:, 0]
+        wrong, labels = self._wrong
         return {
             "plays": self._play(method, explain, range(len(self.records)), self.targets, self.job.keep),
-            "plays_true": self._play(method, explain, wrong.tolist(), labels[wrong]) if len(wrong) else [],
+            "plays_true": self._play(method, explain, wrong, labels) if wrong else [],
         }
+
+    @cached_property
+    def _wrong(self) -> tuple[list[int], Tensor]:
+        """Places of the films that the network gets wrong, and their true classes."""
+        labels = [record.label for record in self.records]
+        wrong = [
+            i for i, (label, target) in enumerate(zip(labels, self.targets.tolist(), strict=True)) if label != target
+        ]
+        return wrong, torch.tensor([labels[i] for i in wrong], device=self.targets.device)
 
     def _play(
         self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor, keep: Keep | None = None
