@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +26,7 @@ from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.batch import explain_within_memory, seeded
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.store import Row, UnitStore
+from benchmarks.scoring.unit_store import Row, UnitStore
 from benchmarks.scoring.units import Step
 
 GRIDS = 32
@@ -141,7 +140,7 @@ class GridStore(UnitStore):
 
     tables: ClassVar[Mapping[str, str]] = {
         "grids": (
-            "key TEXT, image TEXT, method TEXT, cell INTEGER, energy REAL, hit INTEGER, difull REAL, "
+            "image TEXT, method TEXT, cell INTEGER, energy REAL, hit INTEGER, difull REAL, "
             "PRIMARY KEY (key, image, cell)"
         ),
     }
@@ -256,10 +255,6 @@ class GridStep(Step[GridStore, Any]):
         """As :meth:`GridGame.job`."""
         return self.game.job(config, device)
 
-    def open_store(self, path: Path, job: Job) -> GridStore:
-        """Open a file of grids."""
-        return GridStore(path, job.method_facts)
-
     def open_batch(self, job: Job, batch: int, store: GridStore) -> GridBatch:
         """Load a batch of grids."""
         return GridBatch(job, batch)
@@ -274,7 +269,7 @@ class GridStep(Step[GridStore, Any]):
     def read(self, config: Config, order: Sequence[str]) -> pd.DataFrame:
         """One row a method: energy and hits in the right cell, with intervals from resampled grids, and DiFull."""
         job = self.game.job(config)
-        with closing(self.open_store(config.out / f"{self.name}.sqlite", job)) as store, store.reading():
+        with self.reading(config, job) as store:
             grids = store.grids()
         rows: list[tuple[object, ...]] = []
         for method, own in sorted(grids.groupby("method"), key=lambda group: order.index(str(group[0]))):

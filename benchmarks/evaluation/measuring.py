@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -27,7 +25,8 @@ from benchmarks.run.config import Config
 from benchmarks.scoring.batch import explain_within_memory, seeded
 from benchmarks.scoring.explained_batch import ExplainedBatch, measure_row
 from benchmarks.scoring.job import Job, evenly_spaced
-from benchmarks.scoring.store import MEASURE_COLUMNS, Row, UnitStore
+from benchmarks.scoring.store import MEASURE_COLUMNS
+from benchmarks.scoring.unit_store import Facts, Row, UnitStore
 from benchmarks.scoring.units import Step
 
 SETTINGS = (STEPS, BLUR, THRESHOLDS, tuple(FILM_MEASURES))
@@ -41,9 +40,9 @@ class QuestionStore(UnitStore):
     """One SQLite file of measures of questions."""
 
     tables: ClassVar[Mapping[str, str]] = {
-        "measures": "key TEXT, image TEXT, method TEXT, measure TEXT, value REAL, PRIMARY KEY (key, image, measure)",
+        "measures": "image TEXT, method TEXT, measure TEXT, value REAL, PRIMARY KEY (key, image, measure)",
         "curves": (
-            "key TEXT, image TEXT, method TEXT, curve TEXT, threshold REAL, value REAL, "
+            "image TEXT, method TEXT, curve TEXT, threshold REAL, value REAL, "
             "PRIMARY KEY (key, image, curve, threshold)"
         ),
     }
@@ -66,6 +65,9 @@ class QuestionBatch(ExplainedBatch):
         assert isinstance(films, Questions)
         self.small = [torch.from_numpy(films.mask(p, (FRAME, FRAME), job.scoring.truth)) for p in self.positions]
         self.boxes = [films.boxes(p, FRAME) for p in self.positions]
+        of = zip(self.probabilities, self.targets.tolist(), strict=True)
+        self.least = torch.tensor([least_likely_class(probabilities, target) for probabilities, target in of])
+        self.least = self.least.to(self.targets)
 
     def measure(self, method: Method, explain: Explain) -> dict[str, list[Row]]:
         """Compute a method's maps for the class that is asked for and for the least likely other one.
@@ -73,11 +75,10 @@ class QuestionBatch(ExplainedBatch):
         Returns:
             Rows of the tables ``measures`` and ``curves``.
         """
-        targets = self.targets.tolist()
-        least = [least_likely_class(of, target) for of, target in zip(self.probabilities, targets, strict=True)]
+        targets, least = self.targets.tolist(), self.least.tolist()
         with seeded(self.job.seed, method.name, self.batch, self.job.device):
             asked = explain_within_memory(explain, self.images, self.targets).cpu()
-            other = explain_within_memory(explain, self.images, torch.tensor(least).to(self.targets)).cpu()
+            other = explain_within_memory(explain, self.images, self.least).cpu()
         values: list[Row] = []
         curves: list[Row] = []
         planes = stretch(asked, FRAME)
@@ -120,9 +121,9 @@ class EvaluationMeasureStep(Step[QuestionStore, QuestionBatch]):
         job = self.asked.job(config, device)
         return replace(job, positives=evenly_spaced(job.positives, config.scoring.measure_films))
 
-    def open_store(self, path: Path, job: Job) -> QuestionStore:
-        """Open a file of measures."""
-        return QuestionStore(path, lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)})
+    def facts(self, job: Job) -> Facts:
+        """What rows depend on."""
+        return lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)}
 
     def open_batch(self, job: Job, batch: int, store: QuestionStore) -> QuestionBatch:
         """Load a batch of questions."""
@@ -138,7 +139,7 @@ class EvaluationMeasureStep(Step[QuestionStore, QuestionBatch]):
     def read(self, config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Measures and curves of the methods that were measured on all of the questions."""
         job = self.open_job(config)
-        with closing(self.open_store(config.out / f"{self.name}.sqlite", job)) as store, store.reading():
+        with self.reading(config, job) as store:
             finished, measures, curves = store.finished(), store.measures(), store.curves()
         names = {method for _, method in finished}
         whole = [name for name in names if all((batch, name) in finished for batch in range(job.batches))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -12,7 +11,7 @@ from benchmarks.methods import METHODS, select_methods
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.score import open_store
+from benchmarks.scoring.score import ScoreStep
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def read_results(config: Config, job: Job) -> Results:
     Raises:
         UserError: There are no complete scores of this configuration, or no method could run.
     """
-    with closing(open_store(config, job)) as store, store.reading():
+    with ScoreStep().reading(config, job) as store:
         failures = store.failures()
         # Others were removed from the benchmark since.
         scores, true_scores = (table[table["method"].isin(METHODS)] for table in (store.scores(), store.true_scores()))

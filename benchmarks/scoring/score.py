@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -19,7 +18,8 @@ from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_parquet
 from benchmarks.scoring.batch import FilmBatch
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.store import Row, ScoreStore
+from benchmarks.scoring.store import ScoreStore
+from benchmarks.scoring.unit_store import EVERY, Row
 from benchmarks.scoring.units import Step
 
 
@@ -56,30 +56,21 @@ def open_job(config: Config, device: torch.device | str = "cpu") -> Job:
     return Job(network.to(device), weights, films, positives, config.scoring, config.seed, device, training)
 
 
-def open_store(config: Config, job: Job) -> ScoreStore:
-    """Open the run's scores under the configuration of a job."""
-    return ScoreStep().open_store(config.out / "scores.sqlite", job)
-
-
 class ScoreStep(Step[ScoreStore, FilmBatch]):
     """Maps of all methods, and the game on them."""
 
     name, doing, done = "scores", "Scoring", "scored"
     store = ScoreStore
+    knows_films = True
 
     open_job = staticmethod(open_job)
 
-    def open_store(self, path: Path, job: Job) -> ScoreStore:
-        """Open a file of scores."""
-        return ScoreStore(path, job.method_facts)
-
     def open_batch(self, job: Job, batch: int, store: ScoreStore) -> FilmBatch:
         """Load a batch of annotated films, and keep what is known of them whatever the method."""
-        names = [job.films.records[position].name for position in job.batch(batch)]
-        known = store.verdicts(names)
+        known = store.verdicts(batch)
         films = FilmBatch(job, batch, known)
-        if len(known) < len(names):
-            store.write_films(films.verdicts, films.chance())
+        if known.empty:
+            store.write_unit(batch, EVERY, {"verdicts": films.verdicts, "chance": films.chance()})
         return films
 
     def compute(self, films: FilmBatch, method: Method, explain: Explain) -> Mapping[str, Sequence[Row]]:
