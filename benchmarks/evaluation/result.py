@@ -39,6 +39,12 @@ BREAKDOWNS = {
     ),
     "probability": "what the network gives to the class that is asked for",
 }
+DIFFERENCES = (
+    "McNemar's exact test of each method against the best on the same questions, corrected by Holm for the number of "
+    "methods, at 5 %. Questions of one image are no witnesses of their own, so they change sides together; all "
+    "questions count alike, whatever their class. The best is chosen on the same questions, which favours it a little. "
+    "“None shown” means that these questions show no difference, not that there is none."
+)
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,10 @@ class Evaluation:
 
     @cached_property
     def significance(self) -> pd.DataFrame:
-        """McNemar's tests of each method against the best, corrected by Holm, as in ``significance.csv``."""
+        """McNemar's tests of each method against the best, corrected by Holm, as in ``significance.csv``.
+
+        The questions of an image change sides together, see :func:`benchmarks.analysis.significance.mcnemar`.
+        """
         return significance_table(self.results.scores, self.config.seed, self._weighed)
 
     @property
@@ -246,6 +255,7 @@ class Evaluation:
                 "classes": sorted(questions["class"].unique()),
             },
             questions=self._weighed,
+            notes={"differences-note": DIFFERENCES},
             mean=", in the mean over classes" if self._by_class else "",
             remarks=[("Data", text) for text in self.told],
         )

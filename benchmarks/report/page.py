@@ -70,7 +70,7 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
             "count": content["images"],
             "mean": subject.mean,
             "classifier": subject.classifier,
-            "notes": {},
+            "notes": subject.notes,
         },
         "protocols": list(PROTOCOLS)[::-1],
         "tolerances": list(TOLERANCES),

@@ -195,7 +195,8 @@ def markdown(
 
 def _differences(tests: pd.DataFrame, unit: str) -> list[str]:
     lines = ["# Which differences are real", ""]
-    lines += [f"McNemar's exact test against the best method on the same {unit}s, Holm's correction.", ""]
+    together = "" if unit == "film" else f", where the {unit}s of an image change sides together"
+    lines += [f"McNemar's exact test against the best method on the same {unit}s{together}; Holm's correction.", ""]
     for (protocol, tolerance), group in tests.groupby(["protocol", "tolerance"]):
         lines += [f"## Protocol `{protocol}`, {within(int(tolerance))}", ""]
         rows = [["method", "accuracy, %", "only the best hits", "only it hits", "p (Holm)", "differs", "ranks"]]
