@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +11,33 @@ from typing import Any
 from benchmarks.data.film_facts import film_facts
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.evaluation.evaluate import evaluate
+from benchmarks.evaluation.reopen import open_evaluation
 from benchmarks.evaluation.shapes_preset import shapes_preset
 from benchmarks.formats.load import load_dataset
+from benchmarks.run.config import flag
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError, printable
 
 PREPARATION = ("mean", "std", "channels", "value_range", "resize")
+
+
+def report_command(*, out: Path, methods: Sequence[str] = (), **others: Any) -> None:
+    """Write the report of an evaluation once more, from its folder alone.
+
+    Args:
+        out: The folder.
+        methods: Names or sets; by default all that were asked for.
+        **others: Settings that a report of a run takes.
+
+    Raises:
+        UserError: There is a setting that an evaluation is made with, or as of ``open_evaluation``.
+    """
+    others.pop("quiet", None)
+    if others:
+        raise UserError(
+            f"{flag(next(iter(others)))} belongs to what {out} was evaluated with: report takes --methods alone."
+        )
+    open_evaluation(out, methods).report()
 
 
 def evaluate_command(

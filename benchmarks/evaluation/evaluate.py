@@ -12,8 +12,9 @@ from torch import nn
 
 from benchmarks.evaluation.grid import GridGame
 from benchmarks.evaluation.own_methods import own_methods, register_all
-from benchmarks.evaluation.play import play_grids, play_questions
+from benchmarks.evaluation.play import play
 from benchmarks.evaluation.questions import ask
+from benchmarks.evaluation.reopen import write_finished
 from benchmarks.evaluation.result import Evaluation, GridEvaluation
 from benchmarks.evaluation.step import Asked
 from benchmarks.formats.labelled import LabelledImage, LabelledSet
@@ -22,11 +23,10 @@ from benchmarks.formats.matching import match_categories
 from benchmarks.methods import select_methods
 from benchmarks.methods.layer_choice import named_layers
 from benchmarks.models import OpenModel, load_model, open_model
-from benchmarks.report.results import read_results
 from benchmarks.run.config import OPEN, Config, check
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import make_folder, write_json
+from benchmarks.run.files import make_folder
 from benchmarks.run.lock import only_one
 
 EXPLAIN = ("labelled", "predicted")
@@ -135,20 +135,17 @@ def evaluate(
         tuning = None if dev is None else _tuning(dev, asked, limit)
     if process_rank() == 0 and not config.quiet:
         print(*told, sep="\n")
+    if (config.out / "config.json").exists():
+        raise UserError(f"{config.out} holds a run, with a classifier of its own: choose another --out.")
     make_folder(config.out)
     with only_one(config.out, "results", "evaluate") if process_rank() == 0 else nullcontext():
-        write_json(config.out / "evaluation.json", _record(config, asked, opened, found))
-        if asked is None:
-            assert game is not None
-            register_all(own, game.job(config))
-            return GridEvaluation(config, play_grids(config, game), game.side)
-        register_all(own, asked.job(config))
-        further = play_questions(config, asked, tuning, keep_maps=keep_maps)
-        grids = None if game is None else play_grids(config, game)
-        job = asked.job(config)
-        chosen_methods = [method.name for method in select_methods(names)]
-        results = read_results(config, job).of(chosen_methods)
-        return Evaluation(config, asked, job, found, results, replace(further.of(chosen_methods), grids=grids), told)
+        asking = asked or game
+        assert asking is not None
+        register_all(own, asking.job(config))
+        played = play(config, asked, tuning, game, keep_maps=keep_maps)
+        if process_rank() == 0:
+            write_finished(config, played, opened, found, told, own)
+        return played.result(config, found, told)
 
 
 def _limited(data: LabelledSet, matched: Mapping[str, int], limit: int | None) -> list[LabelledImage]:
@@ -195,25 +192,3 @@ def _config(out: Path, names: tuple[str, ...], truth: str, model: OpenModel, set
         raise UserError(f"evaluate does not know a setting: {error}.") from None
     check(config)
     return config
-
-
-def _record(config: Config, asked: Asked | None, model: OpenModel, data: LabelledSet) -> dict[str, Any]:
-    """What was asked, for people who find the folder."""
-    scoring, questions = config.scoring, asked.questions if asked else []
-    return {
-        "model": model.name,
-        "input": list(model.shape),
-        "preparation": repr(model.prepare),
-        "outputs": model.outputs,
-        "classes": list(model.classes or ()),
-        "data": str(data.source.absolute()),
-        "format": data.format,
-        "images": len({question.image.name for question in questions}),
-        "questions": len(questions),
-        "explain": asked.explain if asked else None,
-        "truth": scoring.truth,
-        "methods": list(scoring.methods),
-        "layers": list(asked.layers.combined) if asked and asked.layers else None,
-        "budget": scoring.budget,
-        "seed": config.seed,
-    }

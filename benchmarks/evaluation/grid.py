@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -264,20 +265,28 @@ class GridStep(Step[GridStore, Any]):
         return films.play(method, explain)
 
     def finish(self, config: Config, job: Job, store: GridStore) -> None:
-        """Nothing: :meth:`read` makes the table."""
+        """Nothing: :func:`read_grids` makes the table."""
 
-    def read(self, config: Config, order: Sequence[str]) -> pd.DataFrame:
-        """One row a method: energy and hits in the right cell, with intervals from resampled grids, and DiFull."""
-        job = self.game.job(config)
-        with self.reading(config, job) as store:
-            grids = store.grids()
-        rows: list[tuple[object, ...]] = []
-        for method, own in sorted(grids.groupby("method"), key=lambda group: order.index(str(group[0]))):
-            weighing = Weighing(pd.factorize(own["image"])[0].astype(np.int64))
-            found: list[float] = []
-            for column in ("energy", "hit"):
-                values = own[[column]].fillna(0).to_numpy(float)
-                drawn = weighing.resampled(values, config.seed)[:, 0]
-                found += [float(values.mean()), *percentile_interval(drawn)]
-            rows.append((method, *found, own["difull"].mean(), chance(self.game.side), own["image"].nunique()))
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+def read_grids(config: Config, job: Job, side: int, order: Sequence[str]) -> pd.DataFrame:
+    """One row a method: energy and hits in the right cell, with intervals from resampled grids, and DiFull.
+
+    Args:
+        config: Where grids were played.
+        job: Of them.
+        side: Cells in a row.
+        order: Of the methods.
+    """
+    path = config.out / f"{GridStep.name}.sqlite"
+    with closing(GridStore(path, job.method_facts, create=False)) as store, store.reading():
+        grids = store.grids()
+    rows: list[tuple[object, ...]] = []
+    for method, own in sorted(grids.groupby("method"), key=lambda group: order.index(str(group[0]))):
+        weighing = Weighing(pd.factorize(own["image"])[0].astype(np.int64))
+        found: list[float] = []
+        for column in ("energy", "hit"):
+            values = own[[column]].fillna(0).to_numpy(float)
+            drawn = weighing.resampled(values, config.seed)[:, 0]
+            found += [float(values.mean()), *percentile_interval(drawn)]
+        rows.append((method, *found, own["difull"].mean(), chance(side), own["image"].nunique()))
+    return pd.DataFrame(rows, columns=list(COLUMNS))

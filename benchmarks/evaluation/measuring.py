@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import ClassVar
 
@@ -123,7 +124,7 @@ class EvaluationMeasureStep(Step[QuestionStore, QuestionBatch]):
 
     def facts(self, job: Job) -> Facts:
         """What rows depend on."""
-        return lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)}
+        return measured_facts(job)
 
     def open_batch(self, job: Job, batch: int, store: QuestionStore) -> QuestionBatch:
         """Load a batch of questions."""
@@ -136,21 +137,20 @@ class EvaluationMeasureStep(Step[QuestionStore, QuestionBatch]):
     def finish(self, config: Config, job: Job, store: QuestionStore) -> None:
         """Nothing: the tables are made of measures and scores together."""
 
-    def read(self, config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Measures and curves of the methods that were measured on all of the questions."""
-        job = self.open_job(config)
-        with self.reading(config, job) as store:
-            finished, measures, curves = store.finished(), store.measures(), store.curves()
-        names = {method for _, method in finished}
-        whole = [name for name in names if all((batch, name) in finished for batch in range(job.batches))]
-        return measures[measures["method"].isin(whole)], curves[curves["method"].isin(whole)]
+
+def read_measures(config: Config, job: Job) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measures and curves of the methods that were measured on all of the questions of a job."""
+    path = config.out / f"{EvaluationMeasureStep.name}.sqlite"
+    with closing(QuestionStore(path, measured_facts(job), create=False)) as store, store.reading():
+        finished, measures, curves = store.finished(), store.measures(), store.curves()
+    names = {method for _, method in finished}
+    whole = [name for name in names if all((batch, name) in finished for batch in range(job.batches))]
+    return measures[measures["method"].isin(whole)], curves[curves["method"].isin(whole)]
 
 
-def with_classes(curves: pd.DataFrame, asked: Asked) -> pd.DataFrame:
-    """Curves of masks, with the class of each question."""
-    classes = {question.name: question.category for question in asked.questions}
-    masks = curves[curves["curve"] == "mask"]
-    return masks.assign(**{"class": masks["image"].map(classes)})
+def measured_facts(job: Job) -> Facts:
+    """What measures depend on."""
+    return lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)}
 
 
 def measure_means(

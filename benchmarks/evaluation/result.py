@@ -18,7 +18,7 @@ from benchmarks.analysis.measure_table import MEASURES, TABLE_COLUMNS, overlap_v
 from benchmarks.analysis.significance import significance_table
 from benchmarks.analysis.tallies import summarise
 from benchmarks.evaluation.measuring import measure_means
-from benchmarks.evaluation.questions import DIFFICULT_SHARE, Questions
+from benchmarks.evaluation.questions import DIFFICULT_SHARE, AskedImages
 from benchmarks.evaluation.step import Asked, kept_maps, write_scores
 from benchmarks.formats.labelled import LabelledSet
 from benchmarks.methods import METHODS
@@ -95,7 +95,7 @@ class Evaluation:
     def questions(self) -> pd.DataFrame:
         """Columns ``file``, ``class`` and ``difficult`` by question."""
         films = self.job.films
-        assert isinstance(films, Questions)
+        assert isinstance(films, AskedImages)
         return films.table
 
     @property
@@ -205,7 +205,9 @@ class Evaluation:
         write_scores(config.out, self.asked.questions, self.results.scores, self.results.true_scores)
         write_csv(config.out / "by_class.csv", self.by_class)
         write_csv(config.out / "measures.csv", self.measures)
-        if self.grid is not None:
+        if self.grid is None:
+            (config.out / "grid.csv").unlink(missing_ok=True)  # of an earlier call
+        else:
             write_csv(config.out / "grid.csv", self.grid)
         write_report(config, self.job, self.results, self._subject(), self.table)
         return config.out / "report.html"
@@ -247,6 +249,7 @@ class Evaluation:
             breakdowns=BREAKDOWNS,
             verdicts=said,
             content={
+                "classifier": None,
                 "model": model.name,
                 "data": self.data.source.name,
                 "format": self.data.format,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from benchmarks.methods import METHODS, select_methods
-from benchmarks.run.config import Config
+from benchmarks.run.config import OPEN, Config
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.job import Job
 from benchmarks.scoring.score import ScoreStep
@@ -66,8 +66,8 @@ def read_results(config: Config, job: Job) -> Results:
         raise UserError(f"no method of {config.out} could run, choose others with --methods. {reasons}")
     if not complete:
         raise UserError(
-            f"{config.out} holds no complete scores of this configuration: run `python -m benchmarks score` "
-            "with the same options first"
+            f"{config.out} holds no complete scores of this configuration: run `python -m benchmarks "
+            f"{'evaluate' if config.preset == OPEN else 'score'}` with the same options first"
         )
     for method in select_methods(config.scoring.methods):
         if method.name not in complete:
