@@ -11,8 +11,9 @@ from typing import Any
 from torch import nn
 
 from benchmarks.evaluation.grid import GridGame
+from benchmarks.evaluation.network_verdicts import look
 from benchmarks.evaluation.own_methods import own_methods, register_all
-from benchmarks.evaluation.play import play
+from benchmarks.evaluation.play import DEV, SCORES, play
 from benchmarks.evaluation.questions import ask
 from benchmarks.evaluation.reopen import write_finished
 from benchmarks.evaluation.result import Evaluation, GridEvaluation
@@ -30,6 +31,7 @@ from benchmarks.run.files import make_folder
 from benchmarks.run.lock import only_one
 
 EXPLAIN = ("labelled", "predicted")
+Images = list[LabelledImage]
 TOLERANCE_IN = ("frame", "image")
 
 
@@ -129,10 +131,12 @@ def evaluate(
         game = GridGame(opened, single[:: _every(single, limit)], matched, grid, chosen)
     asked = tuning = None
     images = _limited(found, matched, limit)
+    others: tuple[Images, Images] = ([], [])
     if images or game is None:
         asked = Asked(opened, ask(images, matched, explain), explain, chosen, tolerance_in == "image")
         told.append(f"{len(asked.questions)} questions about {len(images)} images.")
-        tuning = None if dev is None else _tuning(dev, asked, limit)
+        if dev is not None:
+            tuning, others = _tuning(dev, asked, limit)
     if process_rank() == 0 and not config.quiet:
         print(*told, sep="\n")
     if (config.out / "config.json").exists():
@@ -142,15 +146,22 @@ def evaluate(
         asking = asked or game
         assert asking is not None
         register_all(own, asking.job(config))
-        played = play(config, asked, tuning, game, keep_maps=keep_maps)
+        verdicts = {}
+        if asked is not None:
+            verdicts[SCORES] = look(opened, images, _limited(found, matched, limit, shown=False), matched, config)
+        if tuning is not None:
+            verdicts[DEV] = look(opened, *others, matched, config)
+        played = play(config, asked, tuning, game, verdicts, keep_maps=keep_maps)
         if process_rank() == 0:
             write_finished(config, played, opened, found, told, own)
         return played.result(config, found, told)
 
 
-def _limited(data: LabelledSet, matched: Mapping[str, int], limit: int | None) -> list[LabelledImage]:
-    """Images with an object that the network knows, evenly spaced where there are more than wanted."""
-    images = [image for image in data.images if any(of.category in matched for of in image.objects)]
+def _limited(
+    data: LabelledSet, matched: Mapping[str, int], limit: int | None, *, shown: bool = True
+) -> list[LabelledImage]:
+    """Images with an object that the network knows, or without, evenly spaced where there are more than wanted."""
+    images = [image for image in data.images if any(of.category in matched for of in image.objects) == shown]
     return images[:: _every(images, limit)]
 
 
@@ -158,16 +169,17 @@ def _every(images: Sequence[LabelledImage], limit: int | None) -> int:
     return 1 if limit is None else max(1, -(-len(images) // limit))
 
 
-def _tuning(dev: LabelledSet | Path | str, asked: Asked, limit: int | None) -> Asked:
-    """The questions on which thresholds are tuned, about other images than those of the game."""
+def _tuning(dev: LabelledSet | Path | str, asked: Asked, limit: int | None) -> tuple[Asked, tuple[Images, Images]]:
+    """Questions on which thresholds are tuned, about other images than those of the game; their images, and others."""
     data = dev if isinstance(dev, LabelledSet) else load_dataset(dev)
     matched, _ = match_categories(data, asked.model.classes or ())
-    questions = ask(_limited(data, matched, limit), matched, asked.explain)
+    images = _limited(data, matched, limit)
+    questions = ask(images, matched, asked.explain)
     played = {question.path.resolve() for question in asked.questions}
     for question in questions:
         if question.path.resolve() in played:
             raise UserError(f"--dev has the image {question.path} of --data: thresholds are tuned on other images.")
-    return replace(asked, questions=questions)
+    return replace(asked, questions=questions), (images, _limited(data, matched, limit, shown=False))
 
 
 def _opened(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -153,26 +153,30 @@ def measured_facts(job: Job) -> Facts:
     return lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)}
 
 
-def measure_means(
-    values: pd.DataFrame, curves: pd.DataFrame, dev: pd.DataFrame | None, questions: pd.DataFrame, seed: int
-) -> pd.DataFrame:
+def masks_of(curves: pd.DataFrame, classes: Any) -> pd.DataFrame:
+    """Curves of masks, with the class of each question.
+
+    Args:
+        curves: As of :meth:`QuestionStore.curves`.
+        classes: By the question's name.
+    """
+    masks = curves[curves["curve"] == "mask"]
+    return masks.assign(**{"class": masks["image"].map(classes)})
+
+
+def measure_means(values: pd.DataFrame, curves: pd.DataFrame, questions: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Means of all measures over questions.
 
     Args:
         values: Columns ``image``, ``method``, ``measure``, ``value``.
         curves: As of :meth:`QuestionStore.curves`.
-        dev: The same of other images with a column ``class``, on which thresholds are tuned; None where there are none.
         questions: By name, the columns ``file`` and ``class``.
         seed: Of the bootstrap.
 
     Returns:
         The columns of ``measures.csv``, in the order of the table of measures.
     """
-    parts = [values]
-    masks = curves[curves["curve"] == "mask"]
-    if dev is not None and len(masks):
-        parts.append(tuned_values(masks.assign(**{"class": masks["image"].map(questions["class"])}), dev))
-    table = mean_table([pd.concat(parts, ignore_index=True)], seed, questions)
+    table = mean_table([values], seed, questions)
     boxes = box_table(curves[curves["curve"] == "box"], questions, seed)
     table = pd.concat([table, boxes], ignore_index=True) if len(boxes) else table
     order = {name: place for place, name in enumerate(MEASURES)}

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from benchmarks.evaluation.grid import GridGame, GridStep, read_grids
-from benchmarks.evaluation.measuring import EvaluationMeasureStep, read_measures
-from benchmarks.evaluation.result import Evaluation, Further, GridEvaluation
+from benchmarks.evaluation.measuring import EvaluationMeasureStep, masks_of, read_measures
+from benchmarks.evaluation.network_verdicts import Verdicts
+from benchmarks.evaluation.result import Evaluation, Further, GridEvaluation, Seen
 from benchmarks.evaluation.step import Asked, EvaluationStep
 from benchmarks.formats.labelled import LabelledSet
 from benchmarks.methods import METHODS, select_methods
@@ -30,12 +31,14 @@ class Played:
         jobs: By :data:`SCORES` and so on, as far as it was played.
         dev: Class of each question about other images, on which thresholds are tuned.
         side: Cells in a row of the grids.
+        verdicts: What the network says of the images, and of those of :data:`DEV`.
     """
 
     asked: Asked | None
     jobs: Mapping[str, Job]
     dev: Mapping[str, str]
     side: int | None
+    verdicts: Mapping[str, Verdicts]
 
     def result(self, config: Config, data: LabelledSet, told: Sequence[str]) -> Evaluation | GridEvaluation:
         """Read what the methods of a configuration came to.
@@ -60,19 +63,26 @@ class Played:
         job = self.jobs[SCORES]
         further = Further(*read_measures(config, self.jobs[MEASURES]), self._dev_curves(config), grids)
         results = read_results(config, job).of(chosen)
-        return Evaluation(config, self.asked, job, data, results, further.of(chosen), list(told))
+        tuned = self.verdicts[DEV].tuned() if DEV in self.verdicts else {}
+        seen = Seen(self.verdicts[SCORES], tuned)
+        return Evaluation(config, self.asked, job, data, results, further.of(chosen), seen, list(told))
 
     def _dev_curves(self, config: Config) -> pd.DataFrame | None:
         """Curves of masks on other images, with the class of each question."""
         if DEV not in self.jobs:
             return None
         _, curves = read_measures(config.replace(out=config.out / DEV), self.jobs[DEV])
-        masks = curves[curves["curve"] == "mask"]
-        return masks.assign(**{"class": masks["image"].map(self.dev)})
+        return masks_of(curves, self.dev)
 
 
 def play(
-    config: Config, asked: Asked | None, tuning: Asked | None, game: GridGame | None, *, keep_maps: bool
+    config: Config,
+    asked: Asked | None,
+    tuning: Asked | None,
+    game: GridGame | None,
+    verdicts: Mapping[str, Verdicts],
+    *,
+    keep_maps: bool,
 ) -> Played:
     """Play the game, take the further measures, and play grids.
 
@@ -81,6 +91,7 @@ def play(
         asked: The questions, if there are some.
         tuning: Questions about other images, on which thresholds are tuned.
         game: Grids, if they are asked for.
+        verdicts: As of :class:`Played`.
         keep_maps: Keep the maps.
     """
     jobs: dict[str, Job] = {}
@@ -99,4 +110,4 @@ def play(
         GridStep(game).run(config)
         jobs[GRID] = game.job(config)
     dev = {question.name: question.category for question in tuning.questions} if tuning else {}
-    return Played(asked, jobs, dev, game.side if game else None)
+    return Played(asked, jobs, dev, game.side if game else None, verdicts)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.data.annotations import Shape
+from benchmarks.evaluation.network_verdicts import Verdicts
 from benchmarks.evaluation.play import DEV, MEASURES, Played
 from benchmarks.evaluation.questions import AskedImages, Question
 from benchmarks.evaluation.result import Evaluation, GridEvaluation
@@ -35,7 +36,7 @@ _OWN = ("title", "family", "reduction", "cost", "source")
 def write_finished(
     config: Config, played: Played, model: OpenModel, data: LabelledSet, told: Sequence[str], own: Sequence[Method]
 ) -> None:
-    """Write ``evaluation.json``, what was asked for and what the results depend on, and ``questions.json``.
+    """Write ``evaluation.json`` (settings, and what results depend on) and ``questions.json`` (what was asked).
 
     Args:
         config: Where to, and the settings.
@@ -70,7 +71,8 @@ def write_finished(
         "settings": config.to_dict(),
         "facts": {name: _facts(job, config) for name, job in played.jobs.items()},
     }
-    write_text(config.out / QUESTIONS, json.dumps({**_plain(questions), "dev": dict(played.dev)}))
+    said = {name: verdicts.plain() for name, verdicts in played.verdicts.items()}
+    write_text(config.out / QUESTIONS, json.dumps({**_plain(questions), "dev": dict(played.dev), "verdicts": said}))
     write_json(config.out / EVALUATION, record)
 
 
@@ -159,6 +161,7 @@ def open_evaluation(folder: Path, methods: Sequence[str] = ()) -> Evaluation | G
     try:
         stored = json.loads((folder / QUESTIONS).read_bytes())
         questions, dev = _questions(stored), {str(name): str(of) for name, of in stored["dev"].items()}
+        verdicts = {str(name): Verdicts.of(plain) for name, plain in stored["verdicts"].items()}
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise DamagedError(f"{folder / QUESTIONS} is gone or damaged ({error}): {EVALUATION_REMEDY}.") from None
     network = Absent()
@@ -177,7 +180,7 @@ def open_evaluation(folder: Path, methods: Sequence[str] = ()) -> Evaluation | G
             explain=record.explain or "", shape=record.input, own_pixels=record.tolerance_in == "image", known=facts,
         )  # fmt: skip
     data = LabelledSet((), (), record.format, record.data)
-    return Played(asked, jobs, dev, record.grid).result(config, data, record.told)
+    return Played(asked, jobs, dev, record.grid, verdicts).result(config, data, record.told)
 
 
 def _not_here(context: Any) -> Any:

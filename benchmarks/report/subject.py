@@ -35,6 +35,7 @@ class Subject:
         notes: Notes of the page that are otherwise than for films, by the id of their place.
         mean: How accuracies are one, behind the number of films or questions.
         classifier: How good it is, in a sentence; empty where that is not known.
+        localisation: As of :func:`benchmarks.analysis.true_positives.localisation_table`, where that is known.
         by_verdict: As of :func:`benchmarks.analysis.by_verdict.by_verdict`, where the maps explain what is predicted.
     """
 
@@ -52,6 +53,7 @@ class Subject:
     notes: dict[str, str] = field(default_factory=dict)
     mean: str = ""
     classifier: str = ""
+    localisation: pd.DataFrame | None = None
     by_verdict: pd.DataFrame | None = None
 
 
