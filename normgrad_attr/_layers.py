@@ -56,7 +56,7 @@ def resolve(forward_func: Callable[..., Any], layer: Layer) -> nn.Module:
         ValueError: No such name in the model, or the model is hidden in a function, or the layer is scripted.
     """
     if isinstance(layer, str):
-        layer = _by_name(_looked_up_in(forward_func, layer), layer)
+        layer = _by_name(_looked_up_in(forward_func, layer), _uncompiled(layer))
     if not isinstance(layer, nn.Module):
         raise TypeError(f"A layer must be a torch.nn.Module or a dotted name, not {type(layer).__name__}.")
     if isinstance(layer, torch.jit.ScriptModule):
@@ -105,6 +105,7 @@ class Named:
 
 def _matches(forward_func: Callable[..., Any], pattern: str) -> list[nn.Module]:
     """The modules that a name or a pattern stands for, in the model's order."""
+    pattern = _uncompiled(pattern)
     if not _is_pattern(pattern):
         return [resolve(forward_func, pattern)]
     model = _looked_up_in(forward_func, pattern)
@@ -157,4 +158,8 @@ def _by_name(model: nn.Module, name: str) -> nn.Module:
 
 def _named_modules(model: nn.Module) -> dict[str, nn.Module]:
     """Modules by the names that they had before torch.compile wrapped some of them."""
-    return {".".join(p for p in name.split(".") if p != "_orig_mod"): m for name, m in model.named_modules()}
+    return {_uncompiled(name): m for name, m in model.named_modules()}
+
+
+def _uncompiled(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
