@@ -60,9 +60,7 @@ def check_set(root: Path, limit: int | None, cache_dir: Path) -> Checked:
         raise FaultyTableError([*faults, *error.faults]) from None
     for split, records in splits.items():
         for record in records:
-            faults += [
-                f"{record.where}: {fault} (film {record.name})." for fault in _objects(record, facts[record.path])
-            ]
+            faults += _objects(record, facts[record.path])
         remarks += _corners(split, records, facts)
     twice, again = _twice(splits, facts)
     faults += twice
