@@ -31,10 +31,11 @@ from benchmarks.report.results import Results
 from benchmarks.report.subject import Subject, spoken
 from benchmarks.run.config import Config
 from benchmarks.run.files import write_csv, write_text
-from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval
+from benchmarks.run.text_tables import counted, markdown_table, terminal_table, with_interval
 from benchmarks.scoring.job import Job
 
 BREAKDOWNS = {
+    "target": "class that the maps explain, which differ on the images that the network gets wrong",
     "class": "class that is asked for",
     "difficult": (
         f"TorchRay's difficult questions: the class covers less than {100 * DIFFICULT_SHARE:.0f} % of the image, and "
@@ -263,7 +264,10 @@ class Evaluation:
         model, questions = self.asked.model, self.questions
         images, classes = questions["file"].nunique(), questions["class"].nunique()
         size = f"{model.name} at {model.shape[2]} x {model.shape[1]} px"
-        count = f"{len(questions)} questions, each a class and an image that shows it, about {images} images"
+        each = "each " if len(questions) > 1 else ""
+        asked = counted(len(questions), "question")
+        count = f"{asked}, {each}a class and an image that shows it, about {counted(images, 'image')}"
+        kinds = counted(classes, "class", "classes")
         mean = "the mean over classes" if self._by_class else "that over images"
         explained = "that is asked for" if self._by_class else "that the network predicts"
         verdicts = self.results.verdicts
@@ -273,13 +277,13 @@ class Evaluation:
             shares = dict(zip(verdicts["image"], verdicts["label_probability"], strict=True))
             said = {name: f"the network gives the class {100 * share:.1f} %" for name, share in shares.items()}
         return Subject(
-            title=f"Pointing Game on {len(questions)} questions",
+            title=f"Pointing Game on {asked}",
             facts=(
-                f"{size} · {self.data.source.name} ({self.data.format}) · {count}; {classes} classes · hit: the "
+                f"{size} · {self.data.source.name} ({self.data.format}) · {count}; {kinds} · hit: the "
                 f"annotated {self.config.scoring.truth}, in {self._pixels}"
             ),
             lines=[
-                f"Network {size}. {count}; {classes} classes. Accuracy is {mean}; tolerances are in {self._pixels}.",
+                f"Network {size}. {count}; {kinds}. Accuracy is {mean}; tolerances are in {self._pixels}.",
                 *self.told,
             ],
             hit=(
@@ -356,7 +360,9 @@ class GridEvaluation:
             maximum = with_interval((row.maximum, row.maximum_low, row.maximum_high), 1, 100)
             rows.append([str(row.method), energy, maximum, "" if pd.isna(row.difull) else f"{100 * row.difull:.1f}"])
         rows.append(["(chance)", *[f"{100 / self.side**2:.1f}"] * 2, ""])
-        title = f"Grid Pointing Game, {self.side} x {self.side} images, {self.table['grids'].max()} grids"
+        title = (
+            f"Grid Pointing Game, {self.side} x {self.side} images, {counted(int(self.table['grids'].max()), 'grid')}"
+        )
         write_text(out / "grid.md", "\n".join([f"# {title}", "", *markdown_table(rows), ""]))
         Console().print(terminal_table(title, rows, footer=True))
         return out / "grid.md"

@@ -120,4 +120,4 @@ def test_an_image_without_annotations_shows_nothing(tmp_path: Path) -> None:
     annotations = json.loads(TEXT)["annotations"][:1]
     data = load(tmp_path, changed(annotations=annotations))
     assert data.images[1].objects == data.images[1].labels == ()
-    assert data.remarks == ("1 of 2 categories have no image: person.",)
+    assert data.remarks == ("1 of 2 categories has no image: person.",)

@@ -53,7 +53,10 @@ def test_scores_are_found_in_what_a_network_gives(wrap):
 @pytest.mark.parametrize(
     ("wrap", "message"),
     [
-        (lambda scores: {"boxes": scores}, r"a dictionary of 'boxes', in which no scores are found.*class Scores"),
+        (
+            lambda scores: {"boxes": scores},
+            r"a dictionary of 'boxes', in which no scores are found: wrap it in a",
+        ),
         (lambda scores: None, "an object of type NoneType"),
         (lambda scores: scores[:, :, None, None].expand(-1, -1, 2, 2), r"a tensor of shape \(2, 3, 2, 2\)"),
         (lambda scores: scores[:1], "1 rows of scores for 2 images"),
