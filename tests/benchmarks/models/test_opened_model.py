@@ -68,6 +68,12 @@ def test_what_holds_no_scores_is_refused_with_a_wrapper(wrap, message):
         open_model(Gives(wrap))
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_weights_that_are_no_float32_are_refused(kind):
+    with pytest.raises(UserError, match=f"Linear has weights of {kind}: give it as model.float()"):
+        open_model(nn.Linear(3, 2).to(kind), size=(8, 8))
+
+
 @pytest.mark.parametrize("wrap", [lambda scores: scores, lambda scores: scores[:, 0], Output])
 def test_one_output_becomes_two_with_the_same_probability(wrap):
     model = open_model(Gives(wrap, outputs=1), classes=["sick"])
