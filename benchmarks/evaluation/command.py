@@ -56,7 +56,8 @@ def evaluate_command(
     if check:
         found = settings["data"]
         with _every_fault(found.source), TemporaryDirectory() as folder:
-            film_facts(found.images, Path(folder), colour=True)  # which decodes each
+            for _ in film_facts(found.images, Path(folder), colour=True):  # which decodes each
+                pass
         objects = sum(len(image.objects) for image in found.images)
         print(*found.remarks, sep="\n", end="\n" if found.remarks else "")
         count = f"{len(found.images)} images, {objects} objects of {len(found.categories)} categories"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -241,9 +242,9 @@ def scored_cost(job: Job, method: Method, positions: Sequence[int]) -> int:
 
 def _computed(job: Job, method: Method, positions: Sequence[int]) -> list[tuple[int, list[int]]]:
     """What :func:`scored_maps` computes: numbers of batches, and positions."""
-    place = {position: i for i, position in enumerate(job.positives)}
     if method.random:
-        return [(batch, job.batch(batch)) for batch in sorted({place[p] // job.batch_size for p in positions})]
+        places = {bisect_left(job.positives, position) for position in positions}
+        return [(batch, job.batch(batch)) for batch in sorted({place // job.batch_size for place in places})]
     starts = range(0, len(positions), job.batch_size)
     return [(0, list(positions[start : start + job.batch_size])) for start in starts]
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import PART
 from benchmarks.scoring.job import digest
 
 Row = Mapping[str, object]
@@ -71,7 +72,11 @@ class UnitStore:
 
     def finished(self) -> set[tuple[int, str]]:
         """The units that are there, as (batch, method)."""
-        return set(self._rows("SELECT batch, method FROM units"))
+        return set(self.each_finished())
+
+    def each_finished(self) -> Iterator[tuple[int, str]]:
+        """The same, one by one: of many films there are many."""
+        return iter(self._found("SELECT batch, method FROM units"))
 
     def write_unit(self, batch: int, method: str, results: Mapping[str, Sequence[Row]]) -> None:
         """Write the results of one method on one batch, in one transaction.
@@ -156,9 +161,13 @@ class UnitStore:
 
     def _rows(self, select: str, order: str = "", *values: str) -> list[tuple[Any, ...]]:
         """Rows of today's keys."""
+        return self._found(select, order, *values).fetchall()
+
+    def _found(self, select: str, order: str = "", *values: str) -> sqlite3.Cursor:
+        """The same, to be fetched."""
         keys = self._current()
         query = f"{select} WHERE key IN ({', '.join('?' * len(keys))}) {order}"
-        return self._connection.execute(query, (*values, *keys)).fetchall()
+        return self._connection.execute(query, (*values, *keys))
 
     def _current(self) -> list[str]:
         known = self._connection.execute("SELECT key, method FROM keys")
@@ -222,10 +231,18 @@ class ScoreStore(UnitStore):
 
     def scores(self) -> pd.DataFrame:
         """Rows for the predicted class, sorted by image, method and protocol, as in ``scores.parquet``."""
-        return self._scores("plays", "target", "probability")
+        return pd.concat(self.score_parts(), ignore_index=True)
 
     def true_scores(self) -> pd.DataFrame:
         """Rows for the true class of films that the classifier gets wrong, as in ``scores_true.parquet``."""
+        return pd.concat(self.true_score_parts(), ignore_index=True)
+
+    def score_parts(self) -> Iterator[pd.DataFrame]:
+        """:meth:`scores` from top to bottom in parts, of which one after the other fits into memory."""
+        return self._scores("plays", "target", "probability")
+
+    def true_score_parts(self) -> Iterator[pd.DataFrame]:
+        """The same of :meth:`true_scores`."""
         return self._scores("plays_true", "label", "label_probability")
 
     def verdicts(self, images: Sequence[str] | None = None) -> pd.DataFrame:
@@ -240,14 +257,19 @@ class ScoreStore(UnitStore):
         """Chance levels with the columns image, tolerance, chance, sorted."""
         return self.frame("chance", ("image", "tolerance", "chance"), "image, tolerance")
 
-    def _scores(self, table: str, target: str, probability: str) -> pd.DataFrame:
+    def _scores(self, table: str, target: str, probability: str) -> Iterator[pd.DataFrame]:
         verdict = f"SELECT image, label, {target} AS target, {probability} AS probability FROM verdicts WHERE key = ?"
-        rows = self._rows(
+        found = self._found(
             f"WITH verdict AS ({verdict}) SELECT {', '.join(SCORE_COLUMNS)} FROM {table} JOIN verdict USING (image)",
             "ORDER BY image, method, protocol",
             self.key(),
         )
-        return pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype(_DTYPES)
+        rows = found.fetchmany(PART)
+        while True:
+            yield pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype(_DTYPES)
+            rows = found.fetchmany(PART)
+            if not rows:
+                return
 
 
 MEASURE_COLUMNS = ("image", "method", "measure", "value")

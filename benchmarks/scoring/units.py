@@ -7,12 +7,14 @@ shared by several processes, ends with the results of a plain one.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -102,7 +104,7 @@ class Step(ABC, Generic[S, B]):
             store.close()
         fabric.barrier()
         store = self.open_store(path, job)
-        pending = pending_units(job, methods, store.finished())
+        pending = pending_units(job, methods, store.each_finished())
         fabric.barrier()  # everyone has the same view before anyone writes
         if pending and fabric.is_global_zero:
             write_environment(config)
@@ -112,7 +114,7 @@ class Step(ABC, Generic[S, B]):
         if fabric.world_size > 1:
             store.close()
             store = self.open_store(config.out / f"{self.name}.rank{fabric.global_rank}.sqlite", job)
-        mine = dict(list(pending.items())[fabric.global_rank :: fabric.world_size])
+        mine = dict(itertools.islice(pending.items(), fabric.global_rank, None, fabric.world_size))
         self.compute_units(job, mine, store, show=fabric.is_global_zero and not config.quiet)
         store.close()
         fabric.barrier()
@@ -129,7 +131,7 @@ class Step(ABC, Generic[S, B]):
         for part in sorted(config.out.glob(f"{self.name}.rank*.sqlite")):
             store.absorb(part)
 
-    def compute_units(self, job: Job, pending: dict[int, list[Method]], store: S, *, show: bool = False) -> None:
+    def compute_units(self, job: Job, pending: Mapping[int, Sequence[Method]], store: S, *, show: bool = False) -> None:
         """Compute units, each stored as soon as it is there, while the next one is computed.
 
         A method that cannot be built, or that fails on a batch even with one image at a time when
@@ -202,12 +204,18 @@ class _WrittenBehind(Generic[S]):
             last.result()
 
 
-def pending_units(job: Job, methods: list[Method], finished: set[tuple[int, str]]) -> dict[int, list[Method]]:
+def pending_units(
+    job: Job, methods: Sequence[Method], finished: Iterable[tuple[int, str]]
+) -> dict[int, Sequence[Method]]:
     """The methods that each batch still needs; batches that need none are left out."""
-    pending = {
-        batch: [method for method in methods if (batch, method.name) not in finished] for batch in range(job.batches)
-    }
-    return {batch: wanted for batch, wanted in pending.items() if wanted}
+    places = {method.name: place for place, method in enumerate(methods)}
+    missing = np.ones((job.batches, len(methods)), dtype=bool)
+    for batch, name in finished:
+        if name in places and batch < job.batches:
+            missing[batch, places[name]] = False
+    # Most batches need the same: one list for all of them.
+    lists = {row.tobytes(): list(itertools.compress(methods, row)) for row in np.unique(missing, axis=0)}
+    return {int(batch): lists[missing[batch].tobytes()] for batch in np.flatnonzero(missing.any(axis=1))}
 
 
 def _reason(error: Exception) -> str:

@@ -40,7 +40,7 @@ def test_a_folder_that_is_a_file_is_a_sentence(tmp_path: Path) -> None:
 
 def test_tables_come_back(tmp_path: Path) -> None:
     table = pd.DataFrame({"name": ["a", "bä"], "value": [0.1, 2.0]})
-    write_parquet(tmp_path / "t.parquet", table)
+    write_parquet(tmp_path / "t.parquet", [table])
     write_csv(tmp_path / "t.csv", table)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), table)
     assert (tmp_path / "t.csv").read_text(encoding="utf-8") == "name,value\na,0.1\nbä,2\n"
