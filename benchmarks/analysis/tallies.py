@@ -6,7 +6,9 @@ whatever compares two of them must be paired.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -51,6 +53,31 @@ def resampled_means(values: np.ndarray, seed: int, resamples: int = RESAMPLES) -
         float64 ``(resamples, columns)``.
     """
     return Weighing(np.arange(len(values))).resampled(values, seed, resamples)
+
+
+def resampled_hits(
+    hits: Sequence[pd.DataFrame],
+    seed: int,
+    questions: pd.DataFrame | None = None,
+    resamples: int = RESAMPLES,
+    *,
+    by_class: bool = True,
+) -> list[np.ndarray]:
+    """Accuracies on resampled films; to draw takes longer than all else, so it is done once for all matrices.
+
+    Args:
+        hits: matrices as of :func:`hit_matrix`, of the same films.
+        seed: of the draws.
+        questions: by name, where rows are questions.
+        resamples: how many.
+        by_class: whether the accuracy of questions is the mean over classes.
+
+    Returns:
+        For each matrix float64 ``(resamples, columns)``.
+    """
+    weighing = Weighing.of(hits[0].index, questions, by_class=by_class)
+    means = weighing.resampled(np.hstack([matrix.to_numpy() for matrix in hits]), seed, resamples)
+    return np.split(means, np.cumsum([len(matrix.columns) for matrix in hits])[:-1], axis=1)
 
 
 def bootstrap_interval(
@@ -142,23 +169,25 @@ def summarise(
         :data:`SUMMARY_COLUMNS`; accuracies and interval ends are shares.
     """
     seconds = seconds_per_image(scores)
+    settings = list(itertools.product(PROTOCOLS, TOLERANCES))
+    matrices = []
+    for protocol, tolerance in settings:
+        hits = hit_matrix(scores, protocol, tolerance)
+        hits = hits[[name for name in (order or sorted(hits.columns)) if name in hits.columns]]
+        matrices.append(hits if questions is None else hits[hits.index.isin(questions.index)])
+    weighing = Weighing.of(matrices[0].index, questions, by_class=by_class)
+    images = len(np.unique(weighing.images))
+    resampled = resampled_hits(matrices, seed, questions, by_class=by_class)
     rows = []
-    for protocol in PROTOCOLS:
-        for tolerance in TOLERANCES:
-            hits = hit_matrix(scores, protocol, tolerance)
-            hits = hits[[name for name in (order or sorted(hits.columns)) if name in hits.columns]]
-            if questions is not None:
-                hits = hits[hits.index.isin(questions.index)]
-            weighing = Weighing.of(hits.index, questions, by_class=by_class)
-            mean = weighing.mean(hits.to_numpy())
-            low, high = np.quantile(weighing.resampled(hits.to_numpy(), seed), [0.025, 0.975], axis=0)
-            images = len(np.unique(weighing.images))
-            for i, method in enumerate(hits.columns):
-                row = (
-                    method, protocol, tolerance, mean[i], low[i], high[i], int(hits[method].sum()), images,
-                    seconds[method],
-                )  # fmt: skip
-                rows.append(row)
+    for (protocol, tolerance), hits, draws in zip(settings, matrices, resampled, strict=True):
+        mean = weighing.mean(hits.to_numpy())
+        low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+        for i, method in enumerate(hits.columns):
+            row = (
+                method, protocol, tolerance, mean[i], low[i], high[i], int(hits[method].sum()), images,
+                seconds[method],
+            )  # fmt: skip
+            rows.append(row)
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
 

@@ -81,7 +81,7 @@ class Films(LightningDataModule):
                 f"--batch-size {self.config.batch_size} cannot be shared by {world} devices: make it a multiple."
             )
         batch = self.config.batch_size // world
-        sampler = _Order(
+        sampler = InOrder(
             films,
             num_replicas=world,
             rank=self.trainer.global_rank,
@@ -97,7 +97,7 @@ class Films(LightningDataModule):
         )  # fmt: skip
 
 
-class _Order(DistributedSampler[int]):
+class InOrder(DistributedSampler[int]):
     """The order of ``DistributedSampler``, whose list of numbers takes five times the memory of this tensor."""
 
     def __iter__(self) -> Iterator[int]:

@@ -130,8 +130,8 @@ def _gallery(config: Config, job: Job, methods: list[Method], results: Results, 
     hits = hit_matrix(results.scores, PROTOCOL, TOLERANCE)[[method.name for method in methods]]
     judges = [method.name for method in methods if method.family != "baseline"]
     names = choose_films(hits[judges] if judges else hits)
-    position = {job.films.records[i].name: i for i in job.positives}
-    positions = [position[name] for name in names]
+    position = results.verdicts.set_index("image")["position"]
+    positions = [int(position[name]) for name in names]
     order = ranking(hits, subject.questions)
     chosen = choose_methods({name: METHODS[name].family for name in order})
     drawn = [method for method in methods if method.name in chosen]

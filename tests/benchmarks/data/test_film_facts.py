@@ -69,3 +69,28 @@ def test_another_film_of_the_same_size_is_another_set(tmp_path: Path) -> None:
     os.utime(tmp_path / "train" / "a.bmp", ns=(5, 5))
     assert (tmp_path / "train" / "a.bmp").stat().st_size == size
     assert annotation_digest(tmp_path, None, tmp_path / "cache") != before
+
+
+def test_a_set_is_read_through_again_only_where_something_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "dev", "test"):
+        (tmp_path / split).mkdir()
+        Image.fromarray(FILM).save(tmp_path / split / "a.png")
+        (tmp_path / f"{split}.csv").write_text("image_name,annotation\na.png,\n")
+    before = annotation_digest(tmp_path, None, tmp_path / "cache")
+    read: list[str] = []
+    plain = module.read_split
+    monkeypatch.setattr(module, "read_split", lambda root, split, limit: (read.append(split), plain(root, split))[1])
+    assert annotation_digest(tmp_path, None, tmp_path / "cache") == before
+    assert read == []
+    os.utime(tmp_path / "dev" / "a.png", ns=(5, 5))  # the same film at another time
+    assert annotation_digest(tmp_path, None, tmp_path / "cache") == before
+    assert read == ["train", "dev", "test"]
+    (tmp_path / "test.csv").write_text("image_name,annotation\na.png,0 1 1 9 9\n")
+    assert annotation_digest(tmp_path, None, tmp_path / "cache") != before
+    (tmp_path / "cache" / module.SEEN).write_text("{")
+    assert annotation_digest(tmp_path, None, tmp_path / "cache") != before
+    (tmp_path / "train" / "a.png").unlink()
+    with pytest.raises(FaultyTableError, match=r"train\.csv, row 2: the film .*a\.png is missing"):
+        annotation_digest(tmp_path, None, tmp_path / "cache")

@@ -208,6 +208,14 @@ def units(config):
         return 0
 
 
+def test_units_that_are_missing_by_hand(finished):
+    job = open_job(finished)  # three batches
+    first, second = (METHODS[name] for name in SOME[:2])
+    there = [(0, first.name), (1, first.name), (1, second.name), (2, "unknown"), (9, first.name)]
+    assert pending_units(job, [first, second], iter(there)) == {0: [second], 2: [first, second]}
+    assert pending_units(job, [first], [(batch, first.name) for batch in range(3)]) == {}
+
+
 def test_parts_of_a_killed_distributed_run_are_taken_over(tmp_path, finished):
     config = make_run(tmp_path, methods=SOME)
     job = open_job(config)
