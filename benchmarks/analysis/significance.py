@@ -9,9 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import bdtr
 
-from benchmarks.analysis.tallies import hit_matrix, resampled_hits
+from benchmarks.analysis.tallies import hit_matrices, resampled_hits
 from benchmarks.analysis.weighing import RESAMPLES, Weighing
-from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 
 ALPHA = 0.05
 
@@ -152,11 +151,10 @@ def significance_table(scores: pd.DataFrame, seed: int, questions: pd.DataFrame 
     Returns:
         The columns of :func:`against_best` and :func:`rank_intervals` behind ``protocol`` and ``tolerance``.
     """
-    settings = list(itertools.product(PROTOCOLS, TOLERANCES))
-    matrices = [hit_matrix(scores, protocol, tolerance) for protocol, tolerance in settings]
-    resampled = resampled_hits(matrices, seed, questions)
+    matrices = hit_matrices(scores)
+    resampled = resampled_hits(list(matrices.values()), seed, questions)
     parts = []
-    for (protocol, tolerance), hits, means in zip(settings, matrices, resampled, strict=True):
+    for ((protocol, tolerance), hits), means in zip(matrices.items(), resampled, strict=True):
         part = against_best(hits, questions).join(_rank_intervals(means, hits.columns), on="method")
         part.insert(0, "tolerance", tolerance)
         part.insert(0, "protocol", protocol)

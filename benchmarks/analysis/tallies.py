@@ -34,10 +34,30 @@ def hit_matrix(scores: pd.DataFrame, protocol: str, tolerance: float) -> pd.Data
     Returns:
         bool, one row a film, one column for each method that was scored on all of the films.
     """
-    chosen = scores[scores["protocol"] == protocol]
+    return _hits(_distances(scores, protocol), tolerance)
+
+
+def hit_matrices(scores: pd.DataFrame) -> dict[tuple[str, int], pd.DataFrame]:
+    """Matrices of hits for each protocol and tolerance: to bring the rows into their form takes longer than to compare.
+
+    Args:
+        scores: rows of ``scores.parquet``.
+    """
+    found: dict[tuple[str, int], pd.DataFrame] = {}
+    for protocol in PROTOCOLS:
+        distances = _distances(scores, protocol)
+        found.update({(protocol, tolerance): _hits(distances, tolerance) for tolerance in TOLERANCES})
+    return found
+
+
+def _distances(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    chosen = scores.loc[scores["protocol"] == protocol, ["image", "method", "distance"]]
     distances = chosen.pivot(index="image", columns="method", values="distance")
-    played = chosen.pivot(index="image", columns="method", values="status").notna().all()
-    distances = distances.loc[:, played[played].index]
+    played = chosen["method"].value_counts()
+    return distances[[method for method in distances if played[method] == len(distances)]]
+
+
+def _hits(distances: pd.DataFrame, tolerance: float) -> pd.DataFrame:
     return pd.DataFrame(is_hit(distances.to_numpy(float), tolerance), distances.index, distances.columns)
 
 
@@ -169,16 +189,15 @@ def summarise(
         :data:`SUMMARY_COLUMNS`; accuracies and interval ends are shares.
     """
     seconds = seconds_per_image(scores)
-    settings = list(itertools.product(PROTOCOLS, TOLERANCES))
     matrices = []
-    for protocol, tolerance in settings:
-        hits = hit_matrix(scores, protocol, tolerance)
-        hits = hits[[name for name in (order or sorted(hits.columns)) if name in hits.columns]]
-        matrices.append(hits if questions is None else hits[hits.index.isin(questions.index)])
+    for hits in hit_matrices(scores).values():
+        chosen = hits[[name for name in (order or sorted(hits.columns)) if name in hits.columns]]
+        matrices.append(chosen if questions is None else chosen[chosen.index.isin(questions.index)])
     weighing = Weighing.of(matrices[0].index, questions, by_class=by_class)
     images = len(np.unique(weighing.images))
     resampled = resampled_hits(matrices, seed, questions, by_class=by_class)
     rows = []
+    settings = itertools.product(PROTOCOLS, TOLERANCES)
     for (protocol, tolerance), hits, draws in zip(settings, matrices, resampled, strict=True):
         mean = weighing.mean(hits.to_numpy())
         low, high = np.quantile(draws, [0.025, 0.975], axis=0)

@@ -62,7 +62,7 @@ def write_run(folder: Path, films: int) -> Config:
     write_set(folder / "data", "test", films)
     config = Config().replace(
         preset="synthetic", out=folder / "run", data=folder / "data", arch=ARCH, weights="none",
-        image_size=SIDE, score_batch_size=64, accelerator="cpu", methods=("center",), quiet=True, threads=1,
+        image_size=SIDE, score_batch_size=8, accelerator="cpu", methods=("center",), quiet=True, threads=1,
     )  # fmt: skip
     torch.manual_seed(0)
     (config.out / "checkpoints").mkdir(parents=True)
