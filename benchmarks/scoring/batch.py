@@ -227,11 +227,13 @@ def scored_maps(
     explain = method.prepare(context or job.context())
     targets = dict(zip(verdicts["image"], verdicts["target"], strict=True))
     found: dict[int, Tensor] = {}
+    wanted = set(positions)
     for batch, films in _computed(job, method, positions):
         classes = torch.tensor([targets[job.films.records[position].name] for position in films], device=job.device)
         with seeded(job.seed, method.name, batch, job.device):
             maps = explain_within_memory(explain, film_images(job, films), classes).cpu().float()
-        found.update(zip(films, maps, strict=True))
+        kept = [i for i, position in enumerate(films) if position in wanted]
+        found.update(zip((films[i] for i in kept), maps[kept], strict=True))  # a copy: the batch goes
     return torch.stack([found[position] for position in positions])
 
 

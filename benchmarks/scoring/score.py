@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from benchmarks.classifier.checkpoints import load_classifier
@@ -19,11 +20,15 @@ from benchmarks.data.records import LabelledFilm, labels_of
 from benchmarks.methods import Explain, Method
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import write_parquet
+from benchmarks.run.files import file_digest, write_json, write_parquet
+from benchmarks.run.stored import DamagedError, read_json
 from benchmarks.scoring.batch import FilmBatch
 from benchmarks.scoring.job import Job
 from benchmarks.scoring.store import Row, ScoreStore
 from benchmarks.scoring.units import Step
+
+WRITTEN = "score_tables.json"
+"""In the cache: of which rows the tables of scores are, and what they held."""
 
 
 def score(config: Config) -> None:
@@ -69,6 +74,30 @@ def open_store(config: Config, job: Job) -> ScoreStore:
     return ScoreStep().open_store(config.out / "scores.sqlite", job)
 
 
+def write_scores(
+    config: Config, state: str, scores: Iterable[pd.DataFrame], true_scores: Iterable[pd.DataFrame]
+) -> None:
+    """Write ``scores.parquet`` and ``scores_true.parquet``, unless they hold these rows already.
+
+    Args:
+        config: of the run.
+        state: of the rows, as of :meth:`benchmarks.scoring.store.ScoreStore.state`.
+        scores: rows for the predicted class in parts; not looked at where they are written already.
+        true_scores: the same for the true class.
+    """
+    tables = {"scores.parquet": scores, "scores_true.parquet": true_scores}
+    kept = config.cache_dir / WRITTEN
+    try:
+        written = read_json(kept, dict[str, str])
+    except DamagedError:  # or gone
+        written = {}
+    if written == {"rows": state, **{name: file_digest(config.out / name) for name in tables}}:
+        return
+    for name, parts in tables.items():
+        write_parquet(config.out / name, parts)
+    write_json(kept, {"rows": state, **{name: file_digest(config.out / name) for name in tables}})
+
+
 class ScoreStep(Step[ScoreStore, FilmBatch]):
     """Maps of all methods, and the game on them."""
 
@@ -96,5 +125,4 @@ class ScoreStep(Step[ScoreStore, FilmBatch]):
 
     def finish(self, config: Config, job: Job, store: ScoreStore) -> None:
         """Write ``scores.parquet`` and ``scores_true.parquet``."""
-        write_parquet(config.out / "scores.parquet", store.score_parts())
-        write_parquet(config.out / "scores_true.parquet", store.true_score_parts())
+        write_scores(config, store.state(), store.score_parts(), store.true_score_parts())

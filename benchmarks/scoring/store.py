@@ -245,6 +245,12 @@ class ScoreStore(UnitStore):
         """The same of :meth:`true_scores`."""
         return self._scores("plays_true", "label", "label_probability")
 
+    def state(self) -> str:
+        """Tells whether the rows are those that were there before: their number, and the seconds of all."""
+        query = "SELECT key, count(*), total(seconds) FROM {}"
+        found = [self._rows(query.format(table), "GROUP BY key ORDER BY key") for table in ("plays", "plays_true")]
+        return digest({"rows": repr(found)})
+
     def verdicts(self, images: Sequence[str] | None = None) -> pd.DataFrame:
         """Verdicts with the columns of :data:`VERDICT_COLUMNS`, sorted by position; of some films, or of all."""
         query = f"SELECT {', '.join(VERDICT_COLUMNS)} FROM verdicts WHERE key = ?"

@@ -7,6 +7,7 @@ not in it. It is read from ``/proc``, so this runs on Linux only.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def write_run(folder: Path, films: int) -> Config:
     write_set(folder / "data", "test", films)
     config = Config().replace(
         preset="synthetic", out=folder / "run", data=folder / "data", arch=ARCH, weights="none",
-        image_size=SIDE, score_batch_size=8, accelerator="cpu", methods=("center",), quiet=True, threads=1,
+        image_size=SIDE, accelerator="cpu", methods=("center",), quiet=True, threads=1,
     )  # fmt: skip
     torch.manual_seed(0)
     (config.out / "checkpoints").mkdir(parents=True)
@@ -119,27 +120,37 @@ def measure(films: int) -> dict[str, Any]:
     return found
 
 
+def slopes(table: dict[int, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Bytes for each further film, from each number of films to the next, by step.
+
+    Args:
+        table: By number of films, as of :func:`measure`.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for few, many in itertools.pairwise(sorted(table)):
+        steps = [step for step, numbers in table[few].items() if isinstance(numbers, dict)]
+        found[f"{few} to {many}"] = {
+            step: round((table[many][step]["bytes"] - table[few][step]["bytes"]) / (many - few), 1) for step in steps
+        }
+    return found
+
+
 def main() -> None:
     """Print a line for each size of a set, and the bytes for each further film; write ``scale.json``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.scale", description=__doc__)
     parser.add_argument("--films", default="1000,10000,100000", metavar="N,N", help="default: 1000,10000,100000")
     parser.add_argument("--out", type=Path, default=Path("runs/scale"), metavar="DIR", help="default: runs/scale")
     given = parser.parse_args()
-    sizes = sorted(int(number) for number in given.films.split(","))
     table: dict[int, dict[str, Any]] = {}
-    for films in sizes:
+    for films in sorted(int(number) for number in given.films.split(",")):
         table[films] = measure(films)
         steps = {step: found for step, found in table[films].items() if isinstance(found, dict)}
         cells = [f"{step} {found['seconds']:.1f} s, {found['bytes'] / 2**20:.0f} MiB" for step, found in steps.items()]
         print(f"{films} films: {'; '.join(cells)}; report.html {table[films]['report.html'] / 1e6:.2f} MB", flush=True)
-    few, many = table[sizes[0]], table[sizes[-1]]
-    slopes = {
-        step: (many[step]["bytes"] - found["bytes"]) / max(sizes[-1] - sizes[0], 1)
-        for step, found in few.items()
-        if isinstance(found, dict)
-    }
-    print("bytes for each further film: " + ", ".join(f"{step} {slope:.0f}" for step, slope in slopes.items()))
-    write_json(given.out / "scale.json", {"sizes": table, "bytes a film": slopes})
+        write_json(given.out / "scale.json", {"sizes": table, "bytes a film": slopes(table)})
+    for between, found in slopes(table).items():
+        cells = [f"{step} {slope:.0f}" for step, slope in found.items()]
+        print(f"bytes for each further film, {between}: {', '.join(cells)}")
 
 
 if __name__ == "__main__":

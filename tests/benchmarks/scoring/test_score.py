@@ -208,6 +208,21 @@ def units(config):
         return 0
 
 
+def test_tables_are_written_again_where_rows_or_files_changed(tmp_path, monkeypatch):
+    config = make_run(tmp_path, methods=("center",))
+    score(config)
+    path = config.out / "scores.parquet"
+    before = path.stat().st_ino
+    score(config)
+    assert path.stat().st_ino == before
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    score(config)
+    assert path.read_bytes() == whole
+    score(config.replace(methods=("center", "edge")))
+    assert set(read(config)["method"]) == {"center", "edge"}
+
+
 def test_units_that_are_missing_by_hand(finished):
     job = open_job(finished)  # three batches
     first, second = (METHODS[name] for name in SOME[:2])
