@@ -12,6 +12,7 @@ from normgrad_attr._aggregate import AGGREGATES, check_aggregate, is_cancelled
 from normgrad_attr._captum import ForwardFunc, GradientAttribution, LayerAttribution, Target, log_usage
 from normgrad_attr._capture import capture
 from normgrad_attr._extract import EXTRACTS, Summands, check_extract, virtual_identity
+from normgrad_attr._findings import Findings
 from normgrad_attr._layer_extract import layer_summands
 from normgrad_attr._layers import Layer, Named, name_of, names_of, resolve, resolve_all
 from normgrad_attr._layout import Layout, Layouts
@@ -183,6 +184,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
                 does not fit the output (an AssertionError as well, as in Captum).
         """
         cell = (self.extract, self.aggregate)
+        findings = Findings()
         by_layer, _, output = self._maps(
             [[cell]] * self._number_of_layers(),
             inputs,
@@ -190,7 +192,9 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             additional_forward_args,
             attribute_to_layer_input,
             grad_kwargs,
+            findings=findings,
         )
+        findings.tell()
         maps = self._as_given([of_layer[cell] for of_layer in by_layer])
         return (maps, output) if return_output else maps
 
@@ -238,6 +242,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
         cells = [(extract, aggregate) for extract in extracts for aggregate in aggregates]
         for cell in cells:
             check_cell(*cell)
+        findings = Findings()
         by_layer, _, _ = self._maps(
             [cells] * self._number_of_layers(),
             inputs,
@@ -245,7 +250,9 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             additional_forward_args,
             attribute_to_layer_input,
             grad_kwargs,
+            findings=findings,
         )
+        findings.tell()
         return {cell: self._as_given([maps[cell] for maps in by_layer]) for cell in cells}
 
     @property
@@ -274,6 +281,8 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
         grad_kwargs: dict[str, Any] | None,
         dtype: torch.dtype | None = None,
         choose_target: Callable[[Tensor], Target] | None = None,
+        *,
+        findings: Findings,
     ) -> tuple[list[dict[Cell, Maps]], list[list[Layout]], Tensor]:
         """For each layer the maps of some cells of the grid and its tensors' layouts, and the model's output.
 
@@ -286,6 +295,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             grad_kwargs: See there.
             dtype: Of the maps, by default that of the inputs.
             choose_target: From the model's output to the target, in place of ``target``.
+            findings: Takes what there is to warn of.
         """
         own_weights = any(extract == "layer" for of_layer in cells for extract, _ in of_layer)
         if own_weights and attribute_to_layer_input:
@@ -308,7 +318,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
         )
         graph = Layouts(one_pass.root)
         layouts = [[graph.of(edge) for edge in by_device[0].edges] for by_device in one_pass.layers]
-        results, finite = [], list[tuple[nn.Module, Tensor]]()
+        results, broken = [], dict[nn.Module, list[Tensor]]()
         for layer, by_device, of_layer, laid in zip(layers, one_pass.layers, cells, layouts, strict=True):
             maps = {}
             for extract in dict.fromkeys(extract for extract, _ in of_layer):
@@ -317,13 +327,13 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
                     tensors = _gather([tuple(AGGREGATES[aggregate](s) for s in on_device) for on_device in summands])
                     if extract == "scaling" and aggregate in ("sum", "positive_sum"):
                         norms = _gather([tuple(AGGREGATES["norm"](s) for s in on_device) for on_device in summands])
-                        self._warn_if_cancelled(layer, tensors, norms)
+                        self._note_cancelled(findings, layer, tensors, norms)
                     tensors = tuple(t.to(dtype or dtype_of(inputs, t)) for t in tensors)
-                    finite += [(layer, t.isfinite().all()) for t in tensors]
+                    broken.setdefault(layer, []).extend(~t.isfinite().all() for t in tensors)
                     tensors = tuple(layout.by_sample(t) for layout, t in zip(laid, tensors, strict=True))
                     maps[extract, aggregate] = tensors[0] if len(tensors) == 1 else tensors
             results.append(maps)
-        self._warn_if_not_finite(finite)
+        self._note_not_finite(findings, broken)
         return results, layouts, one_pass.output
 
     def _summands(
@@ -338,22 +348,30 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             summands.append(virtual_identity(x.permute(arranged), g.permute(arranged), extract))
         return summands
 
-    def _warn_if_cancelled(self, layer: nn.Module, sums: tuple[Tensor, ...], norms: tuple[Tensor, ...]) -> None:
-        if any(map(is_cancelled, sums, norms)):
-            warn(
-                f"Activation x gradient cancels out at layer {name_of(self.forward_func, layer)}, so its map shows "
-                "rounding: what reads this layer, such as a layer norm, does not depend on its scale; take the output "
-                "of that norm, or aggregate='norm'."
-            )
+    def _note_cancelled(
+        self, findings: Findings, layer: nn.Module, sums: tuple[Tensor, ...], norms: tuple[Tensor, ...]
+    ) -> None:
+        def say(cancelled: list[int]) -> None:
+            if any(cancelled):
+                warn(
+                    f"Activation x gradient cancels out at layer {name_of(self.forward_func, layer)}, so its map shows "
+                    "rounding: what reads this layer, such as a layer norm, does not depend on its scale; take the "
+                    "output of that norm, or aggregate='norm'."
+                )
 
-    def _warn_if_not_finite(self, finite: Sequence[tuple[nn.Module, Tensor]]) -> None:
-        # Asked once for all maps, since a GPU is waited for each time.
-        answers = torch.stack([flag.to(finite[0][1].device) for _, flag in finite]).tolist()
-        for layer in dict.fromkeys(layer for (layer, _), ok in zip(finite, answers, strict=True) if not ok):
-            warn(
-                f"The map of layer {name_of(self.forward_func, layer)} has values that are not finite; look for NaN or "
-                "overflow in the model's activations and in the target's gradient."
-            )
+        findings.note(torch.stack(list(map(is_cancelled, sums, norms))), say)
+
+    def _note_not_finite(self, findings: Findings, broken: dict[nn.Module, list[Tensor]]) -> None:
+        for layer, flags in broken.items():
+
+            def say(counts: list[int], layer: nn.Module = layer) -> None:
+                if any(counts):
+                    warn(
+                        f"The map of layer {name_of(self.forward_func, layer)} has values that are not finite; look "
+                        "for NaN or overflow in the model's activations and in the target's gradient."
+                    )
+
+            findings.note(torch.stack(flags), say)
 
 
 def check_cell(extract: str, aggregate: str) -> None:

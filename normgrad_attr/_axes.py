@@ -63,7 +63,10 @@ class Axis:
     @property
     def kind(self) -> Kind | None:
         """What it is, None as long as nothing has told."""
-        return self._kind if self.of_input is None else self.of_input[0].kinds[self.of_input[1]]
+        if self.of_input is None:
+            return self._kind
+        source, number = self.of_input
+        return source.kinds[number] or ("space" if number in source.directions() else None)
 
     @kind.setter
     def kind(self, kind: Kind) -> None:

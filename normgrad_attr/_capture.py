@@ -188,10 +188,15 @@ def _forward(forward_func: Callable[..., Any], inputs: Any, additional_forward_a
 
 def _select(output: Tensor, target: Any) -> Tensor:
     """The target's score of each sample, by Captum's rules but with a sentence that helps."""
-    if isinstance(target, Tensor):
-        target = target.to(output.device)
+    index = target
+    if isinstance(target, list) and output.dim() == 2 and all(type(t) is int for t in target):
+        index = torch.tensor(target, device="cpu") if len(target) == len(output) else target
+    if isinstance(target, Tensor) and target.numel() == 1:
+        index = target.item()
+    elif isinstance(index, Tensor):
+        index = index.to(output.device, non_blocking=True)  # the forward need not be over
     try:
-        score: Tensor = select_targets(output, target)
+        score: Tensor = select_targets(output, index)
     except (AssertionError, IndexError, RuntimeError, TypeError) as error:
         raise TargetError(
             f"Target {target!r} does not fit the model's output of shape {tuple(output.shape)} ({error}); give a class "
@@ -204,6 +209,8 @@ def _select(output: Tensor, target: Any) -> Tensor:
             f"{tuple(output.shape)} gives {numbers} numbers for each sample; choose one, for example target=0 or "
             "target=(class, row, column), or let forward_func reduce them to one."
         )
+    if score.is_complex():
+        raise TypeError("The target's score is complex and has no gradient; let forward_func give its .abs() or .real.")
     return score
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial, reduce
 from typing import Literal, get_args
 
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normgrad_attr._extract import accumulation_dtype, check_tensors
+from normgrad_attr._findings import Findings
 from normgrad_attr._warn import warn
 
 Combination = Literal["product", "sum"]
@@ -95,15 +97,15 @@ def minmax(maps: Tensor) -> Tensor:
     return _minmax(maps)[0]
 
 
-def _minmax(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Each sample scaled to [0, 1], and (N,) bool which of them are constant."""
+def _minmax(maps: Tensor, instead: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+    """Each sample scaled to [0, 1], or ``instead``, also (N, 1), where it is constant; and (N,) bool where that is."""
     flat = maps.flatten(1)
     low, high = _ends(flat)
     constant = _constant(low, high)
     # A map may reach from one end of its dtype to the other, and then only halves can be subtracted.
     half = torch.where((high - low).isfinite(), 1.0, 0.5).to(maps.dtype)
     span = torch.where(constant, 1.0, high * half - low * half)
-    scaled = ((flat * half - low * half) / span).masked_fill(constant, 0.0)
+    scaled = torch.where(constant, instead, (flat * half - low * half) / span)
     return scaled.view_as(maps), constant[:, 0]
 
 
@@ -179,28 +181,40 @@ def combine_maps(
         raise ValueError("There are no maps to combine; give at least one layer.")
     check_tensors(*maps)
     output_size = spatial_size(output_size)
-    powers = layer_weights(weights, len(maps))
-    scaled, flat = zip(*(_minmax(resize(accumulation_dtype(m), output_size)) for m in maps), strict=True)
-    constant = torch.stack(flat)
-    nonfinite = torch.stack([~m.detach().flatten(1).isfinite().all(1) for m in maps])
-    _report(nonfinite, "has values that are not finite", "its combined map is not a number; look at the model's output")
-    silent = torch.zeros_like(constant)
-    for i in evidence:
-        silent[i] = constant[i] & (maps[i].detach().flatten(1).amax(1) == 0)
-    _report(constant & ~silent, "is constant", "it says nothing of where and is left out")
-    _report(silent, "is constant", "it is zero, so nothing speaks for the target there, and the product is zero too")
+    findings = Findings()
+    size = spatial_size(output_size)
+    combined = combined_map(maps, size, combine, layer_weights(weights, len(maps)), evidence, findings)
+    findings.tell()
+    return combined
+
+
+def combined_map(
+    maps: Sequence[Tensor],
+    size: tuple[int, ...],
+    combine: Combination,
+    powers: Sequence[float],
+    evidence: Collection[int],
+    findings: Findings,
+) -> Tensor:
+    """As :func:`combine_maps`, of arguments that have been checked; what there is to warn of goes to ``findings``."""
+    scaled, constant, silent, broken = [], [], [], []
+    for i, m in enumerate(maps):
+        zero = m.detach().flatten(1).amax(1) == 0 if i in evidence else None
+        # In a product, what says nothing is 1; where nothing speaks for a class, that is what it says.
+        instead: Tensor | float = float(combine == "product")
+        if zero is not None:
+            instead = instead * ~zero[:, None]
+        one, flat = _minmax(resize(accumulation_dtype(m), size), instead)
+        scaled.append(one)
+        constant.append(flat)
+        silent.append(flat & zero if zero is not None else torch.zeros_like(flat))
+        broken.append(~m.detach().flatten(1).isfinite().all(1))
+    left_out = torch.stack(constant) & ~torch.stack(silent)
+    for flags, (what, consequence) in zip((torch.stack(broken), left_out, torch.stack(silent)), _SAID, strict=True):
+        findings.note(flags.sum(1), partial(_say, what, consequence, flags.shape[1]))
     if combine == "sum":
-        total = torch.zeros_like(scaled[0])
-        for m, w in zip(scaled, powers, strict=True):
-            total = total + w * m
-        return minmax(total)
-    product = torch.ones_like(scaled[0])
-    for m, w, left_out in zip(scaled, powers, constant & ~silent, strict=True):
-        factor = _power(m, w)
-        if left_out.any():
-            factor = torch.where(left_out.view(-1, *[1] * (m.dim() - 1)), 1.0, factor)
-        product = product * factor
-    return minmax(product)
+        return minmax(reduce(torch.add, (w * m for m, w in zip(scaled, powers, strict=True))))
+    return minmax(reduce(torch.mul, map(_power, scaled, powers)))
 
 
 def spatial_size(output_size: Sequence[int]) -> tuple[int, ...]:
@@ -234,10 +248,14 @@ def _power(m: Tensor, w: float) -> Tensor:
     return torch.where(alive, m, 1.0).pow(w) * (alive if w > 0 else 1.0)
 
 
-def _report(flags: Tensor, what: str, consequence: str) -> None:
-    for layer, samples in enumerate(flags.sum(1).tolist()):
-        if samples:
-            warn(
-                f"The map of layer {layer} (counted from 0) {what} for {samples} of {flags.shape[1]} samples: "
-                f"{consequence}."
-            )
+_SAID = (
+    ("has values that are not finite", "its combined map is not a number; look at the model's output"),
+    ("is constant", "it says nothing of where and is left out"),
+    ("is constant", "it is zero, so nothing speaks for the target there, and the product is zero too"),
+)
+
+
+def _say(what: str, consequence: str, samples: int, counts: list[int]) -> None:
+    for layer, count in enumerate(counts):
+        if count:
+            warn(f"The map of layer {layer} (counted from 0) {what} for {count} of {samples} samples: {consequence}.")

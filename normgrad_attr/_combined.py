@@ -14,11 +14,12 @@ from normgrad_attr._combine import (
     Combination,
     Weights,
     check_combination,
-    combine_maps,
+    combined_map,
     layer_weights,
     minmax,
     spatial_size,
 )
+from normgrad_attr._findings import Findings
 from normgrad_attr._layers import Layer, Named, resolve_all
 from normgrad_attr._layout import Layout
 from normgrad_attr._smoothing import check_sigma, smooth
@@ -250,6 +251,7 @@ class CombinedNormGrad(GradientAttribution):
         cells = self._cells()
         # Full precision up to the end: half-precision maps would lose what the scaling brings out.
         precision = torch.float64 if any(getattr(t, "dtype", None) == torch.float64 for t in tensors) else torch.float32
+        findings = Findings()
         by_layer, layouts, output = self.normgrad._maps(
             [[cell] for cell in cells],
             inputs,
@@ -259,9 +261,13 @@ class CombinedNormGrad(GradientAttribution):
             grad_kwargs,
             precision,
             choose_target,
+            findings=findings,
         )
         maps = [of_layer[cell] for of_layer, cell in zip(by_layer, cells, strict=True)]
-        results = tuple(self._fit(maps, layouts, t, output_size, expand_as_inputs, i) for i, t in enumerate(tensors))
+        results = tuple(
+            self._fit(maps, layouts, t, output_size, expand_as_inputs, i, findings) for i, t in enumerate(tensors)
+        )
+        findings.tell()
         return (results, output) if isinstance(inputs, tuple) else (results[0], output)
 
     def _cells(self) -> list[Cell]:
@@ -281,6 +287,7 @@ class CombinedNormGrad(GradientAttribution):
         output_size: Sequence[int] | None,
         expand_as_inputs: bool,
         number: int,
+        findings: Findings,
     ) -> Tensor:
         """The combined map at the size of one input."""
         shape = tuple(input_.shape)
@@ -297,7 +304,8 @@ class CombinedNormGrad(GradientAttribution):
             for m, layer, of_layer in zip(maps, self.layers, layouts, strict=True)
         ]
         evidence = [i for i, (_, aggregate) in enumerate(self._cells()) if aggregate == "positive_sum"]
-        combined = combine_maps(laid_out, size, combine=self.combine, weights=self.weights, evidence=evidence)
+        powers = layer_weights(self.weights, len(laid_out))
+        combined = combined_map(laid_out, size, self.combine, powers, evidence, findings)
         if self.smoothing is not None:
             combined = minmax(smooth(combined, self.smoothing))
         combined = combined.to(dtype_of(input_, laid_out[0]))

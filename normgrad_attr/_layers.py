@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -55,17 +56,7 @@ def resolve(forward_func: Callable[..., Any], layer: Layer) -> nn.Module:
         ValueError: No such name in the model, or the model is hidden in a function, or the layer is scripted.
     """
     if isinstance(layer, str):
-        model, modules = _looked_up_in(forward_func, layer)
-        if layer not in modules:
-            if _is_pattern(layer):
-                raise ValueError(
-                    f"The pattern {layer!r} may stand for several layers; pass it in a list, as in [{layer!r}]."
-                )
-            near = difflib.get_close_matches(layer, modules, n=3) or [n for n, _ in model.named_children()][-3:]
-            raise ValueError(
-                f"{type(model).__name__} has no layer named {layer!r}; did you mean {' or '.join(map(repr, near))}?"
-            )
-        layer = modules[layer]
+        layer = _by_name(_looked_up_in(forward_func, layer), _uncompiled(layer))
     if not isinstance(layer, nn.Module):
         raise TypeError(f"A layer must be a torch.nn.Module or a dotted name, not {type(layer).__name__}.")
     if isinstance(layer, torch.jit.ScriptModule):
@@ -114,8 +105,12 @@ class Named:
 
 def _matches(forward_func: Callable[..., Any], pattern: str) -> list[nn.Module]:
     """The modules that a name or a pattern stands for, in the model's order."""
-    model, modules = _looked_up_in(forward_func, pattern)
-    if pattern in modules or not _is_pattern(pattern):
+    pattern = _uncompiled(pattern)
+    if not _is_pattern(pattern):
+        return [resolve(forward_func, pattern)]
+    model = _looked_up_in(forward_func, pattern)
+    modules = _named_modules(model)
+    if pattern in modules:
         return [resolve(forward_func, pattern)]
     parts = pattern.split(".")
     found = [
@@ -135,17 +130,36 @@ def _is_pattern(name: str) -> bool:
     return any(sign in name for sign in "*?[")
 
 
-def _looked_up_in(forward_func: Callable[..., Any], name: str) -> tuple[nn.Module, dict[str, nn.Module]]:
-    """The model that a layer is named in, and its modules by name."""
+def _looked_up_in(forward_func: Callable[..., Any], name: str) -> nn.Module:
+    """The model that a layer is named in."""
     model = owner(forward_func)
     if model is None:
         raise ValueError(
             f"Layer {name!r} is a name, but forward_func is not a module in which to look it up; pass the layer's "
             "module itself."
         )
-    return model, _named_modules(model)
+    return model
+
+
+def _by_name(model: nn.Module, name: str) -> nn.Module:
+    """The module of this name; all names are gone through only where it is not found by going down its parts."""
+    with contextlib.suppress(AttributeError, RuntimeError):  # the latter of scripted models
+        return model.get_submodule(name)
+    modules = _named_modules(model)
+    if name in modules:
+        return modules[name]
+    if _is_pattern(name):
+        raise ValueError(f"The pattern {name!r} may stand for several layers; pass it in a list, as in [{name!r}].")
+    near = difflib.get_close_matches(name, modules, n=3) or [n for n, _ in model.named_children()][-3:]
+    raise ValueError(
+        f"{type(model).__name__} has no layer named {name!r}; did you mean {' or '.join(map(repr, near))}?"
+    )
 
 
 def _named_modules(model: nn.Module) -> dict[str, nn.Module]:
     """Modules by the names that they had before torch.compile wrapped some of them."""
-    return {".".join(p for p in name.split(".") if p != "_orig_mod"): m for name, m in model.named_modules()}
+    return {_uncompiled(name): m for name, m in model.named_modules()}
+
+
+def _uncompiled(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")

@@ -95,7 +95,9 @@ class Layout:
 
     def batch_dim(self) -> int:
         """The dimension of the batch: the first, unless another is proved to be it."""
+        # A batch of one may have been lost on the way, as places of size 1 are, but it has no other size.
         found = [d for d, dim in enumerate(self.dims) if dim and kind_of(dim) == "batch"]
+        found = found or [d for d, dim in enumerate(self.dims) if size_of(dim) == 1 and kind_of(dim) is None]
         elsewhere = len(found) == 1 and kind_of(self.dims[0]) in ("space", "channel")
         return found[0] if elsewhere and size_of(self.dims[0]) > 1 else 0
 

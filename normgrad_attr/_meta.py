@@ -124,9 +124,8 @@ class MetaSaliency(Attribution):
         with torch.no_grad():
             own = own_arguments(partial(self._output, {}), inputs, additional_forward_args, batch)
         results = []
-        for n in range(batch):
+        for n, one in enumerate(_targets_of_samples(target, batch)):
             x, extra = of_sample(inputs, n, batch), rows(additional_forward_args, own, n)
-            one = target[n : n + 1] if isinstance(target, (list, Tensor)) and _numbers(target) > 1 else target
             options = {k: of_sample(v, n, batch) if k in per_sample else v for k, v in kwargs.items()}
             weights = self._moved(x, one, extra)
             results.append(self._with(weights, self._attribute_one, copied(x), one, copied(extra), options))
@@ -220,8 +219,6 @@ def _cross_entropy(output: Tensor, target: Any) -> Tensor:
         )
     if isinstance(target, list):
         target = target[0]
-    if isinstance(target, Tensor):
-        target = target.item()
     index = target if isinstance(target, tuple) else (target,)
     position = (0, slice(None), *index[1:])
     logits = output[position] if output.dim() > len(index) else output
@@ -240,6 +237,14 @@ def _fsdp() -> tuple[type, ...]:
     """The classes of FSDP 1 and 2, if the program has imported them."""
     fsdp = sys.modules.get("torch.distributed.fsdp")
     return tuple(getattr(fsdp, name) for name in ("FullyShardedDataParallel", "FSDPModule") if hasattr(fsdp, name))
+
+
+def _targets_of_samples(target: Any, batch: int) -> list[Any]:
+    """The target of each sample by itself."""
+    if isinstance(target, Tensor):  # read once, as a GPU is waited for each time
+        numbers = target.flatten().tolist()
+        return numbers * batch if len(numbers) == 1 else numbers
+    return [[one] for one in target] if isinstance(target, list) and len(target) > 1 else [target] * batch
 
 
 def _numbers(target: list[Any] | Tensor) -> int:

@@ -133,7 +133,8 @@ def _cat(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None
         else:
             parts += [o[at] or new(1) if o is not None else new(size or 0) for o, size in run]
     dims = merged([replaced(d, at, ()) for d in data], replaced(shape, at, 1))
-    return [replaced(dims, at, joined_parts(parts) if at else new(shape[at], "batch"))]
+    joined = joined_parts(parts)
+    return [replaced(dims, at, joined if at or kind_of(joined) == "space" else new(shape[at], "batch"))]
 
 
 def _size_at(edge: tuple[Any, int], at: int) -> int | None:

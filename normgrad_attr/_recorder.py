@@ -195,9 +195,11 @@ class Recorder:
                 "forward_func's own, in which nothing is recorded; take that out, or use torch.no_grad() around the "
                 "call of attribute()."
             )
-        wrong = next((t for t in tensors or [None] if not differentiable(t)), tensors)
+        wrong = next((t for t in tensors or [None] if not (differentiable(t) and _dense(t))), tensors)
         if wrong is not tensors:
-            kind = wrong.dtype if isinstance(wrong, Tensor) else type(wrong).__name__
+            kind = type(wrong).__name__
+            if isinstance(wrong, Tensor):
+                kind = f"{wrong.dtype}" if _dense(wrong) else f"{wrong.layout}"
             raise TypeError(
                 f"The {'input' if self.layer_input else 'output'} of layer {name_of(self.forward_func, layer)} holds a "
                 f"{kind}, but an attribution needs floating-point tensors only; choose a layer inside or behind it "
@@ -252,6 +254,10 @@ class Recorder:
 
     def _names(self, layers: Sequence[nn.Module] | dict[nn.Module, None]) -> str:
         return ", ".join(name_of(self.forward_func, layer) for layer in layers)
+
+
+def _dense(t: Tensor) -> bool:
+    return t.layout is torch.strided and not t.is_nested
 
 
 @torch.no_grad()

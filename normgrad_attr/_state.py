@@ -80,9 +80,10 @@ class ModelState:
                         "cannot take part in a backward pass; make it outside of inference mode, or replace it by its "
                         ".clone()."
                     )
-            buffers = [(name, b) for name, b in m._buffers.items() if b is not None and not is_lazy(b)]
+            held = dict(m._buffers.items())  # of a scripted module they are no dict
+            buffers = [(name, b) for name, b in held.items() if b is not None and not is_lazy(b)]
             self.buffers[m] = [(name, b, b.detach().clone(), b._version) for name, b in buffers]
-            self.names[m] = frozenset(m._buffers)
+            self.names[m] = frozenset(held)
             self.memory.update(b.untyped_storage().data_ptr() for _, b in buffers)
             if type(m).__module__.startswith("torch.nn."):
                 continue  # they hold nothing else that changes
@@ -110,7 +111,8 @@ class ModelState:
     def put_buffers_back(self) -> None:
         """Give the buffers the values that they had, unseen by a backward of the user's own that may be pending."""
         for module, buffers in self.buffers.items():
-            for name in [name for name in module._buffers if name not in self.names[module]]:
+            held = dict(module._buffers.items())
+            for name in held.keys() - self.names[module]:
                 del module._buffers[name]
             for name, buffer, value, version in buffers:
                 if buffer.grad_fn is not None:
@@ -118,7 +120,7 @@ class ModelState:
                 buffer.data.copy_(value)
                 if buffer._version != version:
                     _set_version(buffer, version)
-                if module._buffers.get(name) is not buffer:
+                if held.get(name) is not buffer:
                     module._buffers[name] = buffer
 
 
@@ -133,10 +135,11 @@ class Arguments:
         self.keep_graph = keep_graph
         self.copied: Any = None
         self.pairs: dict[int, tuple[Any, Any]] = {}
+        self.versions: dict[int, int] = {}
 
     def copies(self) -> Any:
         """Copies of all tensors, and of the containers around them."""
-        self.pairs = {}
+        self.pairs, self.versions = {}, {}
         self.copied = self._copy(self.given, _DEPTH)
         return self.copied
 
@@ -145,6 +148,7 @@ class Arguments:
             return self.pairs[id(value)][1]
         if isinstance(value, Tensor):
             new: Any = value.clone() if self.keep_graph else value.detach().clone()
+            self.versions[id(value)] = new._version  # not 0 for the copy of a tensor from inference mode
         elif isinstance(value, tuple):
             return _mapped_part(value, lambda part: self._copy(part, depth))
         else:
@@ -167,7 +171,7 @@ class Arguments:
         for value, new in self.pairs.values():
             if not isinstance(value, Tensor):
                 _fill(_container(value, 1), _container(new, 1))
-            elif new._version > 0:
+            elif new._version > self.versions[id(value)]:
                 with torch.no_grad():
                     value.copy_(new)
 

@@ -11,6 +11,7 @@ from torch import nn
 from normgrad_attr._attribution import Cell, Inputs, Maps, NormGrad, dtype_of
 from normgrad_attr._captum import Target
 from normgrad_attr._combined import CombinedNormGrad
+from normgrad_attr._findings import Findings
 
 
 def attribute_together(
@@ -55,8 +56,9 @@ def attribute_together(
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     # As CombinedNormGrad wants it; maps that are returned as they are lose what is too much below.
     precision = torch.float64 if any(getattr(t, "dtype", None) == torch.float64 for t in tensors) else torch.float32
+    findings = Findings()
     by_layer, layouts, _ = one_pass._maps(
-        list(wanted.values()), inputs, target, additional_forward_args, False, None, precision
+        list(wanted.values()), inputs, target, additional_forward_args, False, None, precision, findings=findings
     )
     maps = dict(zip(wanted, by_layer, strict=True))
     laid = dict(zip(wanted, layouts, strict=True))
@@ -65,10 +67,11 @@ def attribute_together(
         found = [maps[layer][cell] for layer, cell in of_method]
         if isinstance(method, CombinedNormGrad):
             of_layers = [laid[layer] for layer, _ in of_method]
-            fitted = tuple(method._fit(found, of_layers, t, None, False, i) for i, t in enumerate(tensors))
+            fitted = tuple(method._fit(found, of_layers, t, None, False, i, findings) for i, t in enumerate(tensors))
             results.append(fitted if isinstance(inputs, tuple) else fitted[0])
         else:
             results.append(method._as_given([_in_dtype(one, inputs) for one in found]))
+    findings.tell()
     return results
 
 

@@ -32,7 +32,8 @@ def test_submodules_keep_their_names_when_compiled():
     inner = net.block
     net.block = torch.compile(net.block, backend="eager")
     assert resolve(net, "block") is inner
-    assert resolve(net, "block.1") is inner[1]
+    assert resolve(net, "block.1") is resolve(net, "block._orig_mod.1") is inner[1]
+    assert resolve_all(net, ["block._orig_mod.[01]"]) == list(inner)
     assert resolve(net, net.block) is inner
     assert name_of(net, inner[1]) == "'block.1' (ReLU)"
 

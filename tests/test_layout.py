@@ -11,6 +11,7 @@ from torch.autograd.graph import get_gradient_edge
 
 from normgrad_attr import CombinedNormGrad, NormGrad, suggest_layers
 from normgrad_attr._layout import Layout, Layouts
+from normgrad_attr.functional import combine_maps
 
 IMAGE = (2, 3, 12, 20)  # patches of 4 make 3 rows and 5 columns
 GRID = (3, 5)
@@ -208,6 +209,40 @@ def test_a_batch_that_is_not_first() -> None:
     x = torch.randn(IMAGE, requires_grad=True)
     t = attention(tokens(x).transpose(0, 1).transpose(0, 1)).transpose(0, 1)  # (T, N, C)
     assert layout_of(t).order(None, tuple(t.shape), "") == [1, 2, 0]
+
+
+class PlacesFirst(nn.Module):
+    """Tokens as (places, N, C), which is what torch's transformers take by default."""
+
+    def __init__(self, image: bool, class_token: bool) -> None:
+        super().__init__()
+        self.embed: nn.Module = nn.Conv2d(3, 8, 4, 4) if image else nn.Linear(5, 8)
+        self.token = nn.Parameter(torch.randn(1, 1, 8)) if class_token else None
+        self.block, self.head = nn.TransformerEncoderLayer(8, 2, 16), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        image = x.dim() == 4
+        t = self.embed(x).flatten(2).permute(2, 0, 1) if image else self.embed(x.transpose(0, 1))
+        if self.token is not None:
+            t = torch.cat([self.token.expand(1, t.shape[1], 8), t])
+        return self.head(self.block(t)).tanh().mean(0)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 15])
+@pytest.mark.parametrize("class_token", [False, True])
+@pytest.mark.parametrize("shape", [IMAGE[1:], (15, 5)], ids=["image", "sequence"])
+def test_a_map_of_places_that_come_before_the_batch(shape: tuple[int, ...], class_token: bool, batch: int) -> None:
+    model, x = PlacesFirst(len(shape) == 3, class_token).eval(), torch.randn(batch, *shape)
+    kept: list[Tensor] = []
+    with model.block.register_forward_hook(lambda *args: kept.append(args[2])):
+        score = model(x)[:, 1].sum()
+    (g,) = torch.autograd.grad(score, kept[0])
+    expected = (g.norm(dim=2) * kept[0].detach().norm(dim=2)).T.unsqueeze(1)
+    torch.testing.assert_close(NormGrad(model, "block").attribute(x, 1), expected)
+    if len(shape) == 3:
+        on_grid = expected[:, :, -15:].reshape(batch, 1, *GRID)
+        combined = CombinedNormGrad(model, ["block"]).attribute(x, 1, output_size=GRID)
+        torch.testing.assert_close(combined, combine_maps([on_grid], GRID))
 
 
 def test_videos_whose_frames_are_a_batch() -> None:

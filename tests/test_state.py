@@ -154,6 +154,19 @@ class WithArgument(Layers):
         return ARGUMENTS[self.name][1](args[0], t)
 
 
+@LAYERS
+def test_a_further_argument_from_inference_mode(layer: str, forwards: int) -> None:
+    class Scaled(Layers):
+        def change(self, t: Tensor, *args: Any) -> Tensor:
+            return t * args[0]
+
+    model, x = Scaled().eval(), images()
+    with torch.inference_mode():
+        scale = torch.rand(2, 1, 1, 1)
+    expected = NormGrad(model, layer).attribute(x, 1, scale.clone())
+    torch.testing.assert_close(NormGrad(model, layer).attribute(x, 1, scale), expected)
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
 @LAYERS
 @pytest.mark.parametrize("name", ARGUMENTS)

@@ -142,6 +142,7 @@ class Odd(nn.Module):
         (lambda x: x > 0, r"torch\.bool"),
         (lambda x: x.argmax(1), r"torch\.int64"),
         (lambda x: x.to(torch.complex64), r"torch\.complex64"),
+        (lambda x: x.to_sparse(), r"torch\.sparse_coo"),
     ],
 )
 def test_layer_that_does_not_give_tensors(kind, of, what):
@@ -149,6 +150,23 @@ def test_layer_that_does_not_give_tensors(kind, of, what):
     message = rf"The output of layer 'odd' \(Module\) holds a {what}, but .* floating-point tensors only; choose"
     with refused(model, x, error=TypeError, match=message):
         build(kind, model, "odd").attribute(x, 0)
+
+
+@each_kind
+def test_a_score_that_is_complex(kind):
+    net, x = Net().eval(), images()
+    with refused(net, x, error=TypeError, match=r"score is complex .* let forward_func give its .abs\(\) or .real"):
+        build(kind, lambda t: net(t) * 1j, net.block).attribute(x, 0)
+
+
+@each_kind
+@pytest.mark.parametrize("target", [0, [0, 0], torch.tensor([0, 0])])
+def test_another_default_device(kind, target):
+    net, x = Net().eval(), images()
+    expected = build(kind, net, "block").attribute(x, 0)
+    with untouched(net, x), torch.device("meta"):
+        found = build(kind, net, "block").attribute(x, target)
+    torch.testing.assert_close(found, expected)
 
 
 @each_kind
@@ -597,6 +615,23 @@ def test_scripted_model(kind, how):
         net, x, error=RuntimeError, match="'?block.*did not run.*if forward_func hides a compiled or scripted"
     ):
         build(kind, Hidden(net, scripted), "net.block").attribute(x, 0)
+
+
+@each_kind
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.parametrize("how", ["script", "trace"])
+@pytest.mark.parametrize("part", ["conv1", "bn", "head"])
+def test_scripted_part_of_a_model(kind, how, part):
+    net, x = Net().eval(), images()
+    expected = plain(kind, lambda: net(x)[:, 0], [net.block], SIZE)
+    example = {"conv1": x, "bn": torch.rand(2, 5, 12, 12), "head": torch.rand(2, 6)}[part]
+    module = getattr(net, part)
+    setattr(net, part, torch.jit.script(module) if how == "script" else torch.jit.trace(module, example))
+    buffers = {name: b.clone() for name, b in net.named_buffers()}
+    torch.testing.assert_close(build(kind, net, "block").attribute(x, 0), expected)
+    assert all(torch.equal(b, buffers[name]) for name, b in net.named_buffers())
+    with pytest.raises(ValueError, match="is scripted or traced"):
+        build(kind, net, part)
 
 
 class Hidden(nn.Module):

@@ -76,14 +76,14 @@ MEASURES = {
     ),
     "insertion": Measure(
         "insertion",
-        "area under the probability of the predicted class while the film appears, the map's highest pixels first",
+        "area under the probability of the explained class while the image appears, the map's highest pixels first",
         "higher",
         source=("Petsiuk et al.", "petsiuk2018"),
         of_film=insertion,
     ),
     "deletion": Measure(
         "deletion",
-        "area under the probability of the predicted class while the film vanishes, the map's highest pixels first",
+        "area under the probability of the explained class while the image vanishes, the map's highest pixels first",
         "lower",
         source=("Petsiuk et al.", "petsiuk2018"),
         of_film=deletion,
@@ -140,6 +140,18 @@ MEASURES = {
 FILM_MEASURES = {name: measure.of_film for name, measure in MEASURES.items() if measure.of_film is not None}
 """Those that are taken film by film."""
 
+LOCALISATION = {
+    "hit_rate": Measure(
+        "hit rate",
+        "share of questions on which the maximum of the map lies in the annotation, without tolerance",
+        "higher",
+        1,
+        "%",
+        source=("Saporta et al.", "saporta2022"),
+    ),
+}
+"""The measures of ``localisation.csv``, beside those of :data:`MEASURES`."""
+
 CHANGES = {
     "accuracy": Measure(
         "accuracy", "Pointing Game, protocol `fair`, within 15 px, as a share of the films", "higher", 1, "%"
@@ -175,8 +187,8 @@ CHANGES = {
 
 
 def measure_of(name: str) -> Measure:
-    """A measure by its name; of one that is in neither table, as another version may have it, no more than the name."""
-    return MEASURES.get(name) or CHANGES.get(name) or Measure(name.replace("_", " "), "")
+    """A measure by its name; of one that is in no table, as another version may have it, no more than the name."""
+    return MEASURES.get(name) or LOCALISATION.get(name) or CHANGES.get(name) or Measure(name.replace("_", " "), "")
 
 
 TABLE_COLUMNS = ("method", "measure", "value", "ci_low", "ci_high", "films", "better")

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import bdtr
+from scipy.special import bdtr, gammaln
 
 from benchmarks.analysis.tallies import hit_matrices, resampled_hits
 from benchmarks.analysis.weighing import RESAMPLES, Weighing
@@ -15,22 +15,55 @@ from benchmarks.analysis.weighing import RESAMPLES, Weighing
 ALPHA = 0.05
 
 
-def mcnemar(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> tuple[int, int, float]:
-    """McNemar's exact test of two methods on the same films (Biometrika 1947, 12, 153).
+def mcnemar(
+    a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_], images: npt.NDArray[np.int64] | None = None
+) -> tuple[int, int, float]:
+    """McNemar's exact test of two methods on the same films (Biometrika 1947, 12, 153), as the permutation test it is.
 
-    Only films on which exactly one of the two hits tell them apart; under the null hypothesis each is a
-    fair coin. For hits this is also the exact paired permutation test.
+    Under the null hypothesis the two methods may change places on any film, so each sign of their difference on a film
+    is a fair coin, and the p value is the chance of a sum of differences as far from 0. Rows of one image say much the
+    same and change places together: their differences are added, and the image has one coin. The sums of all outcomes
+    are counted exactly. Where every image has one row this is McNemar's test to the last digit.
 
     Args:
-        a: Hits of one method, bool ``(films,)``.
+        a: Hits of one method, bool ``(rows,)``.
         b: Hits of the other.
+        images: Number of the image of each row, ``(rows,)``; by default each row has an image of its own.
 
     Returns:
-        Films that only ``a`` hits, films that only ``b`` hits, and the two-sided p value.
+        Rows that only ``a`` hits, rows that only ``b`` hits, and the two-sided p value.
+
+    Example:
+        >>> a, b = np.array([True] * 6), np.array([False] * 6)
+        >>> mcnemar(a, b), mcnemar(a, b, np.array([0, 0, 0, 1, 1, 1]))
+        ((6, 0, 0.03125), (6, 0, 0.5))
     """
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    p = 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)
-    return only_a, only_b, min(1.0, float(p))
+    difference = a.astype(np.int64) - b
+    only_a, only_b = int((difference > 0).sum()), int((difference < 0).sum())
+    if images is not None:
+        difference = np.bincount(images, difference).astype(np.int64)
+    sizes, counts = np.unique(np.abs(difference[difference != 0]), return_counts=True)
+    of_size = dict(zip(sizes.tolist(), counts.tolist(), strict=True))
+    single = of_size.pop(1, 0)
+    shares = np.ones(1)  # of the sums of images with a difference of 2 and more, from the lowest sum to the highest
+    for size, count in of_size.items():
+        own = np.zeros(2 * size * count + 1)
+        own[:: 2 * size] = _coins(count)
+        shares = np.convolve(shares, own)
+    sums = np.arange(len(shares)) - len(shares) // 2
+    # The single ones must bring the sum to the other end; both tails are alike.
+    heads = (single - abs(int(difference.sum())) - sums) // 2
+    tail = np.where(heads < 0, 0.0, bdtr(np.clip(heads, 0, single), single, 0.5))
+    return only_a, only_b, min(1.0, 2 * float(shares @ tail))
+
+
+def _coins(count: int) -> npt.NDArray[np.float64]:
+    """Chances of 0, 1, ... ``count`` heads of as many fair coins."""
+    heads = np.arange(count + 1)
+    chances: npt.NDArray[np.float64] = np.exp(
+        gammaln(count + 1) - gammaln(heads + 1) - gammaln(count - heads + 1) - count * np.log(2)
+    )
+    return chances
 
 
 def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -64,7 +97,8 @@ def against_best(hits: pd.DataFrame, questions: pd.DataFrame | None = None) -> p
 
     Args:
         hits: Bool, films x methods, as of :func:`benchmarks.analysis.tallies.hit_matrix`.
-        questions: By name, where rows are questions: the accuracy is the mean over their classes then.
+        questions: By name, where rows are questions: the accuracy is the mean over their classes then, and those of an
+            image are tested together.
 
     Returns:
         One row a method, the best first, with the columns ``method``, ``accuracy``, ``best`` (its
@@ -74,7 +108,8 @@ def against_best(hits: pd.DataFrame, questions: pd.DataFrame | None = None) -> p
     accuracy = _accuracy(hits, questions)
     order = ranking(hits, questions)
     best, rest = order[0], order[1:]
-    tests = [mcnemar(hits[best].to_numpy(), hits[method].to_numpy()) for method in rest]
+    images = Weighing.of(hits.index, questions).images
+    tests = [mcnemar(hits[best].to_numpy(), hits[method].to_numpy(), images) for method in rest]
     adjusted = holm([p for _, _, p in tests])
     rows = [(best, accuracy[best], best, 0, 0, 1.0, 1.0, False)]
     for method, (only_best, only_method, p), corrected in zip(rest, tests, adjusted, strict=True):
@@ -96,7 +131,8 @@ def tied_groups(hits: pd.DataFrame, questions: pd.DataFrame | None = None) -> li
     order = ranking(hits, questions)
     pairs = list(itertools.combinations(range(len(order)), 2))
     columns = [hits[method].to_numpy() for method in order]
-    adjusted = holm([mcnemar(columns[i], columns[j])[2] for i, j in pairs])
+    images = Weighing.of(hits.index, questions).images
+    adjusted = holm([mcnemar(columns[i], columns[j], images)[2] for i, j in pairs])
     return neighbours(order, {pair for pair, p in zip(pairs, adjusted, strict=True) if p < ALPHA})
 
 

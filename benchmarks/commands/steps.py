@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.commands.options import add_common, add_devices, add_scoring, add_training
-from benchmarks.run.config import PRESETS, Config, make_config
+from benchmarks.run.config import EVALUATION, PRESETS, Config, make_config
 from benchmarks.run.files import make_folder
 from benchmarks.run.lock import only_one
 
@@ -76,6 +76,9 @@ def run_directory(command: str, settings: dict[str, Any]) -> Path:
 def run_step(command: str, settings: dict[str, Any]) -> None:
     """Run one of :data:`STEPS`, the only one that writes to its run directory."""
     out = settings["out"] = run_directory(command, settings)
+    if (out / EVALUATION).exists():
+        _report_evaluation(command, settings)
+        return
     new = configure(command, settings) if command in ("run", "data", "train") else None
     if new or "checkpoint" in settings:
         make_folder(out)
@@ -89,6 +92,18 @@ def run_step(command: str, settings: dict[str, Any]) -> None:
             _each_seed(command, config)
         else:
             STEPS[command](config)
+
+
+def _report_evaluation(command: str, settings: dict[str, Any]) -> None:
+    """Report an evaluation, to which no other step belongs."""
+    from benchmarks.run.directory import refuse_evaluation
+
+    if command != "report":
+        refuse_evaluation(settings["out"])
+    from benchmarks.evaluation.command import report_command
+
+    with held(settings["out"], "report", command):
+        report_command(**settings)
 
 
 def _each_seed(command: str, config: Config) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
 from benchmarks.run.stored import ConsistencyRequest, read_json
 from benchmarks.scoring.job import Job, annotation_mask, evenly_spaced
-from benchmarks.scoring.score import open_job, open_store
+from benchmarks.scoring.score import ScoreStep, open_job
 
 FILMS = 32
 CHECKED = ("smoothing", "randomised")
@@ -101,7 +100,7 @@ def _open_job(config: Config, device: torch.device, films: int) -> tuple[Job, pd
     job = open_job(config, device)
     if len(job.positives) < 2:
         raise UserError(f"the test split of {config.data_root} has one annotated film: consistency needs two or more.")
-    with closing(open_store(config, job)) as scores:
+    with ScoreStep().reading(config, job) as scores:
         verdicts = scores.verdicts()
     # Batch normalisation is estimated anew on these batches, and one film has no variance.
     scoring = dataclasses.replace(job.scoring, score_batch_size=max(2, job.batch_size))

@@ -1,4 +1,4 @@
-"""Runs side by side: accuracies of their common methods, and whether the runs rank them alike."""
+"""Runs side by side: accuracies of their common methods, what differs, and whether the runs rank them alike."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from benchmarks.analysis.tallies import hit_matrix, percentile_interval, resampled_means
-from benchmarks.analysis.weighing import RESAMPLES
+from benchmarks.analysis.tallies import hit_matrix, percentile_interval
+from benchmarks.analysis.weighing import RESAMPLES, Weighing
+from benchmarks.consistency.paired import paired_differences
 from benchmarks.consistency.runs import Run, load_runs
 from benchmarks.data.csv_table import read_rows
 from benchmarks.methods import METHODS
-from benchmarks.metrics.pointing_game import MAIN_TOLERANCE
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_csv, write_text
 from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
@@ -29,8 +30,10 @@ def compare(folders: list[Path], out: Path | None = None, without: Path | None =
     """Print runs side by side, and write the same as Markdown and CSV.
 
     Args:
-        folders: run directories with reports, two or more; one of several seeds stands for its seeds.
-        out: folder for ``comparison.md``, ``comparison.csv`` and ``correlation.csv``; nothing is written without.
+        folders: run directories with reports or folders of evaluations, two or more; one of several seeds stands for
+            its seeds.
+        out: folder for ``comparison.md``, ``comparison.csv``, ``correlation.csv`` and, of runs on the same films,
+            ``paired.csv``; nothing is written without.
         without: CSV of films that do not count, as the page of a report saves it: a column ``image`` and perhaps more.
 
     Raises:
@@ -42,12 +45,14 @@ def compare(folders: list[Path], out: Path | None = None, without: Path | None =
         _check_left_out(without, left, runs)
     if not set.intersection(*(set(run.table["method"]) for run in runs)):
         raise UserError(f"{' and '.join(map(str, folders))} have no method in common: score the same --methods.")
-    table, agreement = side_by_side(runs), correlations(runs)
-    _print(runs, table, agreement)
+    table, paired, agreement = side_by_side(runs), paired_differences(runs), correlations(runs)
+    _print(runs, table, paired, agreement)
     if out is not None:
         write_csv(out / "comparison.csv", table)
         write_csv(out / "correlation.csv", agreement)
-        write_text(out / "comparison.md", markdown(runs, table, agreement))
+        if len(paired):
+            write_csv(out / "paired.csv", paired)
+        write_text(out / "comparison.md", markdown(runs, table, paired, agreement))
 
 
 def films_of(table: Path) -> frozenset[str]:
@@ -71,7 +76,7 @@ def films_of(table: Path) -> frozenset[str]:
 
 
 def _check_left_out(table: Path, films: frozenset[str], runs: list[Run]) -> None:
-    known = {image for run in load_runs([run.folder for run in runs]) for image in run.scores["image"]}
+    known = {image for run in load_runs([run.folder for run in runs]) for image in run.films}
     if unknown := sorted(films - known):
         raise UserError(f"{table}: no run has an annotated film {unknown[0]}.")
     if any(run.scores.empty for run in runs):
@@ -139,15 +144,15 @@ class _Resampled:
     """Accuracies of a run on resampled films, made once for each protocol and tolerance."""
 
     def __init__(self, run: Run, seed: int) -> None:
-        self._scores = run.scores
+        self._run = run
         self._seed = seed
         self._known: dict[tuple[str, int], pd.DataFrame] = {}
 
     def accuracies(self, protocol: str, tolerance: int) -> pd.DataFrame:
         """Resamples x methods."""
         if (protocol, tolerance) not in self._known:
-            hits = hit_matrix(self._scores, protocol, tolerance)
-            means = resampled_means(hits.to_numpy(), self._seed, RESAMPLES)
+            hits = hit_matrix(self._run.scores, protocol, tolerance)
+            means = Weighing.of(hits.index, self._run.questions).resampled(hits.to_numpy(), self._seed)
             self._known[protocol, tolerance] = pd.DataFrame(means, columns=hits.columns)
         return self._known[protocol, tolerance]
 
@@ -159,36 +164,67 @@ def _interval(draws: list[pd.DataFrame]) -> tuple[float, float]:
     return percentile_interval(spearman(*(torch.tensor(frame.to_numpy()) for frame in draws)).numpy())
 
 
-def markdown(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> str:
+def markdown(runs: list[Run], table: pd.DataFrame, paired: pd.DataFrame, agreement: pd.DataFrame) -> str:
     """The comparison as Markdown."""
     lines = ["# Runs side by side", "", *markdown_table(_facts(runs)), ""]
     for (protocol, tolerance), group in table.groupby(["protocol", "tolerance"]):
         lines += [f"## Protocol `{protocol}`, {within(int(tolerance))}", ""]
-        lines += ["Accuracy in percent [95 % bootstrap interval over films].", ""]
+        lines += [f"Accuracy in percent [95 % bootstrap interval over {_drawn(runs)}].", ""]
         lines += [*markdown_table(_accuracies(runs, group)), ""]
     if missing := left_out(runs):
         lines += [f"Not in all runs, so not compared: {', '.join(f'`{name}`' for name in missing)}.", ""]
-    lines += ["## Do the runs rank the methods alike?", "", AGREEMENT_NOTE, ""]
+    for (a, b), group in _main(paired).groupby(["run_a", "run_b"], sort=False):
+        lines += [f"## Whose maps point better, {a} or {b}?", "", f"{_paired_note(runs, str(a), str(b))}", ""]
+        lines += [*markdown_table(_differences(group)), ""]
+    lines += ["## Do the runs rank the methods alike?", "", _agreement_note(runs), ""]
     return "\n".join([*lines, *markdown_table(_agreement(agreement)), ""])
 
 
-AGREEMENT_NOTE = (
-    "Spearman's correlation of the accuracies of the common methods (1: the same order; 0: unrelated); the interval is "
-    f"from {RESAMPLES} resamples of the films of both runs."
-)
+def _main(table: pd.DataFrame) -> pd.DataFrame:
+    return table[(table["protocol"] == MAIN_PROTOCOL) & (table["tolerance"] == MAIN_TOLERANCE)]
+
+
+def _paired_note(runs: list[Run], a: str, b: str) -> str:
+    return (
+        f"Accuracy in {a} less that in {b}, in points [95 % bootstrap interval over {_drawn(runs)}], on the same "
+        f"{_rows(runs)}; protocol `{MAIN_PROTOCOL}`, {within(MAIN_TOLERANCE)}. McNemar's exact test, corrected by Holm "
+        "for the number of methods. paired.csv has the others."
+    )
+
+
+def _differences(group: pd.DataFrame) -> list[list[str]]:
+    rows = [["method", "difference, points", "only the first hits", "only the second", "p (Holm)", "differs"]]
+    for row in group.sort_values("difference", ascending=False, kind="stable").itertuples():
+        interval = with_interval((row.difference, row.ci_low, row.ci_high), 1, 100, sign=True)
+        verdict = "yes" if row.differs else "not shown"
+        rows.append([str(row.method), interval, f"{row.only_a}", f"{row.only_b}", f"{row.p_holm:.3g}", verdict])
+    return rows
+
+
+def _agreement_note(runs: list[Run]) -> str:
+    return (
+        "Spearman's correlation of the accuracies of the common methods (1: the same order; 0: unrelated); the "
+        f"interval is from {RESAMPLES} resamples of the {_drawn(runs)} of both runs."
+    )
+
+
+def _drawn(runs: list[Run]) -> str:
+    """What is drawn together, in resamples and in tests."""
+    return "films" if _rows(runs) == "films" else "images"
+
+
+def _rows(runs: list[Run]) -> str:
+    return "films" if all(run.questions is None for run in runs) else "questions"
 
 
 def _facts(runs: list[Run]) -> list[list[str]]:
-    rows = [["", *(run.label for run in runs)]]
-    rows.append(["classifier", *(f"{run.settings['arch']} at {run.settings['image_size']} px" for run in runs)])
-    rows.append(["AUC", *(f"{run.facts.classifier.auc:.3f}" for run in runs)])
-    rows.append(["annotated films", *(str(run.facts.images) for run in runs)])
+    names = dict.fromkeys(name for run in runs for name in run.about)
+    rows = [["", *(run.label for run in runs)], *([name, *(run.about.get(name, "") for run in runs)] for name in names)]
     if runs[0].without:
         rows.append(["left out of them", *(str(run.facts.images - run.scores["image"].nunique()) for run in runs)])
-    rows.append(["ground truth", *(str(run.facts.truth) for run in runs)])
     for tolerance in runs[0].facts.chance:
         shares = [run.facts.chance.get(tolerance) for run in runs]
-        name = f"chance {within(int(tolerance))}{' (all films)' if runs[0].without else ''}"
+        name = f"chance {within(int(tolerance))}{' (nothing left out)' if runs[0].without else ''}"
         rows.append([name, *("" if share is None else f"{100 * share:.1f}" for share in shares)])
     return rows
 
@@ -211,7 +247,7 @@ def _agreement(agreement: pd.DataFrame) -> list[list[str]]:
     return rows
 
 
-def _print(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> None:
+def _print(runs: list[Run], table: pd.DataFrame, paired: pd.DataFrame, agreement: pd.DataFrame) -> None:
     console = Console()
     console.print(terminal_table("Runs", _facts(runs)))
     for (protocol, tolerance), group in table.groupby(["protocol", "tolerance"]):
@@ -221,6 +257,10 @@ def _print(runs: list[Run], table: pd.DataFrame, agreement: pd.DataFrame) -> Non
             if len(runs) > 2:  # 80 columns have no room for more intervals
                 rows = [[text.partition(" [")[0] for text in row] for row in rows]
             console.print(terminal_table(title.replace(" [95 % interval]", "") if len(runs) > 2 else title, rows))
+    for (a, b), group in _main(paired).groupby(["run_a", "run_b"], sort=False) if len(runs) == 2 else ():
+        title = f"{a} less {b} on the same {_rows(runs)}, {within(MAIN_TOLERANCE)}, protocol {MAIN_PROTOCOL}"
+        rows = [[row[i] for i in (0, 1, 4, 5)] for row in _differences(group)]
+        console.print(terminal_table(title, rows))
     if missing := left_out(runs):
         console.print(f"Not in all runs, so not compared: {', '.join(missing)}.", markup=False)
     console.print(terminal_table("Do the runs rank the methods alike?", _agreement(agreement)))

@@ -1,4 +1,4 @@
-"""Finished runs, read from their directories, and whether they may be compared."""
+"""Finished runs and evaluations, read from their directories, and whether they may be compared."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pandas as pd
 
 from benchmarks.analysis.measure_table import TABLE_COLUMNS
 from benchmarks.analysis.tallies import SUMMARY_COLUMNS, summarise
-from benchmarks.run.config import FREE_SETTINGS, flag, from_dict
-from benchmarks.run.directory import saved_config
+from benchmarks.run.config import EVALUATION, FREE_SETTINGS, flag, from_dict
+from benchmarks.run.directory import evaluated, refuse_evaluation, saved_config
 from benchmarks.run.errors import UserError
-from benchmarks.run.stored import DamagedError, Summary, read_json, read_table
+from benchmarks.run.stored import DamagedError, Evaluated, Measured, Summary, read_json, read_table
 
 # Settings that may differ between runs that count as repetitions of one recipe.
 _REPEATS = FREE_SETTINGS | {"seed", "preset", "score_batch_size"}
@@ -55,11 +55,29 @@ class Run:
         scores = self._table("scores.parquet", ("image", "method", "protocol", "distance"), 3, "report")
         return scores[~scores["image"].isin(self.without)] if self.without else scores
 
+    @property
+    def questions(self) -> pd.DataFrame | None:
+        """By name, the columns ``file`` and ``class``, where rows are questions; None where they are films."""
+        return None
+
+    @property
+    def played_on(self) -> object:
+        """What two runs share where they can be compared film by film; None where that is not known."""
+        annotations = self.settings.get("annotations")
+        return annotations and (annotations, self.facts.truth)
+
+    @property
+    def films(self) -> frozenset[str]:
+        """Names of the annotated films that count."""
+        return frozenset(self.scores["image"].unique())
+
     @cached_property
     def table(self) -> pd.DataFrame:
         """``summary.csv``; where films do not count, the same of the others."""
         table = self._table("summary.csv", SUMMARY_COLUMNS, 3, "report")
-        return summarise(self.scores, self.settings["seed"], list(table["method"].unique())) if self.without else table
+        if not self.without:
+            return table
+        return summarise(self.scores, self.settings["seed"], list(table["method"].unique()), self.questions)
 
     @cached_property
     def measures(self) -> pd.DataFrame | None:
@@ -78,6 +96,28 @@ class Run:
         remedy = f"`python -m benchmarks report --out {self.folder}` makes it again"
         facts: Summary = read_json(self._file("summary.json", "report"), Summary, remedy)
         return facts
+
+    @cached_property
+    def classifier(self) -> Measured:
+        """How good the classifier is.
+
+        Raises:
+            DamagedError: ``summary.json`` does not tell.
+        """
+        if self.facts.classifier is None:
+            remedy = f"`python -m benchmarks report --out {self.folder}` makes it again"
+            raise DamagedError(f"{self.folder / 'summary.json'} is damaged (it tells of no classifier): {remedy}.")
+        return self.facts.classifier
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What a reader should know of it, by what it is called."""
+        return {
+            "classifier": f"{self.arch} at {self.settings['image_size']} px",
+            "AUC": f"{self.classifier.auc:.3f}",
+            "annotated films": str(self.facts.images),
+            "ground truth": self.facts.truth,
+        }
 
     @property
     def arch(self) -> str:
@@ -99,11 +139,65 @@ class Run:
         return self.folder / name
 
 
+@dataclass(frozen=True)
+class EvaluatedRun(Run):
+    """An evaluation of a classifier of the user's, whose rows are questions; arguments as of :class:`Run`."""
+
+    @cached_property
+    def record(self) -> Evaluated:
+        """``evaluation.json``."""
+        return evaluated(self.folder)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """As of ``config.json`` of a run."""
+        return self.record.settings
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """``scores.parquet`` with the name of the question as ``image``, as far as its image counts."""
+        scores = self._table("scores.parquet", ("image", "class", "method", "protocol", "distance"), 4, "report")
+        scores = scores.assign(file=scores["image"])
+        if self.record.explain == "labelled":
+            scores["image"] = scores["file"] + ": " + scores["class"]
+        else:
+            scores["class"] = ""  # the mean is over questions then
+        return scores[~(scores["file"].isin(self.without) | scores["image"].isin(self.without))]
+
+    @cached_property
+    def questions(self) -> pd.DataFrame:
+        """By name, the columns ``file`` and ``class``."""
+        return self.scores.drop_duplicates("image").set_index("image")[["file", "class"]]
+
+    @property
+    def played_on(self) -> object:
+        """Which questions, and what is a hit."""
+        record = self.record
+        return record.facts["scores"][""]["annotations"], record.explain, self.facts.truth, record.tolerance_in
+
+    @property
+    def films(self) -> frozenset[str]:
+        """Names of the images that count, and of the questions about them."""
+        return frozenset([*self.questions.index, *self.questions["file"]])
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What a reader should know of it, by what it is called."""
+        record = self.record
+        return {
+            "classifier": f"{record.model} at {record.input[2]} x {record.input[1]} px",
+            "questions": f"{self.facts.images} about {record.images} images",
+            "explained": f"the {record.explain} class",
+            "ground truth": self.facts.truth,
+            "tolerances in pixels of": "the image" if record.tolerance_in == "image" else "the frame",
+        }
+
+
 def load_runs(folders: Sequence[Path], without: frozenset[str] = frozenset()) -> list[Run]:
     """The runs of some directories, labelled by the shortest ends of the paths that tell them apart.
 
     Args:
-        folders: Run directories; one of several seeds stands for the runs of its seeds.
+        folders: Run directories; one of several seeds stands for the runs of its seeds. Or folders of evaluations.
         without: Names of films that do not count.
 
     Raises:
@@ -117,7 +211,11 @@ def load_runs(folders: Sequence[Path], without: frozenset[str] = frozenset()) ->
         labels = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(labels)) == len(labels):
             break
-    return [Run(folder, label, without) for folder, label in zip(folders, labels, strict=True)]
+    for folder in folders:
+        if (folder / EVALUATION).exists() and evaluated(folder).explain is None:
+            raise UserError(f"{folder} holds the Grid Pointing Game alone, whose table is grid.csv: leave it out.")
+    kinds = [EvaluatedRun if (folder / EVALUATION).exists() else Run for folder in folders]
+    return [kind(folder, label, without) for kind, folder, label in zip(kinds, folders, labels, strict=True)]
 
 
 def _seeds_of(folder: Path) -> list[Path]:
@@ -137,6 +235,7 @@ def check_repetitions(runs: Sequence[Run]) -> None:
             not even in that.
     """
     for i, run in enumerate(runs):
+        refuse_evaluation(run.folder)
         for other in runs[:i]:
             _check_pair(other, run)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +11,36 @@ from typing import Any
 from benchmarks.data.film_facts import film_facts
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.evaluation.evaluate import evaluate
-from benchmarks.evaluation.shapes_preset import shapes_preset
+from benchmarks.evaluation.reopen import open_evaluation
 from benchmarks.formats.load import load_dataset
+from benchmarks.models import open_model
+from benchmarks.run.config import flag
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError, printable
+from benchmarks.shapes.draw_picture import SIZE
+from benchmarks.shapes.outlines import KINDS
+from benchmarks.shapes.trained_network import test_pictures, trained_network
 
 PREPARATION = ("mean", "std", "channels", "value_range", "resize")
+
+
+def report_command(*, out: Path, methods: Sequence[str] = (), **others: Any) -> None:
+    """Write the report of an evaluation once more, from its folder alone.
+
+    Args:
+        out: The folder.
+        methods: Names or sets; by default all that were asked for.
+        **others: Settings that a report of a run takes.
+
+    Raises:
+        UserError: There is a setting that an evaluation is made with, or as of ``open_evaluation``.
+    """
+    others.pop("quiet", None)
+    if others:
+        raise UserError(
+            f"{flag(next(iter(others)))} belongs to what {out} was evaluated with: report takes --methods alone."
+        )
+    open_evaluation(out, methods).report()
 
 
 def evaluate_command(
@@ -88,3 +112,20 @@ def _refuse_own(preset: str, given: Mapping[str, Any]) -> None:
         if given.get(name) is not None:
             told = "image-size" if name == "size" else name.replace("_", "-")
             raise UserError(f"--preset {preset} brings its own network and pictures: leave out --{told}.")
+
+
+def shapes_preset() -> dict[str, Any]:
+    """Arguments of ``benchmarks.evaluate`` for the network of shapes and pictures that it has not seen.
+
+    What is not there yet is made first, in a minute or two, and kept in the user's cache.
+
+    Returns:
+        ``model``, ``data``, ``grid`` and ``out``.
+
+    Raises:
+        UserError: The cache cannot be written.
+    """
+    model = open_model(trained_network(), classes=KINDS, outputs="sigmoid", name="shapes", size=(SIZE, SIZE))
+    path = test_pictures()
+    data = load_dataset(path, path.with_suffix(""))
+    return {"model": model, "data": data, "grid": 2, "out": Path("runs/shapes")}

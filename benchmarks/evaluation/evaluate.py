@@ -11,9 +11,11 @@ from typing import Any
 from torch import nn
 
 from benchmarks.evaluation.grid import GridGame
+from benchmarks.evaluation.network_verdicts import look
 from benchmarks.evaluation.own_methods import own_methods, register_all
-from benchmarks.evaluation.play import play_grids, play_questions
+from benchmarks.evaluation.play import DEV, SCORES, play
 from benchmarks.evaluation.questions import ask
+from benchmarks.evaluation.reopen import write_finished
 from benchmarks.evaluation.result import Evaluation, GridEvaluation
 from benchmarks.evaluation.step import Asked
 from benchmarks.formats.labelled import LabelledImage, LabelledSet
@@ -22,14 +24,14 @@ from benchmarks.formats.matching import match_categories
 from benchmarks.methods import select_methods
 from benchmarks.methods.layer_choice import named_layers
 from benchmarks.models import OpenModel, load_model, open_model
-from benchmarks.report.results import read_results
 from benchmarks.run.config import OPEN, Config, check
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import make_folder, write_json
+from benchmarks.run.files import make_folder
 from benchmarks.run.lock import only_one
 
 EXPLAIN = ("labelled", "predicted")
+Images = list[LabelledImage]
 TOLERANCE_IN = ("frame", "image")
 
 
@@ -129,31 +131,37 @@ def evaluate(
         game = GridGame(opened, single[:: _every(single, limit)], matched, grid, chosen)
     asked = tuning = None
     images = _limited(found, matched, limit)
+    others: tuple[Images, Images] = ([], [])
     if images or game is None:
         asked = Asked(opened, ask(images, matched, explain), explain, chosen, tolerance_in == "image")
         told.append(f"{len(asked.questions)} questions about {len(images)} images.")
-        tuning = None if dev is None else _tuning(dev, asked, limit)
+        if dev is not None:
+            tuning, others = _tuning(dev, asked, limit)
     if process_rank() == 0 and not config.quiet:
         print(*told, sep="\n")
+    if (config.out / "config.json").exists():
+        raise UserError(f"{config.out} holds a run, with a classifier of its own: choose another --out.")
     make_folder(config.out)
     with only_one(config.out, "results", "evaluate") if process_rank() == 0 else nullcontext():
-        write_json(config.out / "evaluation.json", _record(config, asked, opened, found))
-        if asked is None:
-            assert game is not None
-            register_all(own, game.job(config))
-            return GridEvaluation(config, play_grids(config, game), game.side)
-        register_all(own, asked.job(config))
-        further = play_questions(config, asked, tuning, keep_maps=keep_maps)
-        grids = None if game is None else play_grids(config, game)
-        job = asked.job(config)
-        chosen_methods = [method.name for method in select_methods(names)]
-        results = read_results(config, job).of(chosen_methods)
-        return Evaluation(config, asked, job, found, results, replace(further.of(chosen_methods), grids=grids), told)
+        asking = asked or game
+        assert asking is not None
+        register_all(own, asking.job(config))
+        verdicts = {}
+        if asked is not None:
+            verdicts[SCORES] = look(opened, images, _limited(found, matched, limit, shown=False), matched, config)
+        if tuning is not None:
+            verdicts[DEV] = look(opened, *others, matched, config)
+        played = play(config, asked, tuning, game, verdicts, keep_maps=keep_maps)
+        if process_rank() == 0:
+            write_finished(config, played, opened, found, told, own)
+        return played.result(config, found, told)
 
 
-def _limited(data: LabelledSet, matched: Mapping[str, int], limit: int | None) -> list[LabelledImage]:
-    """Images with an object that the network knows, evenly spaced where there are more than wanted."""
-    images = [image for image in data.images if any(of.category in matched for of in image.objects)]
+def _limited(
+    data: LabelledSet, matched: Mapping[str, int], limit: int | None, *, shown: bool = True
+) -> list[LabelledImage]:
+    """Images with an object that the network knows, or without, evenly spaced where there are more than wanted."""
+    images = [image for image in data.images if any(of.category in matched for of in image.objects) == shown]
     return images[:: _every(images, limit)]
 
 
@@ -161,16 +169,17 @@ def _every(images: Sequence[LabelledImage], limit: int | None) -> int:
     return 1 if limit is None else max(1, -(-len(images) // limit))
 
 
-def _tuning(dev: LabelledSet | Path | str, asked: Asked, limit: int | None) -> Asked:
-    """The questions on which thresholds are tuned, about other images than those of the game."""
+def _tuning(dev: LabelledSet | Path | str, asked: Asked, limit: int | None) -> tuple[Asked, tuple[Images, Images]]:
+    """Questions on which thresholds are tuned, about other images than those of the game; their images, and others."""
     data = dev if isinstance(dev, LabelledSet) else load_dataset(dev)
     matched, _ = match_categories(data, asked.model.classes or ())
-    questions = ask(_limited(data, matched, limit), matched, asked.explain)
+    images = _limited(data, matched, limit)
+    questions = ask(images, matched, asked.explain)
     played = {question.path.resolve() for question in asked.questions}
     for question in questions:
         if question.path.resolve() in played:
             raise UserError(f"--dev has the image {question.path} of --data: thresholds are tuned on other images.")
-    return replace(asked, questions=questions)
+    return replace(asked, questions=questions), (images, _limited(data, matched, limit, shown=False))
 
 
 def _opened(
@@ -195,25 +204,3 @@ def _config(out: Path, names: tuple[str, ...], truth: str, model: OpenModel, set
         raise UserError(f"evaluate does not know a setting: {error}.") from None
     check(config)
     return config
-
-
-def _record(config: Config, asked: Asked | None, model: OpenModel, data: LabelledSet) -> dict[str, Any]:
-    """What was asked, for people who find the folder."""
-    scoring, questions = config.scoring, asked.questions if asked else []
-    return {
-        "model": model.name,
-        "input": list(model.shape),
-        "preparation": repr(model.prepare),
-        "outputs": model.outputs,
-        "classes": list(model.classes or ()),
-        "data": str(data.source.absolute()),
-        "format": data.format,
-        "images": len({question.image.name for question in questions}),
-        "questions": len(questions),
-        "explain": asked.explain if asked else None,
-        "truth": scoring.truth,
-        "methods": list(scoring.methods),
-        "layers": list(asked.layers.combined) if asked and asked.layers else None,
-        "budget": scoring.budget,
-        "seed": config.seed,
-    }

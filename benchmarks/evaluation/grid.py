@@ -27,7 +27,7 @@ from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.batch import explain_within_memory, seeded
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.store import Row, UnitStore
+from benchmarks.scoring.unit_store import Row, UnitStore
 from benchmarks.scoring.units import Step
 
 GRIDS = 32
@@ -141,7 +141,7 @@ class GridStore(UnitStore):
 
     tables: ClassVar[Mapping[str, str]] = {
         "grids": (
-            "key TEXT, image TEXT, method TEXT, cell INTEGER, energy REAL, hit INTEGER, difull REAL, "
+            "image TEXT, method TEXT, cell INTEGER, energy REAL, hit INTEGER, difull REAL, "
             "PRIMARY KEY (key, image, cell)"
         ),
     }
@@ -256,10 +256,6 @@ class GridStep(Step[GridStore, Any]):
         """As :meth:`GridGame.job`."""
         return self.game.job(config, device)
 
-    def open_store(self, path: Path, job: Job) -> GridStore:
-        """Open a file of grids."""
-        return GridStore(path, job.method_facts)
-
     def open_batch(self, job: Job, batch: int, store: GridStore) -> GridBatch:
         """Load a batch of grids."""
         return GridBatch(job, batch)
@@ -269,20 +265,28 @@ class GridStep(Step[GridStore, Any]):
         return films.play(method, explain)
 
     def finish(self, config: Config, job: Job, store: GridStore) -> None:
-        """Nothing: :meth:`read` makes the table."""
+        """Nothing: :func:`read_grids` makes the table."""
 
-    def read(self, config: Config, order: Sequence[str]) -> pd.DataFrame:
-        """One row a method: energy and hits in the right cell, with intervals from resampled grids, and DiFull."""
-        job = self.game.job(config)
-        with closing(self.open_store(config.out / f"{self.name}.sqlite", job)) as store, store.reading():
-            grids = store.grids()
-        rows: list[tuple[object, ...]] = []
-        for method, own in sorted(grids.groupby("method"), key=lambda group: order.index(str(group[0]))):
-            weighing = Weighing(pd.factorize(own["image"])[0].astype(np.int64))
-            found: list[float] = []
-            for column in ("energy", "hit"):
-                values = own[[column]].fillna(0).to_numpy(float)
-                drawn = weighing.resampled(values, config.seed)[:, 0]
-                found += [float(values.mean()), *percentile_interval(drawn)]
-            rows.append((method, *found, own["difull"].mean(), chance(self.game.side), own["image"].nunique()))
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+def read_grids(config: Config, job: Job, side: int, order: Sequence[str]) -> pd.DataFrame:
+    """One row a method: energy and hits in the right cell, with intervals from resampled grids, and DiFull.
+
+    Args:
+        config: Where grids were played.
+        job: Of them.
+        side: Cells in a row.
+        order: Of the methods.
+    """
+    path = config.out / f"{GridStep.name}.sqlite"
+    with closing(GridStore(path, job.method_facts, create=False)) as store, store.reading():
+        grids = store.grids()
+    rows: list[tuple[object, ...]] = []
+    for method, own in sorted(grids.groupby("method"), key=lambda group: order.index(str(group[0]))):
+        weighing = Weighing(pd.factorize(own["image"])[0].astype(np.int64))
+        found: list[float] = []
+        for column in ("energy", "hit"):
+            values = own[[column]].fillna(0).to_numpy(float)
+            drawn = weighing.resampled(values, config.seed)[:, 0]
+            found += [float(values.mean()), *percentile_interval(drawn)]
+        rows.append((method, *found, own["difull"].mean(), chance(side), own["image"].nunique()))
+    return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.evaluation.questions import Questions
+from benchmarks.evaluation.questions import AskedImages
 from benchmarks.methods import METHODS
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import cannot_write, write_csv
@@ -33,7 +33,7 @@ class KeptMaps:
         questions: In the order of the rows.
     """
 
-    def __init__(self, folder: Path, questions: Questions) -> None:
+    def __init__(self, folder: Path, questions: AskedImages) -> None:
         self.folder = folder
         self._count = len(questions)
         rows = [(i, asked.image.name, asked.category) for i, asked in enumerate(questions.records)]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,8 @@ from benchmarks.run.config import Config
 from benchmarks.scoring.batch import explain_within_memory, seeded
 from benchmarks.scoring.explained_batch import ExplainedBatch, measure_row
 from benchmarks.scoring.job import Job, evenly_spaced
-from benchmarks.scoring.store import MEASURE_COLUMNS, Row, UnitStore
+from benchmarks.scoring.store import MEASURE_COLUMNS
+from benchmarks.scoring.unit_store import Facts, Row, UnitStore
 from benchmarks.scoring.units import Step
 
 SETTINGS = (STEPS, BLUR, THRESHOLDS, tuple(FILM_MEASURES))
@@ -41,9 +41,9 @@ class QuestionStore(UnitStore):
     """One SQLite file of measures of questions."""
 
     tables: ClassVar[Mapping[str, str]] = {
-        "measures": "key TEXT, image TEXT, method TEXT, measure TEXT, value REAL, PRIMARY KEY (key, image, measure)",
+        "measures": "image TEXT, method TEXT, measure TEXT, value REAL, PRIMARY KEY (key, image, measure)",
         "curves": (
-            "key TEXT, image TEXT, method TEXT, curve TEXT, threshold REAL, value REAL, "
+            "image TEXT, method TEXT, curve TEXT, threshold REAL, value REAL, "
             "PRIMARY KEY (key, image, curve, threshold)"
         ),
     }
@@ -66,6 +66,9 @@ class QuestionBatch(ExplainedBatch):
         assert isinstance(films, Questions)
         self.small = [torch.from_numpy(films.mask(p, (FRAME, FRAME), job.scoring.truth)) for p in self.positions]
         self.boxes = [films.boxes(p, FRAME) for p in self.positions]
+        of = zip(self.probabilities, self.targets.tolist(), strict=True)
+        self.least = torch.tensor([least_likely_class(probabilities, target) for probabilities, target in of])
+        self.least = self.least.to(self.targets)
 
     def measure(self, method: Method, explain: Explain) -> dict[str, list[Row]]:
         """Compute a method's maps for the class that is asked for and for the least likely other one.
@@ -73,11 +76,10 @@ class QuestionBatch(ExplainedBatch):
         Returns:
             Rows of the tables ``measures`` and ``curves``.
         """
-        targets = self.targets.tolist()
-        least = [least_likely_class(of, target) for of, target in zip(self.probabilities, targets, strict=True)]
+        targets, least = self.targets.tolist(), self.least.tolist()
         with seeded(self.job.seed, method.name, self.batch, self.job.device):
             asked = explain_within_memory(explain, self.images, self.targets).cpu()
-            other = explain_within_memory(explain, self.images, torch.tensor(least).to(self.targets)).cpu()
+            other = explain_within_memory(explain, self.images, self.least).cpu()
         values: list[Row] = []
         curves: list[Row] = []
         planes = stretch(asked, FRAME)
@@ -120,9 +122,9 @@ class EvaluationMeasureStep(Step[QuestionStore, QuestionBatch]):
         job = self.asked.job(config, device)
         return replace(job, positives=evenly_spaced(job.positives, config.scoring.measure_films))
 
-    def open_store(self, path: Path, job: Job) -> QuestionStore:
-        """Open a file of measures."""
-        return QuestionStore(path, lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)})
+    def facts(self, job: Job) -> Facts:
+        """What rows depend on."""
+        return measured_facts(job)
 
     def open_batch(self, job: Job, batch: int, store: QuestionStore) -> QuestionBatch:
         """Load a batch of questions."""
@@ -135,43 +137,46 @@ class EvaluationMeasureStep(Step[QuestionStore, QuestionBatch]):
     def finish(self, config: Config, job: Job, store: QuestionStore) -> None:
         """Nothing: the tables are made of measures and scores together."""
 
-    def read(self, config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Measures and curves of the methods that were measured on all of the questions."""
-        job = self.open_job(config)
-        with closing(self.open_store(config.out / f"{self.name}.sqlite", job)) as store, store.reading():
-            finished, measures, curves = store.finished(), store.measures(), store.curves()
-        names = {method for _, method in finished}
-        whole = [name for name in names if all((batch, name) in finished for batch in range(job.batches))]
-        return measures[measures["method"].isin(whole)], curves[curves["method"].isin(whole)]
+
+def read_measures(config: Config, job: Job) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measures and curves of the methods that were measured on all of the questions of a job."""
+    path = config.out / f"{EvaluationMeasureStep.name}.sqlite"
+    with closing(QuestionStore(path, measured_facts(job), create=False)) as store, store.reading():
+        finished, measures, curves = store.finished(), store.measures(), store.curves()
+    names = {method for _, method in finished}
+    whole = [name for name in names if all((batch, name) in finished for batch in range(job.batches))]
+    return measures[measures["method"].isin(whole)], curves[curves["method"].isin(whole)]
 
 
-def with_classes(curves: pd.DataFrame, asked: Asked) -> pd.DataFrame:
-    """Curves of masks, with the class of each question."""
-    classes = {question.name: question.category for question in asked.questions}
+def measured_facts(job: Job) -> Facts:
+    """What measures depend on."""
+    return lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)}
+
+
+def masks_of(curves: pd.DataFrame, classes: Any) -> pd.DataFrame:
+    """Curves of masks, with the class of each question.
+
+    Args:
+        curves: As of :meth:`QuestionStore.curves`.
+        classes: By the question's name.
+    """
     masks = curves[curves["curve"] == "mask"]
     return masks.assign(**{"class": masks["image"].map(classes)})
 
 
-def measure_means(
-    values: pd.DataFrame, curves: pd.DataFrame, dev: pd.DataFrame | None, questions: pd.DataFrame, seed: int
-) -> pd.DataFrame:
+def measure_means(values: pd.DataFrame, curves: pd.DataFrame, questions: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Means of all measures over questions.
 
     Args:
         values: Columns ``image``, ``method``, ``measure``, ``value``.
         curves: As of :meth:`QuestionStore.curves`.
-        dev: The same of other images with a column ``class``, on which thresholds are tuned; None where there are none.
         questions: By name, the columns ``file`` and ``class``.
         seed: Of the bootstrap.
 
     Returns:
         The columns of ``measures.csv``, in the order of the table of measures.
     """
-    parts = [values]
-    masks = curves[curves["curve"] == "mask"]
-    if dev is not None and len(masks):
-        parts.append(tuned_values(masks.assign(**{"class": masks["image"].map(questions["class"])}), dev))
-    table = mean_table([pd.concat(parts, ignore_index=True)], seed, questions)
+    table = mean_table([values], seed, questions)
     boxes = box_table(curves[curves["curve"] == "box"], questions, seed)
     table = pd.concat([table, boxes], ignore_index=True) if len(boxes) else table
     order = {name: place for place, name in enumerate(MEASURES)}

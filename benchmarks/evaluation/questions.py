@@ -63,39 +63,24 @@ class Question:
         return tuple(shape for found in self.image.objects if found.category == self.category for shape in found.shapes)
 
 
-class Questions:
-    """Questions as a job takes films.
+class AskedImages:
+    """Questions with their images as people see them, and the places where the classes are.
 
     Args:
         questions: Those of an image one behind the other.
-        model: That prepares the images.
-        cache_dir: For what is known of the images' files.
+        size: The longer side of the network's input.
+        pixels: Digest of the images and of what is made of them for the network.
+        colour: Whether the images are shown in colour.
 
     Attributes:
         records: The questions.
-        size: The longer side of the network's input.
-        pixels: Digest of the images and of what is made of them.
-
-    Raises:
-        FaultyTableError: Images do not decode: all of them.
     """
 
-    def __init__(self, questions: Sequence[Question], model: OpenModel, cache_dir: Path) -> None:
+    def __init__(self, questions: Sequence[Question], size: int, pixels: str, *, colour: bool) -> None:
         self.records = list(questions)
-        self.size = max(model.shape[1:])
-        self._prepare = model.prepare
-        self._colour = model.shape[0] == 3
-        # A JPEG may be decoded at a part of its size where it is made smaller anyway.
-        self._at_least = 2 * self.size if isinstance(model.prepare, Preparation) else None
-        self._last: tuple[Path, Tensor] | None = None
-        images = list({question.path: question.image for question in self.records}.values())
-        try:
-            shown = [facts.pixels for _, facts in film_facts(images, cache_dir, colour=self._colour)]
-        except FaultyTableError as error:
-            raise FaultyTableError(error.faults, "`evaluate --check`") from None
-        digest = hashlib.sha256(repr(shown).encode())
-        digest.update(self._input(images[0].path).numpy().tobytes())  # what the function is, its result says
-        self.pixels = digest.hexdigest()
+        self.size = size
+        self.pixels = pixels
+        self.colour = colour
 
     @property
     def original_sizes(self) -> list[tuple[int, int]]:
@@ -107,11 +92,11 @@ class Questions:
         return len(self.records)
 
     def __getitem__(self, position: int) -> tuple[Tensor, int, int]:
-        """The network's input, the class and the position."""
-        question = self.records[position]
-        if self._last is None or self._last[0] != question.path:
-            self._last = question.path, self._input(question.path)
-        return self._last[1], question.label, position
+        """Inputs take a network."""
+        raise UserError(
+            "the network of this evaluation is not here, so there are no inputs of it: evaluate once more with the "
+            "same arguments, which computes nothing anew."
+        )
 
     def mask(self, position: int, frame: tuple[int, int], truth: str) -> np.ndarray:
         """Where the class is, in a frame of that height and width, bool."""
@@ -128,12 +113,7 @@ class Questions:
 
     def picture(self, position: int, at_least: int | None = None) -> np.ndarray:
         """The image as it is shown, uint8, grey or colour."""
-        return decode(self.records[position].path, at_least, colour=self._colour)[0]
-
-    def _input(self, path: Path) -> Tensor:
-        pixels, _ = decode(path, self._at_least, colour=self._colour)
-        prepared: Tensor = self._prepare(Image.fromarray(pixels))
-        return prepared.detach().float()
+        return decode(self.records[position].path, at_least, colour=self.colour)[0]
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -144,6 +124,46 @@ class Questions:
             several = len({found.category for found in question.image.objects}) > 1
             rows.append((question.name, question.image.name, question.category, covered < DIFFICULT_SHARE and several))
         return pd.DataFrame(rows, columns=["image", "file", "class", "difficult"]).set_index("image")
+
+
+class Questions(AskedImages):
+    """Questions as a job takes films: with the inputs of a network.
+
+    Args:
+        questions: Those of an image one behind the other.
+        model: That prepares the images.
+        cache_dir: For what is known of the images' files.
+
+    Raises:
+        FaultyTableError: Images do not decode: all of them.
+    """
+
+    def __init__(self, questions: Sequence[Question], model: OpenModel, cache_dir: Path) -> None:
+        super().__init__(questions, max(model.shape[1:]), "", colour=model.shape[0] == 3)
+        self._prepare = model.prepare
+        # A JPEG may be decoded at a part of its size where it is made smaller anyway.
+        self._at_least = 2 * self.size if isinstance(model.prepare, Preparation) else None
+        self._last: tuple[Path, Tensor] | None = None
+        images = list({question.path: question.image for question in self.records}.values())
+        try:
+            shown = [facts.pixels for _, facts in film_facts(images, cache_dir, colour=self.colour)]
+        except FaultyTableError as error:
+            raise FaultyTableError(error.faults, "`evaluate --check`") from None
+        digest = hashlib.sha256(repr(shown).encode())
+        digest.update(self._input(images[0].path).numpy().tobytes())  # what the function is, its result says
+        self.pixels = digest.hexdigest()
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int, int]:
+        """The network's input, the class and the position."""
+        question = self.records[position]
+        if self._last is None or self._last[0] != question.path:
+            self._last = question.path, self._input(question.path)
+        return self._last[1], question.label, position
+
+    def _input(self, path: Path) -> Tensor:
+        pixels, _ = decode(path, self._at_least, colour=self.colour)
+        prepared: Tensor = self._prepare(Image.fromarray(pixels))
+        return prepared.detach().float()
 
 
 def ask(images: Sequence[LabelledImage], outputs: Mapping[str, int], explain: str) -> list[Question]:

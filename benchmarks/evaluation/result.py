@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +16,16 @@ from torch import Tensor
 from benchmarks.analysis.breakdown import break_down
 from benchmarks.analysis.measure_table import MEASURES, TABLE_COLUMNS, overlap_values
 from benchmarks.analysis.significance import significance_table
-from benchmarks.analysis.tallies import summarise
-from benchmarks.evaluation.measuring import measure_means
-from benchmarks.evaluation.questions import DIFFICULT_SHARE, Questions
+from benchmarks.analysis.tallies import hit_matrix, summarise
+from benchmarks.analysis.true_positives import HIT_RATE, localisation_table
+from benchmarks.evaluation.measuring import masks_of, measure_means, tuned_values
+from benchmarks.evaluation.network_verdicts import Verdicts
+from benchmarks.evaluation.questions import DIFFICULT_SHARE, AskedImages
 from benchmarks.evaluation.step import Asked, kept_maps, write_scores
 from benchmarks.formats.labelled import LabelledSet
 from benchmarks.methods import METHODS
 from benchmarks.metrics.frame import FRAME
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL
 from benchmarks.report.assemble import write_report
 from benchmarks.report.results import Results
 from benchmarks.report.subject import Subject, spoken
@@ -39,6 +42,12 @@ BREAKDOWNS = {
     ),
     "probability": "what the network gives to the class that is asked for",
 }
+DIFFERENCES = (
+    "McNemar's exact test of each method against the best on the same questions, corrected by Holm for the number of "
+    "methods, at 5 %. Questions of one image are no witnesses of their own, so they change sides together; all "
+    "questions count alike, whatever their class. The best is chosen on the same questions, which favours it a little. "
+    "“None shown” means that these questions show no difference, not that there is none."
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,19 @@ class Further:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What the network says of the images.
+
+    Attributes:
+        verdicts: On those that are asked about, and on those that show none of its classes.
+        tuned: By class, the probability from which on it says that the class is there, as other images tell.
+    """
+
+    verdicts: Verdicts
+    tuned: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What a network's maps are worth on questions about images.
 
@@ -74,6 +96,7 @@ class Evaluation:
         data: The set that the questions are about.
         results: One row for each question, method and protocol.
         further: What is measured beside the game.
+        seen: What the network says of the images.
         told: What was noticed on the way, such as categories without an output.
     """
 
@@ -83,13 +106,14 @@ class Evaluation:
     data: LabelledSet
     results: Results
     further: Further
+    seen: Seen
     told: list[str]
 
     @cached_property
     def questions(self) -> pd.DataFrame:
         """Columns ``file``, ``class`` and ``difficult`` by question."""
         films = self.job.films
-        assert isinstance(films, Questions)
+        assert isinstance(films, AskedImages)
         return films.table
 
     @property
@@ -134,7 +158,10 @@ class Evaluation:
 
     @cached_property
     def significance(self) -> pd.DataFrame:
-        """McNemar's tests of each method against the best, corrected by Holm, as in ``significance.csv``."""
+        """McNemar's tests of each method against the best, corrected by Holm, as in ``significance.csv``.
+
+        The questions of an image change sides together, see :func:`benchmarks.analysis.significance.mcnemar`.
+        """
         return significance_table(self.results.scores, self.config.seed, self._weighed)
 
     @property
@@ -145,10 +172,34 @@ class Evaluation:
     @cached_property
     def measures(self) -> pd.DataFrame:
         """Means over questions of what else is measured on the maps, as in ``measures.csv``."""
-        further = self.further
-        values = pd.concat([overlap_values(self.results.scores, len(self.questions)), further.measures])
-        table = measure_means(values, further.curves, further.dev, self.questions, self.config.seed)
+        values = pd.concat([overlap_values(self.results.scores, len(self.questions)), self._measured])
+        table = measure_means(values, self.further.curves, self.questions, self.config.seed)
         return table if self.grid is None else pd.concat([table, grid_measures(self.grid)], ignore_index=True)
+
+    @cached_property
+    def _measured(self) -> pd.DataFrame:
+        """Further measures of questions, those with tuned thresholds among them."""
+        further = self.further
+        masks = masks_of(further.curves, self.questions["class"])
+        parts = [further.measures]
+        if further.dev is not None and len(masks):
+            parts.append(tuned_values(masks, further.dev))
+        return pd.concat(parts, ignore_index=True)
+
+    @cached_property
+    def localisation(self) -> pd.DataFrame:
+        """Hit rate and mIoU on true positives alone and on all, by class, as in ``localisation.csv``.
+
+        See :mod:`benchmarks.analysis.true_positives`.
+        """
+        hits = hit_matrix(self.results.scores, MAIN_PROTOCOL, 0).astype(float)
+        rates = hits.rename_axis("image").reset_index().melt("image", var_name="method").assign(measure=HIT_RATE)
+        measured = self._measured
+        masks = measured[measured["measure"].isin(["otsu_iou", "tuned_iou"])]
+        values = pd.concat([rates, masks], ignore_index=True)
+        verdicts, tuned = self.seen.verdicts, self.seen.tuned
+        rows = verdicts.rows(self.questions, tuned)
+        return localisation_table(values, rows, verdicts.thresholds(tuned), self.config.seed, by_class=self._by_class)
 
     @property
     def grid(self) -> pd.DataFrame | None:
@@ -196,7 +247,10 @@ class Evaluation:
         write_scores(config.out, self.asked.questions, self.results.scores, self.results.true_scores)
         write_csv(config.out / "by_class.csv", self.by_class)
         write_csv(config.out / "measures.csv", self.measures)
-        if self.grid is not None:
+        write_csv(config.out / "localisation.csv", self.localisation)
+        if self.grid is None:
+            (config.out / "grid.csv").unlink(missing_ok=True)  # of an earlier call
+        else:
             write_csv(config.out / "grid.csv", self.grid)
         write_report(config, self.job, self.results, self._subject(), self.table)
         return config.out / "report.html"
@@ -238,6 +292,7 @@ class Evaluation:
             breakdowns=BREAKDOWNS,
             verdicts=said,
             content={
+                "classifier": None,
                 "model": model.name,
                 "data": self.data.source.name,
                 "format": self.data.format,
@@ -246,6 +301,8 @@ class Evaluation:
                 "classes": sorted(questions["class"].unique()),
             },
             questions=self._weighed,
+            localisation=self.localisation,
+            notes={"differences-note": DIFFERENCES},
             mean=", in the mean over classes" if self._by_class else "",
             remarks=[("Data", text) for text in self.told],
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.classifier.network import weights_digest
 from benchmarks.evaluation.kept_maps import FOLDER, KeptMaps
-from benchmarks.evaluation.questions import Question, Questions
+from benchmarks.evaluation.questions import AskedImages, Question, Questions
 from benchmarks.methods import Layers
 from benchmarks.models import OpenModel
 from benchmarks.run.config import Config
@@ -81,7 +81,7 @@ class EvaluationStep(ScoreStep):
 
 def kept_maps(config: Config, job: Job) -> KeptMaps:
     """The maps that a run keeps."""
-    assert isinstance(job.films, Questions)
+    assert isinstance(job.films, AskedImages)
     return KeptMaps(config.out / FOLDER, job.films)
 
 

@@ -21,18 +21,22 @@ class _Held:
     """Maps of all methods for some images, and what they were made of and cost."""
 
     images: Tensor
-    version: int
     targets: Tensor
+    version: int
+    targets_version: int
     maps: list[Tensor]
     seconds: float
 
     def is_of(self, images: Tensor, targets: Tensor) -> bool:
-        """Whether these images, in this memory and unchanged since, and these targets were asked for."""
-        # The images are held, so that nothing else can have come to lie where they are.
-        same = (self.images.data_ptr(), self.images.shape, self.images.stride(), self.version)
-        return same == (images.data_ptr(), images.shape, images.stride(), images._version) and torch.equal(
-            self.targets, targets
-        )
+        """Whether these images and targets, in this memory and unchanged since, were asked for."""
+        return _is(images, self.images, self.version) and _is(targets, self.targets, self.targets_version)
+
+
+def _is(given: Tensor, held: Tensor, version: int) -> bool:
+    """Whether a tensor is what is held. It is not read for that: a GPU would be waited for."""
+    # What is held is alive, so nothing else can have come to lie where it is.
+    same = (held.data_ptr(), held.dtype, held.shape, held.stride(), version)
+    return same == (given.data_ptr(), given.dtype, given.shape, given.stride(), given._version)
 
 
 class SharedPass:
@@ -84,7 +88,7 @@ class SharedPass:
             torch.cuda.synchronize(images.device)
         seconds = time.perf_counter() - started
         self._spent += seconds
-        self._held.append(_Held(images, images._version, targets, maps, seconds))
+        self._held.append(_Held(images, targets, images._version, targets._version, maps, seconds))
         return self._held[-1]
 
     def forget(self) -> None:

@@ -90,7 +90,7 @@ def write_report(config: Config, job: Job, results: Results, subject: Subject, t
         write_csv(config.out / "summary_verdicts.csv", subject.by_verdict)
     write_text(config.out / "summary.md", markdown(content, subject, config.scoring.truth))
     drawn = [method for method in select_methods(config.scoring.methods) if method.name in results.complete]
-    draw_overlays(job, drawn, results, subject, config.out / "overlays.png")
+    draw_overlays(job, drawn, results, subject, config.out / "overlays.png", config.cache_dir / "overlays")
     write_html(config, job, content, results, subject)
     files = {path.name: file_digest(path) for pattern in FILES for path in sorted(config.out.glob(pattern))}
     # Last, as all else is there.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +25,10 @@ from benchmarks.formats.run_lengths import RunLengths
 from benchmarks.methods import Method
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import PROTOCOLS
+from benchmarks.report.drawn_maps import drawn_maps
 from benchmarks.report.results import Results
-from benchmarks.run.files import whole_file
-from benchmarks.scoring.batch import scored_cost, scored_maps
-from benchmarks.scoring.job import Job, digest
+from benchmarks.scoring.batch import scored_cost
+from benchmarks.scoring.job import Job
 from normgrad_attr.functional import is_constant
 from normgrad_attr.visualize import heat
 
@@ -45,8 +44,6 @@ MOST_POINTS = 120
 """Points of an outline that is drawn around run lengths, about."""
 OUTLIERS = 0.005
 """Part of a map's values that is cut off at the top for the eye."""
-FORMAT = 2
-"""Raise it when maps of the same results would be kept in another form."""
 SECONDS = 20.0
 """Time that the maps of one method may take; a slow method is drawn on the worst films only."""
 
@@ -94,14 +91,14 @@ def choose_methods(families: dict[str, str], most: int = METHODS_WITH_MAPS) -> s
 def gallery_maps(
     job: Job, methods: Sequence[Method], positions: Sequence[int], results: Results, folder: Path, *, show: bool = False
 ) -> dict[str, npt.NDArray[np.uint8]]:
-    """Compute small pictures of the maps that were scored, keeping each method's as soon as they are there.
+    """Make small pictures of the maps that were scored, see :func:`benchmarks.report.drawn_maps.drawn_maps`.
 
     Args:
         job: Network and films.
         methods: Whose maps.
         positions: Films, the most important first.
         results: Scores and verdicts. A method gets :data:`SECONDS` in all, by the time that scoring took.
-        folder: Where maps are kept; those of the same films and network are not computed again.
+        folder: Where they are kept.
         show: Draw a progress bar.
 
     Returns:
@@ -109,19 +106,14 @@ def gallery_maps(
     """
     seconds = seconds_per_image(results.scores)
     context = job.context()
-    result = {}
+    result, missing = {}, []
     for method in track(methods, "Drawing maps", console=Console(stderr=True), transient=True, disable=not show):
         first = affordable(job, method, positions, float(seconds.get(method.name, 0.0)))
-        what = repr((FORMAT, digest(job.method_facts(method.name)), list(first)))
-        path = folder / f"{method.name}.{hashlib.sha256(what.encode()).hexdigest()[:24]}.npy"
-        maps = _kept(path, len(first))
-        if maps is None:
-            maps = np.zeros((0, MAP_SIDE, MAP_SIDE), dtype=np.uint8)
-            if first:
-                maps = shrink(scored_maps(job, method, first, results.verdicts, context))
-            with whole_file(path) as stream:
-                np.save(stream, maps)
-        result[method.name] = maps
+        maps = drawn_maps(job, method, first, results.verdicts, folder, shrink, context) if first else None
+        result[method.name] = np.zeros((0, MAP_SIDE, MAP_SIDE), dtype=np.uint8) if maps is None else maps
+        missing += [method.name] if first and maps is None else []
+    if missing:
+        print(f"Maps of {', '.join(missing)} were not kept, and the page does without; the network would draw them.")
     return result
 
 
@@ -131,20 +123,6 @@ def affordable(job: Job, method: Method, positions: Sequence[int], seconds: floa
     while count and scored_cost(job, method, positions[:count]) * seconds > SECONDS:
         count -= 1
     return positions[:count]
-
-
-def _kept(path: Path, films: int) -> npt.NDArray[np.uint8] | None:
-    """Maps that were computed before; None where there are none, or no whole ones."""
-    if not path.is_file():
-        return None
-    try:
-        maps: npt.NDArray[np.uint8] = np.load(path)
-        if maps.dtype == np.uint8 and maps.shape == (films, MAP_SIDE, MAP_SIDE):
-            return maps
-    except (ValueError, OSError, EOFError):
-        pass
-    print(f"{path} is damaged; its maps are computed again.")
-    return None
 
 
 def shrink(maps: Tensor) -> npt.NDArray[np.uint8]:

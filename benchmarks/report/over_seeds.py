@@ -84,7 +84,7 @@ def classifiers(runs: Sequence[Run], scores: Sequence[pd.DataFrame]) -> pd.DataF
         Columns ``seed``, ``auc`` and ``accuracy`` on the test films, and ``missed``, the share of the annotated films
         that it calls clean.
     """
-    facts = [run.facts.classifier for run in runs]
+    facts = [run.classifier for run in runs]
     return pd.DataFrame(
         {
             "seed": [run.settings["seed"] for run in runs],

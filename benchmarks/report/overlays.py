@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch.nn.functional as F
 from contourpy import contour_generator
 from matplotlib.axes import Axes
@@ -16,11 +17,11 @@ from benchmarks.analysis.tallies import seconds_per_image
 from benchmarks.methods import Method
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, is_hit
+from benchmarks.report.drawn_maps import drawn_maps
 from benchmarks.report.gallery import OUTLIERS, affordable
 from benchmarks.report.results import Results
 from benchmarks.report.subject import Subject
 from benchmarks.run.files import write_figure
-from benchmarks.scoring.batch import scored_maps
 from benchmarks.scoring.job import Job, annotation_mask
 from normgrad_attr.functional import is_constant
 from normgrad_attr.visualize import heat
@@ -37,6 +38,7 @@ def draw_overlays(
     results: Results,
     subject: Subject,
     path: Path,
+    kept: Path,
     *,
     rows: int = 5,
     protocol: str = MAIN_PROTOCOL,
@@ -54,6 +56,7 @@ def draw_overlays(
         results: scores and verdicts.
         subject: what they are about.
         path: PNG to write.
+        kept: folder for the pictures of maps, see :func:`benchmarks.report.drawn_maps.drawn_maps`.
         rows: number of films.
         protocol: whose points are marked.
         tolerance: in pixels of the frame.
@@ -64,14 +67,18 @@ def draw_overlays(
     methods = sorted(methods, key=lambda method: "paper" not in method.sets)
     methods = [method for method in methods if method.family != "baseline"]
     quick = [m for m in methods if len(affordable(job, m, positions, seconds[m.name])) == len(positions)]
-    methods = quick[:MOST_COLUMNS]
+    context = job.context()
+    pictures = {
+        method: drawn_maps(job, method, positions, results.verdicts, kept, coloured, context)
+        for method in quick[:MOST_COLUMNS]
+    }
+    drawn = {method: found for method, found in pictures.items() if found is not None}
     records = [job.films.records[position] for position in positions]
     shares = results.verdicts.set_index("image")["label_probability"]
     known = "P(object) = " if subject.unit == "film" else "P = "
-    context = job.context()
     points = results.scores[results.scores["protocol"] == protocol].set_index(["image", "method"])
-    figure = Figure(figsize=(1.75 * (len(methods) + 1), 1.75 * len(positions) + 0.9), layout="constrained")
-    axes = figure.subplots(len(positions), len(methods) + 1, squeeze=False)
+    figure = Figure(figsize=(1.75 * (len(drawn) + 1), 1.75 * len(positions) + 0.9), layout="constrained")
+    axes = figure.subplots(len(positions), len(drawn) + 1, squeeze=False)
     for i, record in enumerate(records):
         film = np.asarray(Image.fromarray(job.films.picture(positions[i], 2 * PANEL)).resize((2 * PANEL, 2 * PANEL)))
         outlines = _outlines(annotation_mask(job, positions[i]))
@@ -80,11 +87,10 @@ def draw_overlays(
         text = f"{record.name}\n{known}{shares[record.name]:.2f}"
         axes[i, 0].set_ylabel(text, fontsize=8, parse_math=False)
     axes[0, 0].set_title(f"{subject.unit}, annotation", fontsize=9)
-    for j, method in enumerate(methods, start=1):
-        maps = scored_maps(job, method, positions, results.verdicts, context)
+    for j, (method, colours) in enumerate(drawn.items(), start=1):
         axes[0, j].set_title(method.title, fontsize=9)
         for i, record in enumerate(records):
-            _show_map(axes[i, j], maps[i : i + 1])
+            axes[i, j].imshow(colours[i], extent=(-0.5, FRAME - 0.5, FRAME - 0.5, -0.5), interpolation="bilinear")
             row = points.loc[(record.name, method.name)]
             if row["status"] != "non_finite":
                 hit = bool(is_hit(float(row["distance"]), tolerance))
@@ -110,14 +116,19 @@ def _show_film(axis: Axes, film: np.ndarray, outlines: list[np.ndarray]) -> None
     axis.set(xticks=[], yticks=[], xlim=(-0.5, FRAME - 0.5), ylim=(FRAME - 0.5, -0.5))
 
 
-def _show_map(axis: Axes, maps: Tensor) -> None:
-    """Lay a map (1, 1, h, w) over the film, the more opaque the larger; a constant one is not seen."""
-    if bool(is_constant(maps)):
-        return
-    # At the size of a panel: figures keep what they draw, and frames of all maps would take a gigabyte.
-    plane = F.interpolate(maps, size=(PANEL, PANEL), mode="bilinear", align_corners=False, antialias=True)[0, 0]
-    colours = heat(plane, alpha=0.8, outliers=OUTLIERS, fade=True).numpy()
-    axis.imshow(colours, extent=(-0.5, FRAME - 0.5, FRAME - 0.5, -0.5), interpolation="bilinear")
+def coloured(maps: Tensor) -> npt.NDArray[np.uint8]:
+    """Maps as they are laid over films, the more opaque the larger; a constant one is not seen.
+
+    Args:
+        maps: Float (N, 1, h, w).
+
+    Returns:
+        uint8 (N, side, side, 4), at the size of a panel: figures keep what they draw, and frames of all maps would
+        take a gigabyte.
+    """
+    planes = F.interpolate(maps, size=(PANEL, PANEL), mode="bilinear", align_corners=False, antialias=True)
+    planes[is_constant(maps)] = 0
+    return np.stack([heat(plane, alpha=0.8, outliers=OUTLIERS, fade=True).numpy() for plane in planes[:, 0]])
 
 
 def _mark(axis: Axes, x: int, y: int, hit: bool) -> None:

@@ -22,7 +22,7 @@ from benchmarks.report.gallery import MAP_SIDE, choose_films, choose_methods, ga
 from benchmarks.report.results import Results
 from benchmarks.report.step_tables import COLUMNS, consistency_data, froc_data, markdown, measures_data, read_table
 from benchmarks.report.subject import Subject
-from benchmarks.report.verdict_tables import verdict_data
+from benchmarks.report.verdict_tables import localisation_data, verdict_data
 from benchmarks.run.config import Config
 from benchmarks.run.files import write_csv, write_text
 from benchmarks.run.stored import DamagedError, Environment, read_json
@@ -70,7 +70,7 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
             "count": content["images"],
             "mean": subject.mean,
             "classifier": subject.classifier,
-            "notes": {},
+            "notes": subject.notes,
         },
         "protocols": list(PROTOCOLS)[::-1],
         "tolerances": list(TOLERANCES),
@@ -86,6 +86,7 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
         "breakdown": _breakdown(breakdown),
         "measures": measures_data(measures),
         "froc": froc_data(froc),
+        "localisation": [] if subject.localisation is None else localisation_data(subject.localisation),
         "consistency": consistency_data(consistency),
         "gallery": _gallery(config, job, methods, results, subject),
         "remarks": [*subject.remarks, *_remarks(config, content)],

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from benchmarks.methods import METHODS, select_methods
-from benchmarks.run.config import Config
+from benchmarks.run.config import OPEN, Config
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.score import open_store
+from benchmarks.scoring.score import ScoreStep
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def read_results(config: Config, job: Job) -> Results:
     Raises:
         UserError: There are no complete scores of this configuration, or no method could run.
     """
-    with closing(open_store(config, job)) as store, store.reading():
+    with ScoreStep().reading(config, job) as store:
         failures = store.failures()
         # Others were removed from the benchmark since.
         scores, true_scores = (table[table["method"].isin(METHODS)] for table in (store.scores(), store.true_scores()))
@@ -69,8 +68,8 @@ def read_results(config: Config, job: Job) -> Results:
         raise UserError(f"no method of {config.out} could run, choose others with --methods. {reasons}")
     if not complete:
         raise UserError(
-            f"{config.out} holds no complete scores of this configuration: run `python -m benchmarks score` "
-            "with the same options first"
+            f"{config.out} holds no complete scores of this configuration: run `python -m benchmarks "
+            f"{'evaluate' if config.preset == OPEN else 'score'}` with the same options first"
         )
     for method in select_methods(config.scoring.methods):
         if method.name not in complete:

@@ -99,6 +99,7 @@ def write_seeds_page(
         "breakdown": [],
         "measures": measures_data(tables.get("measures.csv")),
         "froc": None,
+        "localisation": [],
         "consistency": consistency_data(read_table(config.out, "consistency.csv")),
         "gallery": {"films": [], "side": 1, "ramp": "", "which": ""},
         "remarks": [

@@ -17,6 +17,7 @@ from benchmarks.consistency.check import remake_consistency
 from benchmarks.consistency.check_tables import CHECKS
 from benchmarks.consistency.check_tables import COLUMNS as CONSISTENCY_COLUMNS
 from benchmarks.report.subject import Subject
+from benchmarks.report.verdict_tables import localisation_lines
 from benchmarks.run import stored
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
@@ -188,6 +189,8 @@ def markdown(
     lines = _differences(tests, subject.unit)
     if measures is not None:
         lines += _measures(measures, subject.unit)
+    if subject.localisation is not None:
+        lines += localisation_lines(subject.localisation)
     if froc is not None:
         lines += _sensitivities(froc)
     return "\n".join(lines + _groups(breakdown, subject))
@@ -195,7 +198,8 @@ def markdown(
 
 def _differences(tests: pd.DataFrame, unit: str) -> list[str]:
     lines = ["# Which differences are real", ""]
-    lines += [f"McNemar's exact test against the best method on the same {unit}s, Holm's correction.", ""]
+    together = "" if unit == "film" else f", where the {unit}s of an image change sides together"
+    lines += [f"McNemar's exact test against the best method on the same {unit}s{together}; Holm's correction.", ""]
     for (protocol, tolerance), group in tests.groupby(["protocol", "tolerance"]):
         lines += [f"## Protocol `{protocol}`, {within(int(tolerance))}", ""]
         rows = [["method", "accuracy, %", "only the best hits", "only it hits", "p (Holm)", "differs", "ranks"]]

@@ -32,8 +32,10 @@ class Subject:
         content: Of ``summary.json``, beside the numbers.
         questions: By name, the columns ``file`` and ``class``, where rows are questions whose classes count alike.
         remarks: Further notes, a term and a text each.
+        notes: Notes of the page that are otherwise than for films, by the id of their place.
         mean: How accuracies are one, behind the number of films or questions.
         classifier: How good it is, in a sentence; empty where that is not known.
+        localisation: As of :func:`benchmarks.analysis.true_positives.localisation_table`, where that is known.
         by_verdict: As of :func:`benchmarks.analysis.by_verdict.by_verdict`, where the maps explain what is predicted.
     """
 
@@ -48,8 +50,10 @@ class Subject:
     content: dict[str, Any]
     questions: pd.DataFrame | None = None
     remarks: list[tuple[str, str]] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
     mean: str = ""
     classifier: str = ""
+    localisation: pd.DataFrame | None = None
     by_verdict: pd.DataFrame | None = None
 
 

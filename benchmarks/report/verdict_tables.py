@@ -1,4 +1,4 @@
-"""Accuracies by the classifier's verdict, in the forms in which reports show them."""
+"""Accuracies by the classifier's verdict, and true positives, in the forms in which reports show them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,23 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.analysis.by_verdict import FOUND, MISSED
+from benchmarks.analysis.measure_table import measure_of
+from benchmarks.analysis.true_positives import ALL, MEAN, TRUE_POSITIVES
 from benchmarks.metrics.pointing_game import MAIN_TOLERANCE, TOLERANCES
-from benchmarks.run.text_tables import with_interval, within
+from benchmarks.run.text_tables import counted, markdown_table, with_interval, within
 
 SHOWN = (TOLERANCES[0], MAIN_TOLERANCE)
+NOTES = {
+    TRUE_POSITIVES: (
+        "Images that show the class, and of which the network says so: with a probability of one half at least, or of "
+        "the threshold that tells the images of --dev apart best; of one class an image, the most likely is said."
+    ),
+    ALL: (
+        "Where the network does not say that the class is there, its mask is empty; where it says so though nothing is "
+        "annotated, its mask is wrong. Both count as an intersection over union of 0. The hit rate is over all images "
+        "that show the class, whatever the network says."
+    ),
+}
 
 
 def verdict_note(missed: float) -> str:
@@ -63,6 +76,63 @@ def verdict_data(table: pd.DataFrame) -> list[dict[str, Any]]:
         counts = {"found": int(films[FOUND]), "missed": int(films[MISSED])}
         result.append({"protocol": protocol, "tolerance": int(str(tolerance)), "films": counts, "values": values})
     return result
+
+
+def localisation_data(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """For the page: a table for each measure on true positives and on all, with the mean and each class by method.
+
+    Args:
+        table: As of :func:`benchmarks.analysis.true_positives.localisation_table`.
+    """
+    result = []
+    for (name, which), rows in table.groupby(["measure", "rows"], sort=False):
+        heads = rows.drop_duplicates("class").set_index("class")
+        cells = {(of.method, of.on): of for of in rows.rename(columns={"class": "on"}).itertuples()}
+        measure = measure_of(str(name))
+        result.append(
+            {
+                "title": str(which).capitalize(),
+                "note": f"{measure.sentence} {NOTES[str(which)]} localisation.csv has all numbers.",
+                "measure": measure.label,
+                "factor": measure.factor,
+                "digits": measure.digits,
+                "variants": list(heads.index),
+                "below": [_about(*counts) for counts in zip(heads["questions"], heads["false_positives"], strict=True)],
+                "values": {
+                    str(method): [_localised(cells[method, of]) for of in heads.index]
+                    for method in dict.fromkeys(rows["method"])
+                },
+            }
+        )
+    return result
+
+
+def localisation_lines(table: pd.DataFrame) -> list[str]:
+    """For Markdown: the means by method."""
+    means = table[table["class"] == MEAN]
+    names = list(dict.fromkeys(zip(means["measure"], means["rows"], strict=True)))
+    cells = means.set_index(["method", "measure", "rows"])[["value", "ci_low", "ci_high"]]
+    measures = {name: measure_of(name) for name, _ in names}
+    rows = [["method", *(f"{measures[name].label}, {which}" for name, which in names)]]
+    for method in dict.fromkeys(means["method"]):
+        found = [(measures[name], cells.loc[(method, name, which)].tolist()) for name, which in names]
+        texts = [
+            "" if pd.isna(cell[0]) else with_interval(cell, measure.digits, measure.factor) for measure, cell in found
+        ]
+        rows.append([str(method), *texts])
+    lines = ["# On true positives and on all", ""]
+    lines += [f"- {which}: {note[0].lower()}{note[1:]}" for which, note in NOTES.items()]
+    return [*lines, "", *markdown_table(rows), ""]
+
+
+def _about(questions: int, false_positives: int) -> str:
+    beside = f" and {counted(false_positives, 'false positive')}" if false_positives else ""
+    return f"{counted(questions, 'question')}{beside}"
+
+
+def _localised(row: Any) -> list[float | int | None]:
+    numbers = [None if pd.isna(value) else round(float(value), 5) for value in (row.value, row.ci_low, row.ci_high)]
+    return [*numbers, int(row.questions)]
 
 
 def _accuracy(row: pd.Series) -> str:

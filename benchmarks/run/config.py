@@ -22,6 +22,8 @@ FREE_SETTINGS = frozenset(
 )  # fmt: skip
 OPEN = "evaluate"
 """In the place of a preset: the classifier and the data are others' than the suite's."""
+EVALUATION = "evaluation.json"
+"""In the folder of an evaluation, which is no run: its classifier is the user's, and is not kept."""
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Of a training, in Lightning's words; maps are always computed in float32."""
 MOST_PIXELS = 2**14

@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
-from benchmarks.run.config import Config, flag, from_dict
+from benchmarks.run.config import EVALUATION, Config, flag, from_dict
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
-from benchmarks.run.stored import DamagedError, Measured, read_json
+from benchmarks.run.stored import DamagedError, Evaluated, Measured, read_json
 
 SPLITS = ("train", "dev", "test")
 NEEDED = ("preset", "out", "data", "seed", "arch", "image_size", "epochs", "film_counts", "truth", "methods")
 """Settings without which ``config.json`` is damaged; others may be younger than a run, and have their default."""
+EVALUATION_REMEDY = "`evaluate` once more with the same arguments writes it again, and computes nothing that is there"
 PACKAGES = ("torch", "torchvision", "captum", "numpy", "lightning", "torchmetrics")
 
 
@@ -41,10 +42,34 @@ def saved_config(run: Path) -> Config:
     Raises:
         UserError: The folder is not a run directory, or its settings cannot be read.
     """
+    refuse_evaluation(run)
     record = run_record(run)
     if record is None:
         raise UserError(f"{run} holds no run: start with `python -m benchmarks train --out {run}`.")
     return _settings(record, run / "config.json")
+
+
+def refuse_evaluation(folder: Path) -> None:
+    """Refuse the folder of an evaluation where a run is needed.
+
+    Raises:
+        UserError: It is one.
+    """
+    if (folder / EVALUATION).exists():
+        raise UserError(
+            f"{folder} holds an evaluation, which keeps no network: `report` and `compare` take its results, all else "
+            "takes a run; choose another folder."
+        )
+
+
+def evaluated(folder: Path) -> Evaluated:
+    """What a finished evaluation was about.
+
+    Raises:
+        DamagedError: ``evaluation.json`` is gone, damaged or of another version.
+    """
+    record: Evaluated = read_json(folder / EVALUATION, Evaluated, EVALUATION_REMEDY)
+    return record
 
 
 def read_measured(run: Path) -> Measured:

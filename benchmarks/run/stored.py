@@ -49,7 +49,7 @@ class Summary:
     """``summary.json``, as far as it is read again.
 
     Attributes:
-        classifier: AUC and accuracy.
+        classifier: AUC and accuracy; None for a network of the user's.
         images: Number of annotated films.
         truth: Ground truth.
         chance: Chance level by tolerance.
@@ -57,12 +57,49 @@ class Summary:
         files: Digest of each file of the report by its name.
     """
 
-    classifier: Measured
+    classifier: Measured | None
     images: Count
     truth: str
     chance: dict[str, Share]
     drawn_from: str = ""
     files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """``evaluation.json``, as far as it is read again.
+
+    Attributes:
+        model: Name of the network.
+        input: Channels, height and width of its input.
+        outputs: ``"softmax"`` or ``"sigmoid"``.
+        classes: Names of its outputs.
+        data: File or folder of the annotations.
+        format: Theirs.
+        images: Number of images that are asked about.
+        explain: ``"labelled"`` or ``"predicted"``; None where grids alone were played.
+        tolerance_in: ``"frame"`` or ``"image"``.
+        grid: Cells in a row of the grids that were played.
+        told: What was noticed on the way.
+        own_methods: What is known of methods of the user's, by name.
+        settings: As of ``config.json``.
+        facts: By what was played and by method, what the results depend on.
+    """
+
+    model: str
+    input: tuple[Count, Count, Count]
+    outputs: str
+    classes: tuple[str, ...]
+    data: Path
+    format: str
+    images: Count
+    explain: str | None
+    tolerance_in: str
+    grid: Count | None
+    told: tuple[str, ...]
+    own_methods: dict[str, dict[str, str]]
+    settings: dict[str, Any]
+    facts: dict[str, dict[str, dict[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -175,7 +212,7 @@ def _path(kind: type, value: Any) -> Any:
     raise msgspec.ValidationError(f"Expected str, got {type(value).__name__}")
 
 
-WORDS = frozenset({"image", "method", "protocol", "measure", "better", "check", "variant", "status"})
+WORDS = frozenset({"image", "class", "method", "protocol", "measure", "better", "check", "variant", "status"})
 """Columns of words in all tables; the others hold numbers."""
 
 

@@ -61,6 +61,16 @@ def with_interval(cell: Sequence[float], digits: int, factor: int = 1, *, sign: 
     return value if not ends or math.isnan(cell[1]) else f"{value} [{', '.join(ends)}]"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "film"), counted(2, "film"), counted(0, "class", "classes")
+        ('1 film', '2 films', '0 classes')
+    """
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def within(tolerance: int) -> str:
     """How near a maximum must come, in words."""
     return f"within {tolerance} px" if tolerance else "inside"

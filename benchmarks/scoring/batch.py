@@ -25,7 +25,7 @@ from benchmarks.metrics.own_pixels import point_on_image
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, chance_level, choose_maxima
 from benchmarks.run.devices import is_out_of_memory
 from benchmarks.scoring.job import Job, Keep, annotation_mask
-from benchmarks.scoring.store import Row
+from benchmarks.scoring.unit_store import Row
 
 AT_ONCE = 2**19
 """Values of maps, stretched to the side, that a CPU looks at together: what it works on should stay in its caches."""
@@ -103,12 +103,20 @@ class FilmBatch:
         Returns:
             Rows of the tables ``plays`` and ``plays_true``.
         """
-        labels = torch.tensor([record.label for record in self.records], device=self.targets.device)
-        wrong = (self.targets != labels).nonzero()[:, 0]
+        wrong, labels = self._wrong
         return {
             "plays": self._play(method, explain, range(len(self.records)), self.targets, self.job.keep),
-            "plays_true": self._play(method, explain, wrong.tolist(), labels[wrong]) if len(wrong) else [],
+            "plays_true": self._play(method, explain, wrong, labels) if wrong else [],
         }
+
+    @cached_property
+    def _wrong(self) -> tuple[list[int], Tensor]:
+        """Places of the films that the network gets wrong, and their true classes."""
+        labels = [record.label for record in self.records]
+        wrong = [
+            i for i, (label, target) in enumerate(zip(labels, self.targets.tolist(), strict=True)) if label != target
+        ]
+        return wrong, torch.tensor([labels[i] for i in wrong], device=self.targets.device)
 
     def _play(
         self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor, keep: Keep | None = None
@@ -154,7 +162,6 @@ class FilmBatch:
                 found = dict(zip(("x", "y", "distance", "energy", "iou"), numbers, strict=True))
                 rows.append(
                     {
-                        "batch": self.batch,
                         "image": self.records[i].name,
                         "protocol": protocol,
                         **(found if finite[n] else dict.fromkeys(found)),

@@ -12,7 +12,7 @@ from benchmarks.metrics.explained_film import ExplainedFilm
 from benchmarks.metrics.faithfulness import blur
 from benchmarks.scoring.batch import FilmBatch, class_probabilities
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.store import Row
+from benchmarks.scoring.unit_store import Row
 
 
 class ExplainedBatch(FilmBatch):

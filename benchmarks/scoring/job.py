@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -116,6 +116,9 @@ class Job:
     layers: Layers | None = None
     own_pixels: bool = False
     keep: Keep | None = None
+
+    explains: ClassVar[bool] = True
+    """Whether maps can be computed: not where results alone are read again."""
 
     def context(self) -> Context:
         """What the methods share for the network."""

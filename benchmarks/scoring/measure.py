@@ -7,9 +7,7 @@ union), they end in one table, ``measures.csv``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -21,8 +19,9 @@ from benchmarks.run.config import Config
 from benchmarks.run.files import write_csv, write_parquet
 from benchmarks.scoring.job import Job, evenly_spaced
 from benchmarks.scoring.measure_batch import LEAST_PEAK, MOST_PEAKS, MeasureBatch
-from benchmarks.scoring.score import annotated_positions, open_job, open_store
-from benchmarks.scoring.store import MeasureStore, Row
+from benchmarks.scoring.score import ScoreStep, annotated_positions, open_job
+from benchmarks.scoring.store import MeasureStore
+from benchmarks.scoring.unit_store import Facts, Row
 from benchmarks.scoring.units import Step
 
 SETTINGS = {
@@ -66,9 +65,9 @@ class MeasureStep(Step[MeasureStore, MeasureBatch]):
         chosen = [*evenly_spaced(job.positives, config.scoring.measure_films - half), *evenly_spaced(clean, half)]
         return replace(job, positives=sorted(chosen))
 
-    def open_store(self, path: Path, job: Job) -> MeasureStore:
-        """Open a file of measures."""
-        return MeasureStore(path, lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)})
+    def facts(self, job: Job) -> Facts:
+        """What rows depend on."""
+        return lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)}
 
     def open_batch(self, job: Job, batch: int, store: MeasureStore) -> MeasureBatch:
         """Load a batch of annotated and clean films."""
@@ -87,7 +86,7 @@ def remake_tables(config: Config) -> None:
     """Write ``measures.parquet``, ``measures.csv`` and ``froc.csv`` once more, without measuring anything."""
     step = MeasureStep()
     job = step.open_job(config)
-    with closing(step.open_store(config.out / "measures.sqlite", job)) as store:
+    with step.reading(config, job) as store:
         step.finish(config, job, store)
 
 
@@ -100,7 +99,7 @@ def _write_tables(config: Config, job: Job, store: MeasureStore) -> None:
     objects = {records[position].name: len(records[position].shapes) for position in job.positives}
     detection, curve = froc_tables(store.peaks(), objects, complete, config.seed)
     annotated = annotated_positions(records)
-    with closing(open_store(config, replace(job, positives=annotated))) as scores:
+    with ScoreStep().reading(config, replace(job, positives=annotated)) as scores:
         overlaps = overlap_values(scores.scores(), len(annotated))
     if overlaps.empty:
         print(f"{config.out}: energy and iou will be in measures.csv when `python -m benchmarks score` has run before.")

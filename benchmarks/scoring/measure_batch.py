@@ -15,7 +15,7 @@ from benchmarks.metrics.frame import FRAME, stretch
 from benchmarks.scoring.batch import explain_within_memory, seeded
 from benchmarks.scoring.explained_batch import ExplainedBatch, measure_row
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.store import Row
+from benchmarks.scoring.unit_store import Row
 from normgrad_attr.functional import find_points
 
 CLEAN, OBJECT = 0, 1
@@ -29,6 +29,8 @@ class MeasureBatch(ExplainedBatch):
     def __init__(self, job: Job, batch: int) -> None:
         super().__init__(job, batch)
         self.annotated = [i for i, record in enumerate(self.records) if record.shapes]
+        self.towards_object = torch.full((len(self.records),), OBJECT, device=job.device)
+        self.towards_clean = torch.full((len(self.annotated),), CLEAN, device=job.device)
         self.objects = [self._object_masks(i) for i in range(len(self.records))]
 
     def measure(self, method: Method, explain: Explain) -> dict[str, list[Row]]:
@@ -37,13 +39,10 @@ class MeasureBatch(ExplainedBatch):
         Returns:
             Rows of the tables ``measures`` and ``peaks``.
         """
-        job, everything = self.job, len(self.records)
-        with seeded(job.seed, method.name, self.batch, job.device):
-            towards = torch.full((everything,), OBJECT, device=job.device)
-            objects = explain_within_memory(explain, self.images, towards).cpu()
+        with seeded(self.job.seed, method.name, self.batch, self.job.device):
+            objects = explain_within_memory(explain, self.images, self.towards_object).cpu()
             if self.annotated:
-                towards = torch.full((len(self.annotated),), CLEAN, device=job.device)
-                clean = explain_within_memory(explain, self.choose(self.annotated), towards).cpu()
+                clean = explain_within_memory(explain, self.choose(self.annotated), self.towards_clean).cpu()
         values: list[Row] = []
         for row, i in enumerate(self.annotated):
             film = self.explained(i, {OBJECT: objects[i], CLEAN: clean[row]})

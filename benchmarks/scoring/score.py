@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,8 @@ from benchmarks.run.files import file_digest, write_json, write_parquet
 from benchmarks.run.stored import DamagedError, read_json
 from benchmarks.scoring.batch import FilmBatch
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.store import Row, ScoreStore
+from benchmarks.scoring.store import ScoreStore
+from benchmarks.scoring.unit_store import EVERY, Row
 from benchmarks.scoring.units import Step
 
 WRITTEN = "score_tables.json"
@@ -69,11 +69,6 @@ def annotated_positions(records: Sequence[LabelledFilm], label: int = 1) -> Sequ
     return array("q", np.flatnonzero(labels_of(records) == label).tobytes())
 
 
-def open_store(config: Config, job: Job) -> ScoreStore:
-    """Open the run's scores under the configuration of a job."""
-    return ScoreStep().open_store(config.out / "scores.sqlite", job)
-
-
 def write_scores(
     config: Config, state: str, scores: Iterable[pd.DataFrame], true_scores: Iterable[pd.DataFrame]
 ) -> None:
@@ -81,7 +76,7 @@ def write_scores(
 
     Args:
         config: of the run.
-        state: of the rows, as of :meth:`benchmarks.scoring.store.ScoreStore.state`.
+        state: of the rows, as of :meth:`benchmarks.scoring.unit_store.UnitStore.state`.
         scores: rows for the predicted class in parts; not looked at where they are written already.
         true_scores: the same for the true class.
     """
@@ -103,20 +98,16 @@ class ScoreStep(Step[ScoreStore, FilmBatch]):
 
     name, doing, done = "scores", "Scoring", "scored"
     store = ScoreStore
+    knows_films = True
 
     open_job = staticmethod(open_job)
 
-    def open_store(self, path: Path, job: Job) -> ScoreStore:
-        """Open a file of scores."""
-        return ScoreStore(path, job.method_facts)
-
     def open_batch(self, job: Job, batch: int, store: ScoreStore) -> FilmBatch:
         """Load a batch of annotated films, and keep what is known of them whatever the method."""
-        names = [job.films.records[position].name for position in job.batch(batch)]
-        known = store.verdicts(names)
+        known = store.verdicts(batch)
         films = FilmBatch(job, batch, known)
-        if len(known) < len(names):
-            store.write_films(films.verdicts, films.chance())
+        if known.empty:
+            store.write_unit(batch, EVERY, {"verdicts": films.verdicts, "chance": films.chance()})
         return films
 
     def compute(self, films: FilmBatch, method: Method, explain: Explain) -> Mapping[str, Sequence[Row]]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
@@ -25,8 +26,9 @@ from benchmarks.run.devices import is_out_of_memory, plain_device_errors
 from benchmarks.run.directory import write_environment
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.batch import FilmBatch
+from benchmarks.scoring.damaged_store import set_damaged_aside
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.store import Row, UnitStore, set_damaged_aside
+from benchmarks.scoring.unit_store import EVERY, Facts, Row, UnitStore
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -44,20 +46,34 @@ class Step(ABC, Generic[S, B]):
         doing: for the progress bar, as in "Scoring".
         store: class of its results.
         done: what is said of methods that need no more work, as in "all methods are scored".
+        knows_films: whether a batch that is opened keeps what is known of its films, as the method
+            :data:`benchmarks.scoring.unit_store.EVERY`.
     """
 
     name: ClassVar[str]
     doing: ClassVar[str]
     done: ClassVar[str]
-    store: ClassVar[type[UnitStore]]
+    store: type[S]
+    knows_films: ClassVar[bool] = False
 
     @abstractmethod
     def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
         """Load what the step needs."""
 
-    @abstractmethod
-    def open_store(self, path: Path, job: Job) -> S:
-        """Open a file of results for a job."""
+    def facts(self, job: Job) -> Facts:
+        """What rows depend on."""
+        return job.method_facts
+
+    def open_store(self, path: Path, job: Job, *, create: bool = True) -> S:
+        """Open a file of results for a job; ``create`` as of :class:`benchmarks.scoring.unit_store.UnitStore`."""
+        return self.store(path, self.facts(job), create=create)
+
+    @contextmanager
+    def reading(self, config: Config, job: Job) -> Iterator[S]:
+        """What is in the run directory at one moment; nothing where the step has not run."""
+        path = config.out / f"{self.name}.sqlite"
+        with closing(self.open_store(path, job, create=False)) as store, store.reading():
+            yield store
 
     @abstractmethod
     def open_batch(self, job: Job, batch: int, store: S) -> B:
@@ -95,16 +111,15 @@ class Step(ABC, Generic[S, B]):
         methods = select_methods(config.scoring.methods)
         path = config.out / f"{self.name}.sqlite"
         if fabric.is_global_zero:
-            set_damaged_aside(path, self.store.tables)
-            store = self.open_store(path, job)
-            self._absorb_parts(config, store)  # of an earlier start that was killed
+            store = self._mended_store(path, job)
+            self._absorb_parts(config, job, store)  # of an earlier start that was killed
             store.forget_failures()
             for method, why in store.outdated(method.name for method in methods).items():
                 print(f"{config.out}: {method} was {self.done} before ({why}); it is {self.done} anew.")
             store.close()
         fabric.barrier()
         store = self.open_store(path, job)
-        pending = pending_units(job, methods, store.each_finished())
+        pending = self.pending(job, methods, store.units())  # they are mended, so all that are there are whole
         fabric.barrier()  # everyone has the same view before anyone writes
         if pending and fabric.is_global_zero:
             write_environment(config)
@@ -120,16 +135,45 @@ class Step(ABC, Generic[S, B]):
         fabric.barrier()
         if fabric.is_global_zero:
             store = self.open_store(path, job)
-            self._absorb_parts(config, store)
-            self.finish(config, job, store)
+            self._absorb_parts(config, job, store)
+            with store.reading(mended=True):
+                self.finish(config, job, store)
             for method, reason in store.failures().items():
                 print(f"{method} could not run: {reason}")
             store.close()
         fabric.barrier()
 
-    def _absorb_parts(self, config: Config, store: S) -> None:
+    def _absorb_parts(self, config: Config, job: Job, store: S) -> None:
         for part in sorted(config.out.glob(f"{self.name}.rank*.sqlite")):
+            self._mended_store(part, job).close()
             store.absorb(part)
+
+    def _mended_store(self, path: Path, job: Job) -> S:
+        """Open a file of results without what is damaged in it; lines say so."""
+        set_damaged_aside(path, self.store)
+        store = self.open_store(path, job)
+        damaged = store.delete_damaged()
+        if damaged:
+            names = ", ".join(f"{method or 'the films themselves'} ({units})" for method, units in damaged.items())
+            print(
+                f"{path}: rows were lost, changed or added since they were written, by batches of {names}; "
+                f"these count as not {self.done} and are computed again."
+            )
+        return store
+
+    def pending(
+        self, job: Job, methods: Sequence[Method], finished: Iterable[tuple[int, str]]
+    ) -> dict[int, Sequence[Method]]:
+        """The methods that each batch still needs; batches that need nothing are left out."""
+        names = [*(method.name for method in methods), *([EVERY] if self.knows_films else [])]
+        places = {name: place for place, name in enumerate(names)}
+        missing = np.ones((job.batches, len(names)), dtype=bool)
+        for batch, name in finished:
+            if name in places and batch < job.batches:
+                missing[batch, places[name]] = False
+        # Most batches need the same: one list for all of them.
+        lists = {row.tobytes(): list(itertools.compress(methods, row)) for row in np.unique(missing, axis=0)}
+        return {int(batch): lists[missing[batch].tobytes()] for batch in np.flatnonzero(missing.any(axis=1))}
 
     def compute_units(self, job: Job, pending: Mapping[int, Sequence[Method]], store: S, *, show: bool = False) -> None:
         """Compute units, each stored as soon as it is there, while the next one is computed.
@@ -202,20 +246,6 @@ class _WrittenBehind(Generic[S]):
         last, self._last = self._last, None
         if last is not None:
             last.result()
-
-
-def pending_units(
-    job: Job, methods: Sequence[Method], finished: Iterable[tuple[int, str]]
-) -> dict[int, Sequence[Method]]:
-    """The methods that each batch still needs; batches that need none are left out."""
-    places = {method.name: place for place, method in enumerate(methods)}
-    missing = np.ones((job.batches, len(methods)), dtype=bool)
-    for batch, name in finished:
-        if name in places and batch < job.batches:
-            missing[batch, places[name]] = False
-    # Most batches need the same: one list for all of them.
-    lists = {row.tobytes(): list(itertools.compress(methods, row)) for row in np.unique(missing, axis=0)}
-    return {int(batch): lists[missing[batch].tobytes()] for batch in np.flatnonzero(missing.any(axis=1))}
 
 
 def _reason(error: Exception) -> str:

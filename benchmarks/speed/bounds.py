@@ -75,9 +75,28 @@ LAST, COMBINED, OTHERS, GRID = (
 WINDOWS = tuple(
     Pair(aggregate, cell_name("conv3x3", aggregate), cell_name("conv1x1", aggregate), 1.05) for aggregate in AGGREGATES
 )
+#: Of every network that is measured: explain in one line, and what does the same by hand, a forward that tells the
+#: classes and a pass to the layers.
+EXPLAIN, BY_HAND = "explain", ("inference", "minimal_explain")
 #: The same computation twice: what its ratio differs from 1 by is what the machine adds to the other ratios.
 CONTROL = Pair("control: one computation under two names", cell_name("conv1x1", "norm"), "normgrad", 1.0)
 PAIRS = (LAST, COMBINED, OTHERS, GRID, *WINDOWS, CONTROL)
+
+
+def explain_bounds(found: Mapping[str, Seconds]) -> list[Bound]:
+    """The bound on the start in one line, by network.
+
+    Args:
+        found: Seconds of :data:`EXPLAIN` and of the rows of :data:`BY_HAND`, by network.
+    """
+    bounds = []
+    for network, seconds in found.items():
+        by_hand = [sum(parts) for parts in zip(*(seconds[row] for row in BY_HAND), strict=True)]
+        ratio = paired_ratio(seconds[EXPLAIN], by_hand)
+        alone = paired_ratio(seconds[EXPLAIN], seconds[BY_HAND[-1]])
+        note = f"{_quartiles(ratio)}; / the minimal pass alone: {alone.median:.3f}"
+        bounds.append(Bound(f"time: explain / forward plus minimal pass, {network}", ratio.median, 1.05, note=note))
+    return bounds
 
 
 def time_bounds(pairs: Mapping[Pair, Seconds]) -> list[Bound]:

@@ -13,7 +13,7 @@ from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
 from benchmarks.speed.subjects import Subject
-from normgrad_attr import CombinedNormGrad, NormGrad
+from normgrad_attr import CombinedNormGrad, NormGrad, explain, suggest_layers
 from normgrad_attr.functional import AGGREGATES, EXTRACTS
 
 Call = Callable[[], Any]
@@ -43,12 +43,12 @@ class Contender:
         return None
 
 
-def minimal_pass(network: nn.Module, names: Sequence[str], images: Tensor, targets: Tensor) -> Call:
+def minimal_pass(network: nn.Module, names: Sequence[str], images: Tensor, targets: Tensor | None) -> Call:
     """What nothing can do without: a forward that records from the first layer on, and one ``autograd.grad``.
 
     Without norms, checks, clones and any care for the model's state: the layers are known to be in their order of
     execution, and to be followed by nothing that works in place. Parameters need no freezing, since gradients are
-    asked for the activations only.
+    asked for the activations only. Without targets, the predicted classes are explained.
     """
     layers = [network.get_submodule(name) for name in names]
     first = layers[0]
@@ -69,7 +69,8 @@ def minimal_pass(network: nn.Module, names: Sequence[str], images: Tensor, targe
         for handle in handles:
             handle.remove()
         with torch.enable_grad():
-            score = scores.gather(1, targets[:, None]).sum()
+            chosen = scores.argmax(1) if targets is None else targets
+            score = scores.gather(1, chosen[:, None]).sum()
         return kept, torch.autograd.grad(score, kept)
 
     return call
@@ -112,6 +113,14 @@ def combined(network: nn.Module, subject: Subject, images: Tensor, targets: Tens
     """CombinedNormGrad over the subject's four layers."""
     method = CombinedNormGrad(network, subject.four, channel_dim=subject.channel_dim)
     return lambda: method.attribute(images, target=targets)
+
+
+def _explain(network: nn.Module, subject: Subject, images: Tensor, targets: Tensor) -> Call:
+    return lambda: explain(network, images)
+
+
+def _minimal_explain(network: nn.Module, subject: Subject, images: Tensor, targets: Tensor) -> Call:
+    return minimal_pass(network, suggest_layers(network, images[:1]), images, None)
 
 
 def _captum(network: nn.Module, subject: Subject, images: Tensor, targets: Tensor) -> Call:
@@ -180,6 +189,8 @@ CONTENDERS: dict[str, Contender] = {
     "grad_cam": Contender("pytorch-grad-cam GradCAM, last layer", _grad_cam_last, "pytorch_grad_cam", "grad-cam"),
     "minimal_four": Contender("hand-written minimal pass, 4 layers", _minimal_four),
     "combined": Contender("CombinedNormGrad, 4 layers", combined),
+    "minimal_explain": Contender("hand-written minimal pass, suggested layers, predicted class", _minimal_explain),
+    "explain": Contender("explain, with nothing said", _explain),
     "captum_four": Contender("4 x Captum LayerGradCam", captum_each),
     "grad_cam_four": Contender("pytorch-grad-cam GradCAM, 4 layers", _grad_cam_four, "pytorch_grad_cam", "grad-cam"),
     **{

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.speed.bounds import PAIRS, Pair
+from benchmarks.speed.bounds import BY_HAND, EXPLAIN, PAIRS, Pair
 from benchmarks.speed.contenders import CELLS, CONTENDERS, Call, captum_each, combined, inference, minimal_pass
 from benchmarks.speed.subjects import make_case, subject
 from benchmarks.speed.timing import Seconds, exponent, interleave, paired_ratio
@@ -32,7 +33,7 @@ class Plan:
         seconds: Time for the table of each network but the first; three rounds at least.
     """
 
-    networks: tuple[str, ...] = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "vit_b_16")
+    networks: tuple[str, ...] = ("resnet18", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t")
     batch: int = 8
     image_size: int = 224
     repeats: int = 20
@@ -111,15 +112,22 @@ def time_pairs(plan: Plan) -> dict[Pair, Seconds]:
 
     In rounds of all rows the two would be seconds apart, in which the load of a shared machine changes.
     """
-    chosen = plan.networks[0]
-    network, images, targets = make_case(chosen, plan.batch, plan.image_size)
-    found = {}
-    for pair in PAIRS:
-        rows = (pair.numerator, pair.denominator)
-        if not any(CONTENDERS[row].missing for row in rows):
-            calls = {row: CONTENDERS[row].prepare(network, subject(chosen), images, targets) for row in rows}
-            found[pair] = interleave(calls, plan.repeats)
-    return found
+    return {
+        pair: _in_turn(plan, plan.networks[0], (pair.numerator, pair.denominator))
+        for pair in PAIRS
+        if not any(CONTENDERS[row].missing for row in (pair.numerator, pair.denominator))
+    }
+
+
+def time_explain(plan: Plan) -> dict[str, Seconds]:
+    """Likewise ``explain`` and what does the same by hand, on every network."""
+    return {name: _in_turn(plan, name, (EXPLAIN, *BY_HAND)) for name in plan.networks}
+
+
+def _in_turn(plan: Plan, name: str, rows: Sequence[str]) -> Seconds:
+    network, images, targets = make_case(name, plan.batch, plan.image_size)
+    calls = {row: CONTENDERS[row].prepare(network, subject(name), images, targets) for row in rows}
+    return interleave(calls, plan.repeats)
 
 
 def peak_memory(plan: Plan, network: str, row: str) -> float:

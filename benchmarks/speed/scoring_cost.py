@@ -19,7 +19,6 @@ from benchmarks.run.config import Scoring
 from benchmarks.scoring.batch import FilmBatch
 from benchmarks.scoring.job import Job
 from benchmarks.scoring.score import ScoreStep
-from benchmarks.scoring.units import pending_units
 from benchmarks.speed.timing import Seconds, interleave
 from benchmarks.synthetic.write import write_synthetic
 
@@ -88,7 +87,7 @@ def whole_step(size: int, films: int) -> tuple[float, float]:
         step, methods = ScoreStep(), select_methods(("paper",))
         with closing(step.open_store(Path(folder) / "scores.sqlite", job)) as store:
             started = time.perf_counter()
-            step.compute_units(job, pending_units(job, methods, set()), store)
+            step.compute_units(job, step.pending(job, methods, set()), store)
             whole = time.perf_counter() - started
             rows = [table[table["protocol"] == "fair"] for table in (store.scores(), store.true_scores())]
             alone, context, batch = 0.0, job.context(), FilmBatch(job, 0, store.verdicts())

@@ -82,6 +82,20 @@ SUBJECTS: dict[str, Subject] = {
         channel_dim=-1,
         fixed_size=224,
     ),
+    "convnext_tiny": Subject(
+        _torchvision("convnext_tiny"),
+        "features.7.2",
+        ("features.1.2", "features.3.2", "features.5.8", "features.7.2"),
+        "features.7.2.block.0",
+    ),
+    # Behind the last block comes a norm and then a mean over all places, so the last layer lies before that norm.
+    "swin_t": Subject(
+        _torchvision("swin_t"),
+        "features.7.1",
+        ("features.1.1", "features.3.1", "features.5.5", "features.7.1"),
+        "features.7.1.norm1",
+        channel_dim=-1,
+    ),
     "tiny": Subject(_tiny, "3", ("0", "1", "2", "3"), "3.0", classes=2),
 }
 

@@ -74,6 +74,8 @@ def measure_all(plan: Plan) -> dict[str, Any]:
     measured = {"network": first, "batch": plan.batch, "image_size": plan.image_size, "threads": plan.threads}
     _say(f"{first}: rows that have bounds, two at a time")
     pairs = measurements.time_pairs(plan)
+    _say("explain on each network")
+    explained = measurements.time_explain(plan)
     costs = {}
     for name in plan.networks:
         _say(f"{name}: time and memory of {len(CONTENDERS)} rows")
@@ -96,6 +98,7 @@ def measure_all(plan: Plan) -> dict[str, Any]:
     }
     table = [
         *bounds.time_bounds(pairs),
+        *bounds.explain_bounds(explained),
         *bounds.memory_bounds(costs[first].mib),
         *bounds.growth_bounds(left, plan.calls),
         *bounds.scaling_bounds(
@@ -124,7 +127,7 @@ def measure_all(plan: Plan) -> dict[str, Any]:
             "exponents": exponents,
         },
         "seconds": {name: found.seconds for name, found in costs.items()},
-        "seconds_of_pairs": list(pairs.values()),
+        "seconds_of_pairs": [*pairs.values(), *explained.values()],
     }  # fmt: skip
 
 

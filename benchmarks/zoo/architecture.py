@@ -73,6 +73,7 @@ INPUTS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
     "film": _noise(1, 2),
     "volume": _noise(1, 3),
     "video": lambda size, seed: torch.randn(SAMPLES, 3, size // 8, size, size, generator=seed),
+    "clip": lambda size, seed: torch.randn(SAMPLES, 3, size // 14, size, size, generator=seed),  # large and short
     "frames": lambda size, seed: torch.randn(SAMPLES, size // 8, 3, size, size, generator=seed),
     "spectrogram": lambda size, seed: torch.randn(SAMPLES, size, 32, generator=seed),
     "waveform": lambda size, seed: torch.randn(SAMPLES, size, generator=seed),

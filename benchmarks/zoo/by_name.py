@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ DETECTION = (
     "fasterrcnn_mobilenet_v3_large_fpn", "fcos_resnet50_fpn", "keypointrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn",
     "retinanet_resnet50_fpn",
 )  # fmt: skip
-VIDEO = ("mc3_18", "r2plus1d_18", "r3d_18", "s3d", "mvit_v2_s", "swin3d_t")
+VIDEO = ("mc3_18", "r2plus1d_18", "r3d_18", "mvit_v1_b", "mvit_v2_s", "swin3d_t")
 SMP = (
     "DPT",
     "DeepLabV3",
@@ -134,18 +135,19 @@ class Boxes(Scores):
         return self._scores(self.network(list(inputs)))
 
 
-def _video(name: str) -> Callable[[int], nn.Module]:
-    def build(size: int) -> nn.Module:
-        if name != "mvit_v2_s":
-            return _torchvision(name)(size)
-        from torchvision.models.video.mvit import MSBlockConfig, MViT
+def _mvit(name: str) -> Callable[[int], nn.Module]:
+    """The named blocks for smaller videos: torchvision's functions fix the size of theirs, 16 frames of 224 pixels."""
 
-        blocks = [
-            MSBlockConfig(1, 32, 32, [3, 3, 3], [3, 3, 3], [1, 1, 1], [1, 4, 4]),
-            MSBlockConfig(2, 32, 64, [3, 3, 3], [3, 3, 3], [1, 2, 2], [1, 2, 2]),
-        ]
-        network: nn.Module = MViT((size, size), size // 8, blocks, True, True, True, num_classes=CLASSES)
-        return network
+    def build(size: int) -> nn.Module:
+        from torchvision.models.video import mvit
+
+        def of_this_size(**options: Any) -> nn.Module:
+            network: nn.Module = made(**{**options, "spatial_size": (size, size), "temporal_size": size // 8})
+            return network
+
+        made = mvit.MViT
+        with mock.patch.object(mvit, "MViT", of_this_size):
+            return _torchvision(name)(size)
 
     return build
 
@@ -209,7 +211,11 @@ BY_NAME = (
     Architecture("torchvision", "MaxVit", _maxvit, 64, 96),
     *(Architecture("torchvision", name, _segmentation(name), 64, 96) for name in SEGMENTATION),
     *(Architecture("torchvision", name, _detection(name), 128, 192) for name in DETECTION),
-    *(Architecture("torchvision", name, _video(name), 64, 96, "video") for name in VIDEO),
+    Architecture("torchvision", "s3d", _torchvision("s3d"), 224, 320, "clip"),  # its last pooling takes 7 x 7 places
+    *(
+        Architecture("torchvision", name, (_mvit if "mvit" in name else _torchvision)(name), 64, 96, "video")
+        for name in VIDEO
+    ),
     *(
         Architecture("segmentation_models_pytorch", name, _smp(name), *((128, 192) if name == "PAN" else (64, 96)))
         for name in SMP

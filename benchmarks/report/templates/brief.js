@@ -44,9 +44,10 @@ function drawOnce() {
   byId("facts").textContent = `${data.run.facts} · ${data.methods.length} methods`;
   byId("hit").textContent = data.run.hit;
   for (const [id, text] of Object.entries(data.run.notes)) byId(id).textContent = text; // where they are not those of one run
+  for (const id of ["verdict-term", "verdict-note"]) byId(id).hidden = !data.verdicts.length;
   for (const measure of data.measures) if (measure.note) byId("notes").append(element("dt", { textContent: measure.title }), element("dd", { textContent: measure.note }));
   for (const [term, text] of data.remarks) byId("notes").append(element("dt", { textContent: term }), element("dd", { textContent: text }));
-  for (const [id, there] of [["froc", data.froc], ["consistency", data.consistency.length], ["breakdown", data.breakdown.length], ["gallery", data.gallery.films.length]]) {
+  for (const [id, there] of [["localisation", data.localisation?.length], ["froc", data.froc], ["consistency", data.consistency.length], ["breakdown", data.breakdown.length], ["gallery", data.gallery.films.length]]) {
     byId(`${id}-section`).hidden = !there;
     document.querySelector(`nav a[href="#${id}"]`).hidden = !there;
   }

@@ -1,4 +1,4 @@
-// Tables in colours: accuracy by groups of films, consistency.
+// Tables in colours: accuracy by groups of films, true positives and all, consistency.
 function heatCell(share, text, title, negative = false) { // share from 0 to 1 of the strongest colour
   const strong = share > 0.7; // no text would be readable on the colours between
   const depth = strong ? 0.82 + 0.4 * (Math.min(share, 1) - 0.7) : 0.06 + 0.8 * share;
@@ -28,23 +28,27 @@ function drawBreakdown() {
 byId("by").append(...[...new Set(data.breakdown.map((entry) => entry.by))].map((name) => element("option", { value: name, textContent: name })));
 byId("by").addEventListener("change", (event) => { groupedBy = event.target.value; drawBreakdown(); });
 
-let panel = 0; // of data.consistency
-
-function drawConsistency() {
-  const table = data.consistency[panel];
-  if (!table) return;
-  const order = visibleRows().map((row) => row.method).filter((name) => name in table.values);
-  const others = Object.keys(table.values).filter((name) => !methods.has(name)); // a row about all methods together
-  const names = [...order, ...others];
-  const strongest = Math.max(1e-9, ...names.flatMap((name) => table.values[name].map((cell) => Math.abs(cell?.[0] ?? 0))));
-  heatTable("consistency", table.variants.map((name) => heatHead(name)), names.map((name) => [rowHead(name), table.values[name].map((cell) => {
-    if (!cell || cell[0] === null) return element("td", { class: "middle", textContent: "–" });
-    const [value, low, high, films] = cell, text = (number) => (table.factor * number).toFixed(table.digits);
-    const interval = low === null ? "" : `95 % interval ${text(low)} to ${text(high)}, `;
-    return heatCell(Math.abs(value) / strongest, text(value), `${interval}${films} ${units}`, value < 0);
-  })]));
-  byId("consistency-note").textContent = table.note;
+function panels(id, tables) { // one of several tables, which a menu chooses
+  let panel = 0;
+  const draw = () => {
+    const table = tables[panel];
+    if (!table) return;
+    const order = visibleRows().map((row) => row.method).filter((name) => name in table.values);
+    const others = Object.keys(table.values).filter((name) => !methods.has(name)); // a row about all methods together
+    const names = [...order, ...others];
+    const strongest = Math.max(1e-9, ...names.flatMap((name) => table.values[name].map((cell) => Math.abs(cell?.[0] ?? 0))));
+    heatTable(id, table.variants.map((name, i) => heatHead(name, table.below?.[i])), names.map((name) => [rowHead(name), table.values[name].map((cell) => {
+      if (!cell || cell[0] === null) return element("td", { class: "middle", textContent: "–" });
+      const [value, low, high, films] = cell, text = (number) => (table.factor * number).toFixed(table.digits);
+      const interval = low === null ? "" : `95 % interval ${text(low)} to ${text(high)}, `;
+      return heatCell(Math.abs(value) / strongest, text(value), `${interval}${films} ${films === 1 ? unit : units}`, value < 0);
+    })]));
+    byId(`${id}-note`).textContent = table.note;
+  };
+  byId(`${id}-panel`).append(...tables.map((table, i) => element("option", { value: String(i), textContent: `${table.title}: ${table.measure}` })));
+  byId(`${id}-panel`).addEventListener("change", (event) => { panel = Number(event.target.value); draw(); });
+  views.push(draw);
 }
-byId("panel").append(...data.consistency.map((table, i) => element("option", { value: String(i), textContent: `${table.title}: ${table.measure}` })));
-byId("panel").addEventListener("change", (event) => { panel = Number(event.target.value); drawConsistency(); });
-views.push(drawBreakdown, drawConsistency);
+views.push(drawBreakdown);
+panels("localisation", data.localisation ?? []); // a stored page of an earlier version has none
+panels("consistency", data.consistency);

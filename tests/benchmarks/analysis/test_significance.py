@@ -45,6 +45,55 @@ def test_mcnemar_is_the_exact_paired_permutation_test() -> None:
     assert mcnemar(a, b)[2] == pytest.approx(expected.pvalue)
 
 
+def test_questions_of_an_image_change_sides_together() -> None:
+    # Differences of the images: 2, 1, 1, -1 and 0. Of the 16 sums of +-2 +-1 +-1 +-1 those of 3 and more are
+    # 5 (one way) and 3 (three ways), on either side.
+    a = np.array([1, 1, 1, 1, 0, 1, 0, 1], dtype=bool)
+    b = np.array([0, 0, 0, 0, 1, 0, 1, 1], dtype=bool)
+    images = np.array([0, 0, 1, 2, 3, 4, 4, 5])
+
+    assert mcnemar(a, b, images) == (5, 2, pytest.approx(2 * 4 / 16))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_mcnemar_counts_what_trying_all_exchanges_counts(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    images = np.sort(generator.integers(0, 9, 26))
+    a, b = generator.random(26) < 0.8, generator.random(26) < 0.45
+    sums = np.bincount(images, a.astype(int) - b, minlength=9)
+
+    outcomes = np.array([np.dot(signs, sums) for signs in itertools.product((-1, 1), repeat=9)])
+
+    assert mcnemar(a, b, images)[2] == pytest.approx((np.abs(outcomes) >= abs(sums.sum())).mean())
+    alone = np.arange(26)
+    assert mcnemar(a, b, alone) == mcnemar(a, b)
+
+
+def test_mcnemar_keeps_its_level_where_questions_of_an_image_go_together() -> None:
+    """Two methods that are alike, each right on all three questions of an image or on none."""
+    generator = np.random.default_rng(0)
+    images = np.repeat(np.arange(25), 3)
+    p = []
+    for _ in range(600):
+        a, b = (np.repeat(generator.random(25) < 0.5, 3) for _ in range(2))
+        p.append([mcnemar(a, b, images)[2], mcnemar(a, b)[2]])
+    together, apart = (np.array(p) < 0.05).mean(axis=0)
+
+    assert together < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 600)
+    assert apart > 0.12  # as if each question were an image
+
+
+def test_tests_of_questions_know_their_images() -> None:
+    table = hits(good="1" * 24, poor="0" * 9 + "1" * 15)
+    table.index = [f"q{i}" for i in range(24)]
+    questions = pd.DataFrame({"file": [f"{i // 3}" for i in range(24)], "class": [""] * 24}, index=table.index)
+
+    assert against_best(table).loc[1, "p"] == pytest.approx(2 / 2**9)
+    assert against_best(table, questions).loc[1, "p"] == pytest.approx(2 / 2**3)
+    assert tied_groups(table) == []
+    assert tied_groups(table, questions) == [["good", "poor"]]
+
+
 def test_holm_by_hand() -> None:
     # Sorted: .01 * 4, .02 * 3, .03 * 2 (not below the one before), .5 * 1.
     np.testing.assert_allclose(holm([0.03, 0.01, 0.5, 0.02]), [0.06, 0.04, 0.5, 0.06])

@@ -119,6 +119,12 @@ def test_command_writes_table_text_and_figure(run: Config, capsys: pytest.Captur
     assert {path.name: path.read_bytes() for path in run.out.glob("consistency.*")} == first
 
 
+def test_a_run_that_was_never_scored_is_left_without_scores(tmp_path: Path) -> None:
+    config = make_run(tmp_path, arch="slim_resnet18")
+    consistency(config.out, methods=["input_x_gradient"], films=2)
+    assert not list(config.out.glob("*.sqlite"))
+
+
 def test_command_compares_other_runs(run: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     others = []
     for number, change in enumerate(({"seed": 1}, {"arch": "resnet18"})):

@@ -19,7 +19,7 @@ from benchmarks.evaluation.evaluate import evaluate
 from benchmarks.formats.load import load_dataset
 from benchmarks.models import Preparation, open_model
 from benchmarks.run.errors import UserError
-from benchmarks.scoring.score import open_job, open_store, score
+from benchmarks.scoring.score import ScoreStep, open_job, score
 from tests.benchmarks.colours import CLASSES, DISTANCES, OBJECTS, SIDE, Colours, channel_of_target, write_colours
 from tests.benchmarks.ten_images import CATEGORY, write_ten
 from tests.benchmarks.tiny_network import TinyResNet
@@ -213,9 +213,8 @@ def test_object_cxr_through_the_open_path_gives_the_rows_of_its_run(tmp_path):
     config = make_run(tmp_path, methods=("paper",))
     score(config)
     job = open_job(config)
-    store = open_store(config, job)
-    expected, expected_true = store.scores(), store.true_scores()
-    store.close()
+    with ScoreStep().reading(config, job) as store:
+        expected, expected_true = store.scores(), store.true_scores()
     size = (config.image_size, config.image_size)
     model = open_model(
         load_classifier(config.out), Preparation(size, MEAN, STD, resampling="lanczos"), classes=["clean", CATEGORY]

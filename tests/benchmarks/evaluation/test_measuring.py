@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,9 +63,8 @@ def result(tmp_path_factory):
     root = tmp_path_factory.mktemp("set")
     data = write_colours(root / "test")
     dev = write_colours(root / "dev")
-    return evaluate(
-        Colours(), data, {"known": channel_of_target, "center": "center"}, dev=dev, out=root / "out", **SETTINGS
-    )
+    methods = {"known": channel_of_target, "center": "center"}
+    return evaluate(Colours(), data, methods, dev=dev, out=root / "out", outputs="sigmoid", **SETTINGS)
 
 
 def test_measures_of_a_map_that_is_the_object(result):
@@ -80,6 +82,60 @@ def test_measures_of_a_map_that_is_the_object(result):
     assert set(values["known"].index) == {
         "energy", "iou", "insertion", "deletion", "otsu_iou", "tuned_iou", "max_box_accuracy", "class_sensitivity",
     }  # fmt: skip
+
+
+def test_true_positives_and_all(result):
+    """The thresholds of dev, which shows the same, tell images with a class from those without."""
+    table = result.localisation.set_index(["measure", "rows", "method", "class"])["value"]
+    for which in ("true positives", "all"):
+        assert table["hit_rate", which, "known", "red"] == pytest.approx(1 / 3)
+        assert table["hit_rate", which, "known", "green"] == pytest.approx(2 / 3)
+        assert table["hit_rate", which, "known", "(mean)"] == pytest.approx(1 / 2)
+        assert np.isnan(table["hit_rate", which, "known", "blue"])
+    by_question = result.further.measures.query("method == 'known' and measure == 'otsu_iou'").set_index("image")
+    red = by_question["value"][[name.endswith("red") for name in by_question.index]]
+    assert len(red) == 3
+    assert table["otsu_iou", "true positives", "known", "red"] == pytest.approx(red.mean())
+    assert table["otsu_iou", "all", "known", "red"] == pytest.approx(red.mean())
+    tuned = result.localisation.query("measure == 'tuned_iou' and method == 'known' and `class` == 'red'")
+    assert tuned["threshold"].between(0.5, 0.6).all()  # of sigmoids of small means, by the images of dev
+    assert set(tuned["questions"]) == {3}
+
+
+def test_of_one_class_an_image_the_most_likely_is_said(tmp_path):
+    """Red is the most likely on 0 and 1, green on 2 and 3; on 0 and 3 the other one is there, too."""
+    result = evaluate(Colours(), write_colours(tmp_path / "set"), ["center"], out=tmp_path / "out", **SETTINGS)
+    counts = result.localisation.query("measure == 'otsu_iou'").set_index(["rows", "class"])
+    said = result.seen.verdicts.chosen
+    assert said is not None
+    with torch.no_grad():
+        inputs, _ = result.inputs([0, 2, 3, 4])
+        best = Colours()(inputs).argmax(dim=1).numpy()
+    np.testing.assert_array_equal(said, best[:, None] == np.arange(3))
+    labelled = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]], dtype=bool)
+    for place, name in enumerate(CLASSES[:2]):
+        true, false = (said & labelled)[:, place].sum(), (said & ~labelled)[:, place].sum()
+        assert counts.loc[("true positives", name), "questions"] == true
+        assert counts.loc[("all", name), ["questions", "false_positives"]].tolist() == [labelled[:, place].sum(), false]
+    assert result.localisation["threshold"].isna().all()
+
+
+def test_images_without_an_object_are_false_positives(tmp_path):
+    """Of many some stand for all; the annotation of a label without a place is neither here nor there."""
+    data = write_colours(tmp_path / "set")
+    content = json.loads(data.read_text())
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] != 3]
+    data.write_text(json.dumps(content))
+    found = load_dataset(data)
+    told = replace(found.images[3], labels=("red",))
+    found = replace(found, images=(*found.images[:3], told))
+    result = evaluate(Colours(), found, ["center"], out=tmp_path / "out", outputs="sigmoid", **SETTINGS)
+    counts = result.localisation.query("measure == 'otsu_iou' and rows == 'all'").set_index("class")
+    # Each class is said of each image: green of 1 and 3, red of 2 (of 3 nobody knows where it is), blue of all.
+    assert counts["false_positives"][["red", "green", "blue"]].tolist() == [1, 2, 4]
+    assert counts["questions"][["red", "green", "blue"]].tolist() == [2, 2, 0]
+    assert "false positive" in (result.report().parent / "report.html").read_text()
+    assert "# On true positives and on all" in (tmp_path / "out" / "tables.md").read_text()
 
 
 def test_insertion_is_of_the_class_that_is_asked_for(result):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.evaluation import command, shapes_preset
+from benchmarks.evaluation import command
 from benchmarks.shapes import trained_network as trained
 from benchmarks.shapes.draw_picture import draw_picture
 from benchmarks.shapes.outlines import KINDS
@@ -18,7 +18,7 @@ from benchmarks.shapes.shapes_network import build_shapes_network
 def _few_and_untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(trained, "TEST_PICTURES", 7)
-    monkeypatch.setattr(shapes_preset, "trained_network", lambda: build_shapes_network().eval())
+    monkeypatch.setattr(command, "trained_network", lambda: build_shapes_network().eval())
 
 
 @pytest.fixture

@@ -50,6 +50,24 @@ def test_what_was_held_is_not_taken_for_other_films_or_classes(network):
     assert not torch.equal(explain(films, TARGETS), first)
 
 
+def test_what_is_held_is_found_without_reading_it(network):
+    shared = SharedPass([NormGrad(network, "layer4"), NormGrad(network, "layer3")])
+    films = torch.randn(2, 3, 64, 64)
+    targets = TARGETS[:2].clone()
+    passes = []
+    handle = network.register_forward_hook(lambda *_: passes.append(1))
+    first = shared.maps(0, films, targets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "equal", None)
+        shared.maps(1, films, targets)
+        shared.maps(1, *(t.chunk(1)[0] for t in (films, targets)))  # the same memory
+        assert len(passes) == 1
+        targets.copy_(1 - targets)
+        assert not torch.allclose(shared.maps(0, films, targets), first)
+    handle.remove()
+    assert len(passes) == 2
+
+
 def test_a_method_that_fails_leaves_the_others_alone(network):
     def unbuilt(context: Context) -> NormGrad:
         raise UserError("not here")

@@ -17,7 +17,7 @@ from tiny_run import POSITIVES, make_run
 from benchmarks.analysis.breakdown import break_down, film_facts, film_groups
 from benchmarks.data.open_run import open_run
 from benchmarks.methods import METHODS
-from benchmarks.report import gallery
+from benchmarks.report import drawn_maps, gallery
 from benchmarks.report.assemble import report
 from benchmarks.report.charts import draw_breakdowns
 from benchmarks.report.gallery import choose_films, choose_methods, shrink
@@ -125,7 +125,7 @@ def test_maps_are_not_computed_twice(run: Config, monkeypatch: pytest.MonkeyPatc
         raise AssertionError("computed again")
 
     before = (run.out / "report.html").read_text()
-    monkeypatch.setattr(gallery, "scored_maps", refuse)
+    monkeypatch.setattr(drawn_maps, "scored_maps", refuse)
     report(run)
 
     assert (run.out / "report.html").read_text() == before

@@ -296,7 +296,7 @@ def test_detection_curves(page: Any) -> None:
 
 def test_consistency_has_its_units(page: Any, run: Config) -> None:
     table = pd.read_csv(run.out / "consistency.csv")
-    panel = Select(page.find_element(By.ID, "panel"))
+    panel = Select(page.find_element(By.ID, "consistency-panel"))
     assert len(panel.options) == 4 * 2 + 1
     panel.select_by_visible_text("Smoothed or not: difference, points")
 
@@ -326,6 +326,7 @@ def test_parts_without_a_table_are_left_out(page: Any, run: Config, tmp_path: Pa
         "breakdown-section",
         "froc-section",
         "consistency-section",
+        "localisation-section",
     }
 
 

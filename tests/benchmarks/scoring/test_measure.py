@@ -144,10 +144,24 @@ def test_batches_do_not_change_what_is_measured(tmp_path, finished):
     pd.testing.assert_frame_equal(read(config, "froc.csv").query("method != 'random'").reset_index(drop=True), theirs)
 
 
+@pytest.mark.parametrize("table", ["measures", "peaks"])
+def test_rows_that_were_lost_are_measured_again(tmp_path, finished, capsys, table):
+    config = make_run(tmp_path, methods=SOME)
+    measure(config)
+    written = [peaks(config), read(config)]
+    with sqlite3.connect(config.out / "measures.sqlite") as connection:
+        connection.execute(f"DELETE FROM {table} WHERE image = '00001.png' AND method = 'random'")
+    measure(config)
+    assert "by batches of random (1); these count as not measured" in capsys.readouterr().out
+    for before, after in zip(written, [peaks(config), read(config)], strict=True):
+        pd.testing.assert_frame_equal(before, after, check_exact=True)
+
+
 def test_without_scores_the_other_measures_are_there(tmp_path, capsys):
     config = make_run(tmp_path, methods=("center",))
     measure(config)
     assert "energy and iou" in capsys.readouterr().out
+    assert not (config.out / "scores.sqlite").exists()
     assert read(config, "measures.csv")["measure"].tolist() == ["froc", "insertion", "deletion", "class_sensitivity"]
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 
 import numpy as np
 import pandas as pd
@@ -18,8 +17,8 @@ from benchmarks.run.directory import version
 from benchmarks.run.errors import UserError
 from benchmarks.scoring import job as job_module
 from benchmarks.scoring.batch import FilmBatch, explain_within_memory, scored_cost, scored_maps
-from benchmarks.scoring.score import ScoreStep, open_job, open_store, score
-from benchmarks.scoring.units import pending_units
+from benchmarks.scoring.score import ScoreStep, open_job, score
+from benchmarks.scoring.unit_store import EVERY
 
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
 
@@ -115,7 +114,7 @@ def test_the_metric_gives_the_accuracy_of_the_rows(finished, protocol):
 @pytest.mark.parametrize("name", ["random", "input_x_gradient", "normgrad_conv1x1_combined"])
 def test_maps_computed_once_more_are_those_that_were_scored(finished, name):
     job = open_job(finished)
-    with closing(open_store(finished, job)) as store:
+    with ScoreStep().reading(finished, job) as store:
         maps = scored_maps(job, METHODS[name], [3, 1], store.verdicts())
     ids = [job.image_id(position) for position in (3, 1)]
     points = find_maxima(maps, protocol="fair", seed=finished.seed, image_ids=ids).points
@@ -200,6 +199,49 @@ def test_a_run_stopped_between_two_units_ends_with_the_same_rows(tmp_path, finis
     assert_same_scores(read(config), read(finished))
 
 
+UNITS = [(batch, method) for batch in range(3) for method in ("center", "random")]
+
+
+@pytest.mark.parametrize(
+    ("damage", "told", "again"),
+    [
+        ("DELETE FROM plays WHERE image = '00001.png' AND method = 'random'", "random (1)", [(0, "random")]),
+        ("DELETE FROM plays_true", "random (3), center (3)", UNITS),
+        ("UPDATE plays SET x = x + 1 WHERE image = '00004.png'", "random (1), center (1)", UNITS[4:]),
+        ("DELETE FROM verdicts WHERE image = '00003.png'", "the films themselves (1)", []),
+        ("DELETE FROM chance", "the films themselves (3)", []),
+        ("DELETE FROM units WHERE batch = 1", "films themselves (1), random (1), center (1)", UNITS[2:4]),
+    ],
+)
+def test_rows_that_were_lost_are_computed_again_and_no_others(tmp_path, monkeypatch, capsys, damage, told, again):
+    config = make_run(tmp_path, methods=("center", "random"))
+    score(config)
+    before, true = read(config), pd.read_parquet(config.out / "scores_true.parquet")
+    with ScoreStep().reading(config, open_job(config)) as store:
+        chance = store.chance()
+    with sqlite3.connect(config.out / "scores.sqlite") as connection:
+        connection.execute(damage)
+    real, played = FilmBatch.play, []
+
+    def play(films, method, explain):
+        played.append((films.batch, method.name))
+        return real(films, method, explain)
+
+    monkeypatch.setattr(FilmBatch, "play", play)
+    capsys.readouterr()
+    score(config)
+    assert played == again
+    lines = [line for line in capsys.readouterr().out.splitlines() if "lost, changed or added" in line]
+    assert len(lines) == 1
+    assert all(part in lines[0] for part in told.split(", "))
+    assert_same_scores(read(config), before)
+    assert_same_scores(pd.read_parquet(config.out / "scores_true.parquet"), true)
+    with ScoreStep().reading(config, open_job(config)) as store:
+        pd.testing.assert_frame_equal(store.chance(), chance)
+    score(config)
+    assert "lost, changed" not in capsys.readouterr().out
+
+
 def units(config):
     try:
         with sqlite3.connect(f"file:{config.out / 'scores.sqlite'}?mode=ro", uri=True) as connection:
@@ -226,19 +268,19 @@ def test_tables_are_written_again_where_rows_or_files_changed(tmp_path, monkeypa
 def test_units_that_are_missing_by_hand(finished):
     job = open_job(finished)  # three batches
     first, second = (METHODS[name] for name in SOME[:2])
+    films = [(batch, EVERY) for batch in (0, 1)]
     there = [(0, first.name), (1, first.name), (1, second.name), (2, "unknown"), (9, first.name)]
-    assert pending_units(job, [first, second], iter(there)) == {0: [second], 2: [first, second]}
-    assert pending_units(job, [first], [(batch, first.name) for batch in range(3)]) == {}
+    assert ScoreStep().pending(job, [first, second], iter(films + there)) == {0: [second], 2: [first, second]}
+    done = [(batch, first.name) for batch in range(3)]
+    assert ScoreStep().pending(job, [first], films + done) == {2: []}  # whose films are not known
+    assert ScoreStep().pending(job, [first], [*films, (2, EVERY), *done]) == {}
 
 
 def test_parts_of_a_killed_distributed_run_are_taken_over(tmp_path, finished):
     config = make_run(tmp_path, methods=SOME)
     job = open_job(config)
-    part = open_store(config, job)
-    part.close()
-    (config.out / "scores.sqlite").rename(config.out / "scores.rank1.sqlite")
-    part = type(part)(config.out / "scores.rank1.sqlite", job.method_facts)
-    pending = pending_units(job, [METHODS[name] for name in SOME], set())
+    part = ScoreStep().open_store(config.out / "scores.rank1.sqlite", job)
+    pending = ScoreStep().pending(job, [METHODS[name] for name in SOME], set())
     ScoreStep().compute_units(job, {1: pending[1]}, part)
     part.close()
     score(config)
@@ -308,13 +350,14 @@ def test_a_method_that_runs_on_a_later_start_loses_its_failure(tmp_path, monkeyp
     add_method(monkeypatch, "late", build)
     config = make_run(tmp_path, methods=("late",))
     score(config)
-    store = open_store(config, open_job(config))
-    assert store.failures() == {"late": "RuntimeError: not yet"}
+    job = open_job(config)
+    with ScoreStep().reading(config, job) as store:
+        assert store.failures() == {"late": "RuntimeError: not yet"}
     broken = False
     score(config)
-    assert store.failures() == {}
-    assert len(store.scores()) == 2 * POSITIVES
-    store.close()
+    with ScoreStep().reading(config, job) as store:
+        assert store.failures() == {}
+        assert len(store.scores()) == 2 * POSITIVES
 
 
 def test_maps_that_are_not_finite_or_constant_are_marked(tmp_path, monkeypatch):
@@ -387,9 +430,9 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
 def test_scoring_leaves_the_random_state_alone(tmp_path):
     config = make_run(tmp_path, methods=("random",))
     job = open_job(config)
-    store = open_store(config, job)
+    store = ScoreStep().open_store(config.out / "scores.sqlite", job)
     state = torch.get_rng_state()
-    ScoreStep().compute_units(job, pending_units(job, [METHODS["random"]], set()), store)
+    ScoreStep().compute_units(job, ScoreStep().pending(job, [METHODS["random"]], set()), store)
     store.close()
     assert torch.equal(torch.get_rng_state(), state)
 

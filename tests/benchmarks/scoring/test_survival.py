@@ -32,7 +32,7 @@ from benchmarks.methods import Context, Method
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.batch import FilmBatch
-from benchmarks.scoring.score import open_job, open_store, score
+from benchmarks.scoring.score import ScoreStep, open_job, score
 
 ROOT = Path(__file__).parents[3]
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
@@ -211,13 +211,12 @@ def test_a_film_that_breaks_in_the_middle_is_named_and_scores_stay(tmp_path: Pat
     everything = config.replace(methods=SOME)
     with pytest.raises(UserError, match=r"test\.csv, row 5: .*00003\.png is neither DICOM nor PNG.*in all: 2 of 7"):
         score(everything)
-    assert units(config.out) == 2 * 3
+    assert units(config.out) == (2 + 1) * 3  # the films themselves are one, too
     for film, data in zip(films, content, strict=True):
         film.write_bytes(data)  # at another time than before, which must not count
     job = open_job(everything)
-    store = open_store(everything, job)
-    assert len(store.finished()) == 2 * 3
-    store.close()
+    with ScoreStep().reading(everything, job) as store:
+        assert len(store.finished()) == (2 + 1) * 3
     score(everything)
 
     pd.testing.assert_frame_equal(rows(config.out), rows(finished.out))

@@ -211,6 +211,14 @@ def test_packages_that_are_absent_or_fail_are_reported_and_the_others_measured(m
     assert set(costs.mib) == set(costs.seconds) - set(CELLS)
 
 
+def test_explain_is_compared_with_a_forward_and_a_minimal_pass_of_the_same_round():
+    seconds = {"explain": [3.0, 6.0, 9.0], "inference": [1.0, 2.0, 5.0], "minimal_explain": [2.0, 6.0, 5.0]}
+    (bound,) = bounds.explain_bounds({"resnet18": seconds})
+    assert (bound.value, bound.limit, bound.status) == (0.9, 1.05, "pass")
+    assert "resnet18" in bound.measure
+    assert "alone: 1.500" in bound.note
+
+
 def test_the_command_writes_json_markdown_and_a_figure(tmp_path, monkeypatch, capsys):
     fake = itertools.cycle([10.0, 30.0])
     monkeypatch.setattr("benchmarks.speed.measurements.peak_memory", lambda *_: next(fake))
@@ -224,7 +232,7 @@ def test_the_command_writes_json_markdown_and_a_figure(tmp_path, monkeypatch, ca
     assert content["conditions"]["met"] is False
     assert len(content["networks"]["tiny"]) == len(CONTENDERS)
     assert {row["status"] for row in content["bounds"]} <= {"pass", "fail", "not measured"}
-    assert len(content["bounds"]) == 17
+    assert len(content["bounds"]) == 18
     assert [point["x"] for point in content["curves"]["batch"]["normgrad"]] == [1, 2, 4]
     assert [point["x"] for point in content["curves"]["layers"]["captum"]] == [1, 2, 4]
     assert content["control"]["low"] <= content["control"]["median"] <= content["control"]["high"]

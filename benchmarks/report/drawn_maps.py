@@ -1,0 +1,71 @@
+"""Pictures of maps that were scored, kept in the run directory so that a report is drawn again without the network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from torch import Tensor
+
+from benchmarks.methods import Context, Method
+from benchmarks.run.files import whole_file
+from benchmarks.scoring.batch import scored_maps
+from benchmarks.scoring.job import Job, digest
+
+FORMAT = 3
+"""Raise it when maps of the same results would be kept in another form."""
+
+Pictures = npt.NDArray[np.uint8]
+Form = Callable[[Tensor], Pictures]
+"""Maps float ``(N, 1, h, w)`` to their pictures, uint8 ``(N, ...)``, of one size whatever h and w are."""
+
+
+def drawn_maps(
+    job: Job,
+    method: Method,
+    positions: Sequence[int],
+    verdicts: pd.DataFrame,
+    folder: Path,
+    form: Form,
+    context: Context,
+) -> Pictures | None:
+    """Pictures of a method's maps, made once.
+
+    Args:
+        job: Network and films.
+        method: Whose maps.
+        positions: Films, at least one.
+        verdicts: As of :meth:`benchmarks.scoring.store.ScoreStore.verdicts`.
+        folder: Where pictures are kept; those of the same films and network are not made again.
+        form: Makes the pictures.
+        context: Of the network.
+
+    Returns:
+        Pictures in the order of the films; None where they were not kept, and there is no network to compute them.
+    """
+    what = repr((FORMAT, form.__name__, digest(job.method_facts(method.name)), list(positions)))
+    path = folder / f"{method.name}.{hashlib.sha256(what.encode()).hexdigest()[:24]}.npy"
+    pictures = _kept(path, len(positions))
+    if pictures is None and job.explains:
+        pictures = form(scored_maps(job, method, positions, verdicts, context))
+        with whole_file(path) as stream:
+            np.save(stream, pictures)
+    return pictures
+
+
+def _kept(path: Path, films: int) -> Pictures | None:
+    """Pictures that were made before; None where there are none, or no whole ones."""
+    if not path.is_file():
+        return None
+    try:
+        pictures: Pictures = np.load(path)
+        if pictures.dtype == np.uint8 and len(pictures) == films:
+            return pictures
+    except (ValueError, OSError, EOFError):
+        pass
+    print(f"{path} is damaged; its maps are computed again.")
+    return None
