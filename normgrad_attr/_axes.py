@@ -27,9 +27,15 @@ class Input:
 
     def directions(self) -> list[int]:
         """Its spatial dimensions, as soon as it is known which they are."""
-        rest = [d for d in range(1, len(self.shape)) if self.kinds[d] != "channel"]
-        known = len(rest) < len(self.shape) - 1 or all(self.kinds[d] == "space" for d in rest)
+        rest = [d for d, kind in enumerate(self.kinds) if kind in ("space", None)]
+        known = "channel" in self.kinds or all(self.kinds[d] == "space" for d in rest)
         return rest if known else []
+
+    def note_batch(self, number: int) -> None:
+        """Note that this dimension is the batch, and not the first, which it was taken to be."""
+        if self.kinds[number] in ("space", None):
+            self.kinds = ["space" if kind == "batch" else kind for kind in self.kinds]
+            self.kinds[number] = "batch"
 
 
 class Axis:
@@ -74,6 +80,13 @@ class Axis:
             self._kind = kind
         else:
             self.of_input[0].kinds[self.of_input[1]] = kind
+
+    def note_batch(self) -> None:
+        """Note that the output's rows run along it."""
+        if self.of_input is not None:
+            self.of_input[0].note_batch(self.of_input[1])
+        else:
+            self._kind = self._kind or "batch"
 
     def along(self) -> Direction | None:
         """The input's spatial dimension that it runs along."""

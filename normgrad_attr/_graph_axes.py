@@ -20,6 +20,7 @@ from normgrad_attr._axes import (
     Axis,
     Dims,
     Input,
+    only_axis,
     size_of,
     whole,
 )
@@ -55,6 +56,16 @@ class GraphAxes:
         """The dimensions of the tensor at an edge; None if it is made of weights and constants alone."""
         self.read(edge.node)
         return self._found[edge.node][edge.output_nr]
+
+    def read_score(self, root: Node) -> Axis | None:
+        """Follow the graph to the sum of the samples' scores: what they run along was the batch all along."""
+        self.read(root)
+        node, index = root.next_functions[0] if root.next_functions else (None, 0)
+        dims = self._found[node][index] if node is not None else None
+        axis = only_axis(dims[0]) if dims else None
+        if axis is not None:
+            axis.note_batch()
+        return axis
 
     def read(self, root: Node) -> None:
         """Follow the graph from the inputs up to a node."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
-from normgrad_attr._axes import Dim, Dims, Factor, kind_of, only_axis, size_of
+from normgrad_attr._axes import Axis, Dim, Dims, Factor, kind_of, only_axis, size_of
 from normgrad_attr._graph_axes import GraphAxes
 
 
@@ -17,20 +17,17 @@ class Layouts:
     """Layouts of the activations of one pass.
 
     Args:
-        root: The score's node; what consumes an activation is looked up from there.
+        root: The node that sums the samples' scores: what consumes an activation tells as much as what made it.
     """
 
     def __init__(self, root: Node | None) -> None:
-        self.root = root
         self._axes = GraphAxes()
+        self._batch = self._axes.read_score(root) if root is not None else None
 
     def of(self, edge: GradientEdge | None) -> Layout:
         """The layout of the activation at an edge."""
         dims = self._axes.at(edge) if edge is not None else None
-        layout = Layout(dims or ())
-        if layout.channel_dim() is None and self.root is not None:
-            self._axes.read(self.root)  # what consumes it tells as well
-        return layout
+        return Layout(dims or (), self._batch)
 
 
 @dataclass(frozen=True)
@@ -39,9 +36,11 @@ class Layout:
 
     Args:
         dims: Each dimension's factors; see :mod:`normgrad_attr._axes`. None at all if nothing recorded made it.
+        batch: What the samples' scores run along, None if it is not known.
     """
 
     dims: Dims
+    batch: Axis | None = None
 
     def order(self, channel_dim: int | None, shape: tuple[int, ...], name: object) -> list[int]:
         """The activation's dimensions with the batch first and the channels next.
@@ -95,11 +94,13 @@ class Layout:
 
     def batch_dim(self) -> int:
         """The dimension of the batch: the first, unless another is proved to be it."""
-        # A batch of one may have been lost on the way, as places of size 1 are, but it has no other size.
         found = [d for d, dim in enumerate(self.dims) if dim and kind_of(dim) == "batch"]
-        found = found or [d for d, dim in enumerate(self.dims) if size_of(dim) == 1 and kind_of(dim) is None]
-        elsewhere = len(found) == 1 and kind_of(self.dims[0]) in ("space", "channel")
-        return found[0] if elsewhere and size_of(self.dims[0]) > 1 else 0
+        found = [d for d in found if size_of(self.dims[d]) > 1] or found
+        found = [d for d in found if any(f.axis is self.batch for f in self.dims[d])] or found
+        if not found and self.dims and kind_of(self.dims[0]) in ("space", "channel"):
+            # A batch of one may have been lost on the way, as places of size 1 are, but it has no other size.
+            found = [d for d, dim in enumerate(self.dims) if size_of(dim) == 1 and kind_of(dim) is None]
+        return found[0] if len(found) == 1 else 0
 
     def by_sample(self, maps: Tensor) -> Tensor:
         """Maps of the activation's rows as maps of samples, where the network folds windows or frames into the batch.

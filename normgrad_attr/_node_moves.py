@@ -202,7 +202,7 @@ MOVING: dict[str, Rule] = {
     **dict(entries(_cat, "Cat")),
     **dict(entries(_stack, "Stack")),
     **dict(entries(_roll, "Roll")),
-    **dict(entries(_shuffled, "Flip FftR2C FftC2R FftC2C IndexSelect Sort Gather")),
+    **dict(entries(_shuffled, "Flip Rot90 FftR2C FftC2R FftC2C IndexSelect Sort Gather")),
     **dict(entries(_halves, "Glu")),
     **dict(entries(_sliding, "Unfold")),
 }

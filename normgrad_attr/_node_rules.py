@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from normgrad_attr._axes import (
+    Axis,
     Dim,
     Dims,
+    Input,
+    Kind,
     as_grid,
     bind,
     kind_of,
@@ -14,6 +17,7 @@ from normgrad_attr._axes import (
     new,
     resized,
     size_of,
+    whole,
 )
 from normgrad_attr._node import Operands, Rule, Shape, UnreadableError, entries, fresh, recorded
 
@@ -149,9 +153,12 @@ def _attention(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims 
 
 
 def _embedding(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
-    (shape,) = shapes
-    places = (new(s, "space", (i, len(shape) - 2)) for i, s in enumerate(shape[1:-1]))
-    return [(*(new(s, "batch") for s in shape[:1]), *places, new(shape[-1], "channel"))]
+    *ids, channels = shapes[0]
+    # Of a single dimension it is not known whether it is samples or, for positions, places.
+    kinds: list[Kind | None] = ["space" for _ in ids]
+    kinds[:1] = ["batch" if len(ids) > 1 else None]
+    source = Input(tuple(ids), kinds)
+    return [(*(whole(Axis(size, of_input=(source, i))) for i, size in enumerate(ids)), new(channels, "channel"))]
 
 
 def _windows(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:

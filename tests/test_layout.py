@@ -245,6 +245,67 @@ def test_a_map_of_places_that_come_before_the_batch(shape: tuple[int, ...], clas
         torch.testing.assert_close(combined, combine_maps([on_grid], GRID))
 
 
+class Words(nn.Module):
+    """Words as (places, N), which nothing tells but what comes out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.positions = nn.Embedding(9, 8), nn.Embedding(7, 8)
+        self.layer, self.head = nn.LayerNorm(8), nn.Linear(8, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        t = self.positions(torch.arange(ids.shape[1])[:, None]) + self.words(ids.T)
+        return self.head(self.layer(t).tanh().mean(0))
+
+
+class Unrolled(nn.Module):
+    """A recurrent network that stacks its states, or torch's own."""
+
+    def __init__(self, cell: bool) -> None:
+        super().__init__()
+        self.cell: nn.Module = nn.GRUCell(5, 8) if cell else nn.GRU(5, 8)
+        self.layer, self.head = nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.cell, nn.GRU):
+            return self.head(self.layer(self.cell(x.transpose(0, 1))[0]).tanh().mean(0))
+        states = [torch.zeros(len(x), 8)]
+        for t in x.unbind(1):
+            states.append(self.cell(t, states[-1]))
+        return self.head(self.layer(torch.stack(states[1:])).tanh().mean(0))
+
+
+class TimeFirst(nn.Module):
+    """Its very input is (places, N, F)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(5, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x).tanh().mean(0))
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (Words(), torch.arange(14).view(2, 7) % 9),
+        (Words(), torch.arange(49).view(7, 7) % 9),  # nor do sizes
+        (Unrolled(cell=True), torch.rand(2, 7, 5)),
+        (Unrolled(cell=False), torch.rand(2, 7, 5)),
+        (TimeFirst(), torch.rand(7, 2, 5)),
+    ],
+    ids=["words", "as many words as samples", "cells", "GRU", "time first"],
+)
+def test_the_rows_of_the_output_tell_which_dimension_is_the_batch(model: nn.Module, x: Tensor) -> None:
+    kept: list[Tensor] = []
+    with model.layer.register_forward_hook(lambda *args: kept.append(args[2])):
+        score = model(x)[:, 1].sum()
+    (g,) = torch.autograd.grad(score, kept[0])
+    expected = (g.norm(dim=2) * kept[0].detach().norm(dim=2)).T.unsqueeze(1)
+    torch.testing.assert_close(NormGrad(model, "layer").attribute(x, 1), expected)
+
+
 def test_videos_whose_frames_are_a_batch() -> None:
     x = torch.randn(2, 4, 3, 8, 12, requires_grad=True)  # (N, T, C, H, W)
     m = patches(x.flatten(0, 1)).unflatten(0, (2, 4))

@@ -21,6 +21,7 @@ from benchmarks.methods import Explain, Method
 from benchmarks.metrics.frame import stretch
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, choose_maxima
 from benchmarks.run.files import whole_file
+from benchmarks.run.stored import DamagedError, read_array
 from benchmarks.scoring.batch import FilmBatch, explain_within_memory, seeded
 from benchmarks.scoring.job import Job
 from normgrad_attr.functional import spearman
@@ -84,19 +85,18 @@ def play_variants(
         for method in methods
         if method.cost == "one_pass" or variant in (TRAINED, SMOOTHED, HEAD, ALL)
     ]
-    pending = [(variant, method) for variant, method in wanted if not _path(folder, variant, method).exists()]
+    played = {of: result for of in wanted if (result := _kept(folder, *of)) is not None}
+    pending = [of for of in wanted if of not in played]
     failures: dict[str, str] = {}
     if pending:
         films = [FilmBatch(job, batch, verdicts) for batch in range(job.batches)]
         _compute(films, drawn, pending, folder, failures, show)
+        played |= {of: result for of in pending if (result := _kept(folder, *of)) is not None}
     else:
         print(f"{len(methods)} methods are checked on {len(job.positives)} films already; nothing to do.")
-    played = {}
-    for variant, method in wanted:
-        if (path := _path(folder, variant, method)).exists():
-            with np.load(path) as file:
-                played[variant, method.name] = Played(**file)
-    return played, failures
+    return {
+        (variant, method.name): played[variant, method] for variant, method in wanted if (variant, method) in played
+    }, failures
 
 
 def play(films: Sequence[FilmBatch], maps: Tensor, reference: Tensor, *, smooth: bool = False) -> Played:
@@ -147,7 +147,7 @@ def _compute(
                 if variant == TRAINED:
                     maps = trained = _maps(films, method, method.prepare(context))
                 else:
-                    trained = torch.from_numpy(np.load(_maps_path(folder, method)))
+                    trained = torch.from_numpy(read_array(_maps_path(folder, method)))
                     maps = trained if variant == SMOOTHED else _maps(films, method, method.prepare(context))
                 result = play(films, maps, trained, smooth=variant == SMOOTHED)
             except OSError:  # the disk, which no other method will find any better
@@ -169,6 +169,16 @@ def _maps(films: Sequence[FilmBatch], method: Method, explain: Explain) -> Tenso
         with seeded(batch.job.seed, method.name, batch.batch, batch.job.device):
             parts.append(explain_within_memory(explain, batch.images, batch.targets).cpu().float())
     return torch.cat(parts)
+
+
+def _kept(folder: Path, variant: str, method: Method) -> Played | None:
+    """A result that was kept, and for the trained network its maps; None where one is not there, or not whole."""
+    try:
+        if variant == TRAINED:
+            read_array(_maps_path(folder, method), "r")
+        return Played(**read_array(_path(folder, variant, method)))
+    except (DamagedError, TypeError):
+        return None
 
 
 def _path(folder: Path, variant: str, method: Method) -> Path:

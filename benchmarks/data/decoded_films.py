@@ -168,7 +168,7 @@ def _reserved(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap[Any,
         kept: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="r+")
         if kept.shape == shape and kept.dtype == dtype:
             return kept
-    except (OSError, ValueError):  # there is none, or no whole one
+    except Exception:  # there is none, or no whole one, of which NumPy makes whatever it likes
         pass
     try:
         made: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)

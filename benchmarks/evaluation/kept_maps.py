@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmarks.evaluation.questions import AskedImages
 from benchmarks.methods import METHODS
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import cannot_write, write_csv
+from benchmarks.run.stored import DamagedError, read_array
 from benchmarks.scoring.batch import scored_maps
 from benchmarks.scoring.job import Job, digest
 
@@ -54,7 +56,7 @@ class KeptMaps:
         low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
         unit = (maps - low) / torch.where(high > low, high - low, torch.ones_like(high))
         try:
-            if not path.exists():
+            if self._whole(path) is None:
                 # Of several processes each begins the file; what the last one to do so takes away is completed later.
                 partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.npy")
                 shape = (self._count, *maps.shape[2:])
@@ -62,7 +64,7 @@ class KeptMaps:
                 new[:] = np.nan
                 new.flush()
                 partial.replace(path)
-            kept = np.load(path, mmap_mode="r+")
+            kept = read_array(path, "r+")
             if kept.shape[1:] != maps.shape[2:]:  # images of several sizes
                 unit = F.interpolate(unit, size=kept.shape[1:], mode="bilinear", align_corners=False)
             kept[list(positions)] = unit[:, 0].numpy().astype(np.float16)
@@ -75,8 +77,7 @@ class KeptMaps:
         for method in methods:
             path = self.path(job, method)
             missing = list(range(self._count))
-            if path.exists():
-                kept = np.load(path, mmap_mode="r")
+            if (kept := self._whole(path)) is not None:
                 missing = [i for i in missing if np.isnan(kept[i]).all()]
             for first in range(0, len(missing), job.batch_size):
                 some = missing[first : first + job.batch_size]
@@ -88,8 +89,19 @@ class KeptMaps:
         Raises:
             UserError: There are none.
         """
-        path = self.path(job, method)
-        if not path.exists():
+        maps = self._whole(self.path(job, method))
+        if maps is None:
             raise UserError(f"{self.folder} has no maps of {method}: evaluate with keep_maps=True.")
-        maps: np.ndarray = np.load(path, mmap_mode="r")
         return maps
+
+    def _whole(self, path: Path) -> np.ndarray | None:
+        """The maps in a file as a memory map; None where there is none, or no whole one."""
+        if not path.exists():
+            return None
+        with contextlib.suppress(DamagedError):
+            kept: np.ndarray = read_array(path, "r")
+            if kept.dtype == np.float16 and kept.ndim == 3 and len(kept) == self._count:
+                return kept
+        print(f"{path} is damaged; its maps are computed again.")
+        path.unlink()
+        return None

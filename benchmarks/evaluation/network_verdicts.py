@@ -23,6 +23,7 @@ from benchmarks.models import OpenModel
 from benchmarks.run.config import Config
 from benchmarks.run.devices import plain_device_errors
 from benchmarks.run.files import whole_file
+from benchmarks.run.stored import DamagedError, read_array
 from benchmarks.scoring.job import evenly_spaced
 
 MOST_WITHOUT = 1000
@@ -174,8 +175,8 @@ def _judged(model: OpenModel, films: Questions, outputs: list[int], config: Conf
 def _kept(path: Path, images: int) -> Judged | None:
     """What was said before; None where that is not there, or not whole."""
     try:
-        with np.load(path) as file:
-            shares, chosen = file["shares"], file["chosen"]
-    except (OSError, ValueError, KeyError, EOFError):
+        judged = read_array(path)
+        shares, chosen = judged["shares"], judged["chosen"]
+    except (DamagedError, KeyError):
         return None
     return (shares, chosen) if len(shares) == len(chosen) == images else None

@@ -105,6 +105,14 @@ def _check(dataset: Any) -> None:
     check_size(int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0), bytes_a_pixel)
 
 
+def _unused_below(dataset: Any) -> int:
+    """Number of bits below the stored ones, which old devices left for other things."""
+    stored, high, allocated = (dataset.get(name) for name in ("BitsStored", "HighBit", "BitsAllocated"))
+    if stored is None or high is None or allocated is None or high >= allocated:
+        return 0
+    return max(int(high) + 1 - int(stored), 0)
+
+
 def _decompressed(dataset: Any) -> Any:
     """Stored values, or what is missing before pydicom lists all packages that it looked for."""
     from pydicom.dataset import FileMetaDataset
@@ -120,7 +128,11 @@ def _decompressed(dataset: Any) -> Any:
         dataset.file_meta.TransferSyntaxUID = syntax
     if syntax.is_encapsulated and not get_decoder(syntax).is_available:
         raise UserError(f"is compressed ({syntax.name}), which needs a codec: {_CODECS}")
+    stored, unused = dataset.get("BitsStored"), 0 if syntax.is_encapsulated else _unused_below(dataset)
     try:
+        if unused:  # pydicom takes the lowest bits whatever HighBit says
+            dataset.BitsStored = stored + unused
+            return dataset.pixel_array >> unused
         return dataset.pixel_array
     except RuntimeError as error:
         if "does not support" in str(error):  # a codec is there, but not for so many bits
@@ -129,3 +141,6 @@ def _decompressed(dataset: Any) -> Any:
                 f"is compressed ({syntax.name}) in {bits} bits, which needs another codec: {_CODECS}"
             ) from None
         raise
+    finally:
+        if unused:
+            dataset.BitsStored = stored

@@ -69,10 +69,10 @@ def depth_of(largest: float) -> int:
     """Bits that hold a value, 8 at least.
 
     Example:
-        >>> depth_of(255), depth_of(4095), depth_of(4096)
+        >>> depth_of(255.4), depth_of(4095), depth_of(4096)
         (8, 12, 13)
     """
-    return max(8, math.ceil(largest).bit_length())
+    return max(8, math.floor(largest).bit_length())
 
 
 def to_unit(

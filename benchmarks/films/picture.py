@@ -17,7 +17,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "JPEG2000", "BMP")
 """What is opened at all: nothing that starts another program (EPS) or that no film comes in."""
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of ITU-R 601, as Pillow's own conversion
-_PHOTOMETRIC, _WHITE_IS_ZERO, _PLANES, _ONE_A_COLOUR, _BITS = 262, 0, 284, 2, 258  # tags of TIFF, and their values
+# Tags of TIFF, and their values.
+_PHOTOMETRIC, _WHITE_IS_ZERO, _PLANES, _ONE_A_COLOUR, _BITS, _SAMPLES, _UNSIGNED = 262, 0, 284, 2, 258, 339, 1
 _TURNS = dict(
     enumerate(
         (
@@ -124,8 +125,12 @@ def _rawmode(image: Image.Image) -> str:
 
 
 def _deep_grey(image: Image.Image) -> tuple[npt.NDArray[np.uint8], str]:
-    inverse = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-    unit, note = to_unit(np.asarray(image))
+    tags = getattr(image, "tag_v2", {})
+    inverse = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    values = np.asarray(image)
+    if image.mode == "I" and tags.get(_BITS) == (32,) and tags.get(_SAMPLES, (_UNSIGNED,)) == (_UNSIGNED,):
+        values = values.view(np.uint32)  # Pillow has signed numbers only
+    unit, note = to_unit(values)
     if inverse:  # Pillow inverts 8 bits only
         unit = 1 - unit
     return to_bytes(unit), note

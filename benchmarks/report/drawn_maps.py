@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from benchmarks.methods import Context, Method
 from benchmarks.run.files import whole_file
+from benchmarks.run.stored import DamagedError, read_array
 from benchmarks.scoring.batch import scored_maps
 from benchmarks.scoring.job import Job, digest
 
@@ -61,11 +63,9 @@ def _kept(path: Path, films: int) -> Pictures | None:
     """Pictures that were made before; None where there are none, or no whole ones."""
     if not path.is_file():
         return None
-    try:
-        pictures: Pictures = np.load(path)
+    with contextlib.suppress(DamagedError):
+        pictures: Pictures = read_array(path)
         if pictures.dtype == np.uint8 and len(pictures) == films:
             return pictures
-    except (ValueError, OSError, EOFError):
-        pass
     print(f"{path} is damaged; its maps are computed again.")
     return None

@@ -1,4 +1,4 @@
-"""How files of a run directory are read: JSON or table, one that does not hold what it should is said to be damaged."""
+"""How files of a run directory are read: JSON, table or array, one that does not hold what it should is damaged."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 
 from benchmarks.run.errors import UserError
 
@@ -210,6 +211,26 @@ def _path(kind: type, value: Any) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
     raise msgspec.ValidationError(f"Expected str, got {type(value).__name__}")
+
+
+def read_array(path: Path, mode: Literal["r", "r+"] | None = None) -> Any:
+    """Read the array of a file .npy, or those of a file .npz by their names.
+
+    Args:
+        path: The file.
+        mode: Map it into memory, for reading or for writing; ``None`` reads it.
+
+    Raises:
+        DamagedError: It is not there, or not whole.
+    """
+    try:
+        if mode is not None:
+            return np.load(path, mmap_mode=mode)
+        with path.open("rb") as stream:  # NumPy leaves a file open that is no whole archive
+            loaded = np.load(stream)
+            return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    except Exception as error:  # NumPy reads a header as Python, and what is wrong with that can be anything
+        raise DamagedError(f"{path} is gone or damaged ({error}): the step that wrote it makes it again.") from None
 
 
 WORDS = frozenset({"image", "class", "method", "protocol", "measure", "better", "check", "variant", "status"})

@@ -150,6 +150,20 @@ def test_what_is_there_is_not_computed_again(
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.parametrize("damaged", ["trained/one.npz", "all_weights/one.npz", "maps/one.npy"])
+def test_what_is_damaged_is_computed_again(job: Job, tmp_path: Path, damaged: str) -> None:
+    one = method("one", bright)
+    before, _ = play_variants(job, [one], tmp_path)
+    (path,) = tmp_path.glob(f"*/{damaged}")
+    path.write_bytes(path.read_bytes()[:60])
+    again, failures = play_variants(job, [one], tmp_path)
+    assert not failures
+    assert again.keys() == before.keys()
+    for key, result in before.items():
+        np.testing.assert_array_equal(again[key].distance, result.distance)
+        np.testing.assert_array_equal(again[key].correlation, result.correlation)
+
+
 def test_other_films_or_weights_never_mix(job: Job, tmp_path: Path) -> None:
     one = method("one", bright)
     first, _ = play_variants(job, [one], tmp_path)

@@ -64,6 +64,7 @@ def test_objects_that_no_map_can_hit(tmp_path: Path, cell: str, fault: str) -> N
     (said,) = faults(root)
     assert said.startswith(f"{root / 'test.csv'}, row 3: ")
     assert fault in said
+    assert said.count("row 3") == said.count("(film") == 1
     assert said.endswith("(film test1.png).")
 
 

@@ -151,6 +151,15 @@ def test_maps_that_scoring_made_before_are_kept_too(data, tmp_path):
     assert np.isfinite(asked(tmp_path, data, [channel_of_target], keep_maps=True).maps("channel_of_target")).all()
 
 
+def test_damaged_maps_are_computed_again(data, tmp_path, capsys):
+    whole = np.array(asked(tmp_path, data, [channel_of_target], keep_maps=True).maps("channel_of_target"))
+    (path,) = tmp_path.rglob("channel_of_target.*.npy")
+    path.write_bytes(path.read_bytes()[:200])
+    again = asked(tmp_path, data, [channel_of_target], keep_maps=True).maps("channel_of_target")
+    np.testing.assert_array_equal(again, whole)
+    assert f"{path} is damaged" in capsys.readouterr().out
+
+
 def test_the_predicted_class_is_explained_for_images_of_one_class(data, tmp_path):
     images = load_dataset(data).images
     single = load_dataset(data).__class__(images[1:3], CLASSES, "coco", data)

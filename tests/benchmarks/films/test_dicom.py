@@ -251,6 +251,16 @@ def test_depth_without_a_window(tmp_path: Path) -> None:
     assert film.notes == ("it was read as 12 bits deep, which hold its largest value",)
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_bits_below_the_stored_ones(tmp_path: Path, signed: bool) -> None:
+    values = np.arange(-2048, 2048) if signed else np.arange(4096)
+    stored = ((values << 4) | 5).astype(np.int16 if signed else np.uint16).reshape(64, 64)
+    tags = {"WindowCenter": 0 if signed else 2048, "WindowWidth": 4096}
+    path = write_dicom(tmp_path / "a.dcm", stored, BitsStored=12, HighBit=15, **tags)
+    expected = (np.arange(4096) // 16).reshape(64, 64)
+    assert np.abs(read_film(path).grey.astype(int) - expected).max() <= 1
+
+
 def test_colour_of_12_bits(tmp_path: Path) -> None:
     film = grey(write_dicom(tmp_path / "a.dcm", np.dstack([RAMP] * 3), "RGB", BitsStored=12))
 

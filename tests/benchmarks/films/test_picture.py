@@ -67,6 +67,28 @@ def test_a_film_is_the_same_in_every_container(tmp_path: Path, way: str) -> None
     assert np.abs(read_film(tmp_path / "film").grey.astype(int) - PLAIN).max() <= 1  # Pillow rounds colours
 
 
+@pytest.mark.parametrize("kind", [1, 2])  # unsigned and signed, by TIFF's SampleFormat
+def test_tiff_of_32_bits(tmp_path: Path, kind: int) -> None:
+    values = (np.arange(256, dtype="<u4") << 24).reshape(16, 16)
+    tags = {256: 16, 257: 16, 258: 32, 259: 1, 262: 1, 273: 8, 277: 1, 278: 16, 279: 1024, 339: kind}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    ifd = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+    path = tmp_path / "deep.tif"
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8 + 1024) + values.tobytes() + ifd)
+    film = read_film(path)
+    if kind == 1:
+        assert (film.grey.ravel() == np.arange(256)).all()
+    else:
+        assert film.notes[0].startswith("its values from -2.14748e+09 to")
+
+
+def test_rounding_of_floats_adds_no_bit(tmp_path: Path) -> None:
+    values = np.arange(256, dtype=np.float32).reshape(16, 16)
+    values[-1, -1] += 2e-5
+    Image.fromarray(values).save(tmp_path / "float.tif")
+    assert (read_film(tmp_path / "float.tif").grey.ravel() == np.arange(256)).all()
+
+
 def test_what_was_decided_is_said(tmp_path: Path) -> None:
     WAYS["12-bit colour in 16"](tmp_path / "a")
     assert read_film(tmp_path / "a").notes == ("it was read as 12 bits deep, which hold its largest value",)

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks.run.directory import run_record, saved_config
 from benchmarks.run.errors import UserError
-from benchmarks.run.stored import DamagedError, Measured, Summary, read_json, read_table
+from benchmarks.run.stored import DamagedError, Measured, Summary, read_array, read_json, read_table
 
 WHOLE = {"auc": 0.9, "accuracy": 1, "split": "test", "unsure": [0.2, 0.8], "epochs": 3}
 
@@ -105,3 +106,26 @@ def test_whole_tables_are_read(tmp_path: Path) -> None:
         read_table(tmp_path / "t.parquet", COLUMNS, COLUMNS[:2], "")
     table[:0].to_csv(tmp_path / "t.csv", index=False)
     assert read_table(tmp_path / "t.csv", COLUMNS, COLUMNS[:2], "").empty
+
+
+def test_arrays_are_read_by_their_file_s_kind(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(3))
+    np.savez(tmp_path / "b.npz", x=np.arange(2), y=np.ones(1))
+    assert read_array(tmp_path / "a.npy").tolist() == [0, 1, 2]
+    assert isinstance(read_array(tmp_path / "a.npy", "r"), np.memmap)
+    assert {name: values.tolist() for name, values in read_array(tmp_path / "b.npz").items()} == {"x": [0, 1], "y": [1]}
+
+
+@pytest.mark.parametrize("was", [b"}", b"(3,)", b"<i8", b"NUMPY", b"descr"])
+@pytest.mark.parametrize("new", [b"(", b"\xff", b""])
+def test_what_numpy_makes_of_a_damaged_header_is_a_sentence(tmp_path: Path, was: bytes, new: bytes) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(3, dtype="<i8"))
+    path.write_bytes(path.read_bytes().replace(was, new.ljust(len(was) if new else 0, new or b" ")))
+    with pytest.raises(DamagedError, match=r"a\.npy is gone or damaged"):
+        read_array(path)
+
+
+def test_an_array_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DamagedError, match="is gone or damaged"):
+        read_array(tmp_path / "a.npz")
