@@ -12,9 +12,8 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from benchmarks.analysis.tallies import hit_matrix, wilson
+from benchmarks.analysis.tallies import hit_matrices, wilson
 from benchmarks.data.annotations import Shape
-from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 
 BREAKDOWNS = {
     "size": "largest object on the film (square root of its box, in percent of the film's side; thirds of the films)",
@@ -121,20 +120,19 @@ def break_down(
     # Where the classifier is right, the true class is the predicted one.
     for_label = pd.concat([scores[scores["target"] == scores["label"]], true_scores])
     levels = chance.pivot(index="image", columns="tolerance", values="chance")
-    for protocol in PROTOCOLS:
-        for tolerance in TOLERANCES:
-            hits = hit_matrix(scores, protocol, tolerance)
-            for breakdown in groups:
-                names = groups[breakdown].cat.remove_unused_categories()
-                for group in names.cat.categories if len(names.cat.categories) >= least_groups else []:
-                    films = names.index[names == group]
-                    level = float(levels.loc[films, tolerance].mean())
-                    rows += _group((breakdown, group, protocol, tolerance), hits.loc[films], level)
-            if len(true_scores):
-                level = float(levels.loc[hits.index, tolerance].mean())
-                by_class = {"predicted": hits, "true": hit_matrix(for_label, protocol, tolerance)}
-                for name, matrix in by_class.items():
-                    rows += _group(("target", f"{name} class", protocol, tolerance), matrix, level)
+    of_label = hit_matrices(for_label) if len(true_scores) else {}
+    for (protocol, tolerance), hits in hit_matrices(scores).items():
+        for breakdown in groups:
+            names = groups[breakdown].cat.remove_unused_categories()
+            for group in names.cat.categories if len(names.cat.categories) >= least_groups else []:
+                films = names.index[names == group]
+                level = float(levels.loc[films, tolerance].mean())
+                rows += _group((breakdown, group, protocol, tolerance), hits.loc[films], level)
+        if of_label:
+            level = float(levels.loc[hits.index, tolerance].mean())
+            by_class = {"predicted": hits, "true": of_label[protocol, tolerance]}
+            for name, matrix in by_class.items():
+                rows += _group(("target", f"{name} class", protocol, tolerance), matrix, level)
     columns = ["breakdown", "group", "protocol", "tolerance", "method", "films", "accuracy", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=[*columns, "chance"])
 

@@ -9,9 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import bdtr, gammaln
 
-from benchmarks.analysis.tallies import hit_matrix
+from benchmarks.analysis.tallies import hit_matrices, resampled_hits
 from benchmarks.analysis.weighing import RESAMPLES, Weighing
-from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 
 ALPHA = 0.05
 
@@ -168,10 +167,13 @@ def rank_intervals(
         Index method, columns ``rank_low`` and ``rank_high``: the 2.5th and 97.5th percentile of its
         rank, 1 the best; equal methods share the mean of their ranks.
     """
-    means = Weighing.of(hits.index, questions).resampled(hits.to_numpy(), seed, resamples)
+    return _rank_intervals(resampled_hits([hits], seed, questions, resamples)[0], hits.columns)
+
+
+def _rank_intervals(means: np.ndarray, methods: pd.Index) -> pd.DataFrame:
     ranks = pd.DataFrame(-means).rank(axis=1).to_numpy()
     low, high = np.quantile(ranks, [0.025, 0.975], axis=0)
-    return pd.DataFrame({"rank_low": low, "rank_high": high}, index=hits.columns)
+    return pd.DataFrame({"rank_low": low, "rank_high": high}, index=methods)
 
 
 def significance_table(scores: pd.DataFrame, seed: int, questions: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -185,13 +187,12 @@ def significance_table(scores: pd.DataFrame, seed: int, questions: pd.DataFrame 
     Returns:
         The columns of :func:`against_best` and :func:`rank_intervals` behind ``protocol`` and ``tolerance``.
     """
+    matrices = hit_matrices(scores)
+    resampled = resampled_hits(list(matrices.values()), seed, questions)
     parts = []
-    for protocol in PROTOCOLS:
-        for tolerance in TOLERANCES:
-            hits = hit_matrix(scores, protocol, tolerance)
-            ranks = rank_intervals(hits, seed, questions=questions)
-            part = against_best(hits, questions).join(ranks, on="method")
-            part.insert(0, "tolerance", tolerance)
-            part.insert(0, "protocol", protocol)
-            parts.append(part)
+    for ((protocol, tolerance), hits), means in zip(matrices.items(), resampled, strict=True):
+        part = against_best(hits, questions).join(_rank_intervals(means, hits.columns), on="method")
+        part.insert(0, "tolerance", tolerance)
+        part.insert(0, "protocol", protocol)
+        parts.append(part)
     return pd.concat(parts, ignore_index=True)

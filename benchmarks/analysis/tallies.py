@@ -6,7 +6,9 @@ whatever compares two of them must be paired.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -32,10 +34,30 @@ def hit_matrix(scores: pd.DataFrame, protocol: str, tolerance: float) -> pd.Data
     Returns:
         bool, one row a film, one column for each method that was scored on all of the films.
     """
-    chosen = scores[scores["protocol"] == protocol]
+    return _hits(_distances(scores, protocol), tolerance)
+
+
+def hit_matrices(scores: pd.DataFrame) -> dict[tuple[str, int], pd.DataFrame]:
+    """Matrices of hits for each protocol and tolerance: to bring the rows into their form takes longer than to compare.
+
+    Args:
+        scores: rows of ``scores.parquet``.
+    """
+    found: dict[tuple[str, int], pd.DataFrame] = {}
+    for protocol in PROTOCOLS:
+        distances = _distances(scores, protocol)
+        found.update({(protocol, tolerance): _hits(distances, tolerance) for tolerance in TOLERANCES})
+    return found
+
+
+def _distances(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    chosen = scores.loc[scores["protocol"] == protocol, ["image", "method", "distance"]]
     distances = chosen.pivot(index="image", columns="method", values="distance")
-    played = chosen.pivot(index="image", columns="method", values="status").notna().all()
-    distances = distances.loc[:, played[played].index]
+    played = chosen["method"].value_counts()
+    return distances[[method for method in distances if played[method] == len(distances)]]
+
+
+def _hits(distances: pd.DataFrame, tolerance: float) -> pd.DataFrame:
     return pd.DataFrame(is_hit(distances.to_numpy(float), tolerance), distances.index, distances.columns)
 
 
@@ -51,6 +73,31 @@ def resampled_means(values: np.ndarray, seed: int, resamples: int = RESAMPLES) -
         float64 ``(resamples, columns)``.
     """
     return Weighing(np.arange(len(values))).resampled(values, seed, resamples)
+
+
+def resampled_hits(
+    hits: Sequence[pd.DataFrame],
+    seed: int,
+    questions: pd.DataFrame | None = None,
+    resamples: int = RESAMPLES,
+    *,
+    by_class: bool = True,
+) -> list[np.ndarray]:
+    """Accuracies on resampled films; to draw takes longer than all else, so it is done once for all matrices.
+
+    Args:
+        hits: matrices as of :func:`hit_matrix`, of the same films.
+        seed: of the draws.
+        questions: by name, where rows are questions.
+        resamples: how many.
+        by_class: whether the accuracy of questions is the mean over classes.
+
+    Returns:
+        For each matrix float64 ``(resamples, columns)``.
+    """
+    weighing = Weighing.of(hits[0].index, questions, by_class=by_class)
+    means = weighing.resampled(np.hstack([matrix.to_numpy() for matrix in hits]), seed, resamples)
+    return np.split(means, np.cumsum([len(matrix.columns) for matrix in hits])[:-1], axis=1)
 
 
 def bootstrap_interval(
@@ -142,23 +189,24 @@ def summarise(
         :data:`SUMMARY_COLUMNS`; accuracies and interval ends are shares.
     """
     seconds = seconds_per_image(scores)
+    matrices = []
+    for hits in hit_matrices(scores).values():
+        chosen = hits[[name for name in (order or sorted(hits.columns)) if name in hits.columns]]
+        matrices.append(chosen if questions is None else chosen[chosen.index.isin(questions.index)])
+    weighing = Weighing.of(matrices[0].index, questions, by_class=by_class)
+    images = len(np.unique(weighing.images))
+    resampled = resampled_hits(matrices, seed, questions, by_class=by_class)
     rows = []
-    for protocol in PROTOCOLS:
-        for tolerance in TOLERANCES:
-            hits = hit_matrix(scores, protocol, tolerance)
-            hits = hits[[name for name in (order or sorted(hits.columns)) if name in hits.columns]]
-            if questions is not None:
-                hits = hits[hits.index.isin(questions.index)]
-            weighing = Weighing.of(hits.index, questions, by_class=by_class)
-            mean = weighing.mean(hits.to_numpy())
-            low, high = np.quantile(weighing.resampled(hits.to_numpy(), seed), [0.025, 0.975], axis=0)
-            images = len(np.unique(weighing.images))
-            for i, method in enumerate(hits.columns):
-                row = (
-                    method, protocol, tolerance, mean[i], low[i], high[i], int(hits[method].sum()), images,
-                    seconds[method],
-                )  # fmt: skip
-                rows.append(row)
+    settings = itertools.product(PROTOCOLS, TOLERANCES)
+    for (protocol, tolerance), hits, draws in zip(settings, matrices, resampled, strict=True):
+        mean = weighing.mean(hits.to_numpy())
+        low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+        for i, method in enumerate(hits.columns):
+            row = (
+                method, protocol, tolerance, mean[i], low[i], high[i], int(hits[method].sum()), images,
+                seconds[method],
+            )  # fmt: skip
+            rows.append(row)
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
 

@@ -18,6 +18,8 @@ from benchmarks.classifier.network import normalise
 from benchmarks.classifier.twins import curriculum, draw_twins
 from benchmarks.run.config import Config
 
+_BATCHES = 64
+"""Batches whose scores are kept as they come: tensors of a few numbers take more memory than their numbers."""
 TWINS = 1
 """Tells the chance of drawn objects from that of the augmentation."""
 
@@ -61,7 +63,7 @@ class Classifier(LightningModule):
         self.best: dict[str, Any] = {}
         self.result: dict[str, float] = {}
         self._unsure = (0.0, 1.0)
-        self._losses: list[Tensor] = []
+        self._losses = torch.zeros(0)
         self._outputs: list[tuple[Tensor, Tensor, Tensor]] = []
         self._started = 0.0
 
@@ -74,7 +76,7 @@ class Classifier(LightningModule):
         """Seed what is random inside a network (dropout) by the epoch, so that a resumed run draws the same numbers."""
         torch.manual_seed((self.config.seed * 1_000_003 + self.current_epoch) * 65_536 + self.global_rank)
         self._started = time.perf_counter()
-        self._losses.clear()
+        self._losses = torch.zeros(int(self.trainer.num_training_batches), device=self.device)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy of one augmented batch."""
@@ -82,7 +84,7 @@ class Classifier(LightningModule):
         grey = self._with_twins(films, labels, indices).float() / 255
         grey = augment(grey, draw(self.config.seed, self.current_epoch, indices), self.config.augmentation)
         loss = F.cross_entropy(self(normalise(grey)), labels)
-        self._losses.append(loss.detach())
+        self._losses[batch_idx] = loss.detach()
         self.log("loss", loss, prog_bar=True, logger=False)
         return loss
 
@@ -120,7 +122,7 @@ class Classifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Note and print the numbers of the epoch."""
-        mean_loss = self._gather(torch.stack(self._losses).mean()).mean()
+        mean_loss = self._gather(self._losses.mean()).mean()
         entry = {
             "epoch": self.current_epoch + 1,
             "train_loss": float(mean_loss),
@@ -162,6 +164,12 @@ class Classifier(LightningModule):
     def _keep_scores(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
         films, labels, indices = batch
         self._outputs.append((self(normalise(films)).float().softmax(1)[:, 1], labels, indices))
+        if len(self._outputs) == _BATCHES:
+            self._outputs = [self._joined()]
+
+    def _joined(self) -> tuple[Tensor, Tensor, Tensor]:
+        scores, labels, indices = (torch.cat(column) for column in zip(*self._outputs, strict=True))
+        return scores, labels, indices
 
     def _gather(self, values: Tensor) -> Tensor:
         gathered = self.all_gather(values)
@@ -170,14 +178,12 @@ class Classifier(LightningModule):
 
     def _gathered(self) -> tuple[Tensor, Tensor]:
         """Probabilities and labels of the films of all devices, each film once."""
-        scores, labels, indices = (
-            self._gather(torch.cat(column)).flatten() for column in zip(*self._outputs, strict=True)
-        )
+        scores, labels, indices = (self._gather(column).flatten() for column in self._joined())
         self._outputs.clear()
         # A distributed sampler repeats films until every device has as many: each film counts once.
-        by_film = {int(index): position for position, index in enumerate(indices)}
-        first = torch.tensor([by_film[index] for index in sorted(by_film)], device=scores.device)
-        return scores[first], labels[first].long()
+        order = indices.argsort(stable=True)
+        once = order[indices[order].diff(append=indices.new_tensor([-1])) != 0]
+        return scores[once], labels[once].long()
 
 
 def _measured(scores: Tensor, labels: Tensor) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,22 +10,24 @@ from torch import Tensor
 
 from benchmarks.classifier.network import normalise
 from benchmarks.data.dataset import FilmDataset
-from benchmarks.data.object_cxr import Record, read_split
+from benchmarks.data.object_cxr import read_split
+from benchmarks.data.records import Record, labels_of
 from benchmarks.run.config import Config
 
 MOST = 128
 """Most films, half of them of each class."""
 
 
-def draw_records(records: list[Record], seed: int, most: int = MOST) -> list[Record]:
+def draw_records(records: Sequence[Record], seed: int, most: int = MOST) -> list[Record]:
     """Draw records without replacement, as many of each class as there are, up to half of ``most``."""
     generator = np.random.default_rng(seed)
-    drawn = []
+    labels = labels_of(records)
+    drawn: list[int] = []
     for label in (0, 1):
-        of_class = [record for record in records if record.label == label]
+        of_class = np.flatnonzero(labels == label)
         count = min(len(of_class), most // 2)
-        drawn += [of_class[i] for i in generator.choice(len(of_class), count, replace=False)]
-    return [drawn[i] for i in generator.permutation(len(drawn))]
+        drawn += of_class[generator.choice(len(of_class), count, replace=False)].tolist()
+    return [records[drawn[i]] for i in generator.permutation(len(drawn))]
 
 
 def training_films(config: Config, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.data.annotations import Shape
 from benchmarks.data.film_facts import FilmFacts, film_facts
-from benchmarks.data.object_cxr import FaultyTableError, Record, read_split
+from benchmarks.data.object_cxr import FaultyTableError, read_split
+from benchmarks.data.records import Record, Split
 from benchmarks.run.directory import SPLITS
 from benchmarks.run.errors import UserError
 
@@ -23,7 +28,7 @@ class Checked:
         remarks: What is odd, a sentence each, but may be meant.
     """
 
-    splits: Mapping[str, Sequence[Record]]
+    splits: Mapping[str, Split]
     remarks: tuple[str, ...]
 
 
@@ -40,7 +45,7 @@ def check_set(root: Path, limit: int | None, cache_dir: Path) -> Checked:
             their film or without an area, coordinates that are shares, splits of one class: all of them.
     """
     faults: list[str] = []
-    splits: dict[str, list[Record]] = {}
+    splits: dict[str, Split] = {}
     for split in SPLITS:
         try:
             splits[split] = read_split(root, split, limit)
@@ -49,45 +54,49 @@ def check_set(root: Path, limit: int | None, cache_dir: Path) -> Checked:
         except UserError as error:
             faults.append(str(error))
     remarks = []
-    for split, records in splits.items():
-        faults += _classes(split, records)
-        remarks += _joined(split, records)
+    for split, films in splits.items():
+        faults += _classes(split, films)
+        remarks += _joined(split, films)
     faults += _in_folders_of_others(splits)
-    everything = [record for records in splits.values() for record in records]
-    try:
-        facts = dict(zip((record.path for record in everything), film_facts(everything, cache_dir), strict=True))
-    except FaultyTableError as error:
-        raise FaultyTableError([*faults, *error.faults]) from None
-    for split, records in splits.items():
-        for record in records:
-            faults += _objects(record, facts[record.path])
-        remarks += _corners(split, records, facts)
-    twice, again = _twice(splits, facts)
-    faults += twice
+    damaged: list[str] = []
+    wrong: list[str] = []
+    shown = array("Q")
+    for split, films in splits.items():
+        corners = _Corners()
+        try:
+            for record, facts in film_facts(films, cache_dir):
+                wrong += [f"{record.where}: {fault} (film {record.name})." for fault in _objects(record, facts)]
+                corners.add(record, facts)
+                shown.append(_number(facts))
+        except FaultyTableError as error:
+            damaged += error.faults
+        remarks += corners.remarks(split)
+    if damaged:
+        raise FaultyTableError([*faults, *damaged])
+    twice, again = _twice(splits, _repeated(shown), cache_dir)
+    faults += [*wrong, *twice]
     remarks += again
     if faults:
         raise FaultyTableError(faults)
     return Checked(splits, tuple(remarks))
 
 
-def _classes(split: str, records: Sequence[Record]) -> list[str]:
-    labels = {record.label for record in records}
-    if len(labels) == 2:
+def _classes(split: str, films: Split) -> list[str]:
+    if films.labels.any() and not films.labels.all():
         return []
-    kind = "with objects" if 1 in labels else "without objects"
-    count = "one film" if len(records) == 1 else f"{len(records)} films"
-    return [f"{records[0].table}: {split} holds {count}, {kind} only, and needs both classes."]
+    kind = "with objects" if films.labels.any() else "without objects"
+    count = "one film" if len(films) == 1 else f"{len(films)} films"
+    return [f"{films.table}: {split} holds {count}, {kind} only, and needs both classes."]
 
 
-def _joined(split: str, records: Sequence[Record]) -> list[str]:
-    extra = sum(record.rows - 1 for record in records)
+def _joined(split: str, films: Split) -> list[str]:
+    extra = sum(record.rows - 1 for record in films)
     rows = "row was" if extra == 1 else "rows were"
     return [f"{split}: {extra} further {rows} joined with the first row of the same film."] if extra else []
 
 
-def _objects(record: Record, facts: FilmFacts) -> list[str]:
-    faults = filter(None, (_fault_of(shape, facts) for shape in record.shapes))
-    return [f"{record.where}: {fault} (film {record.name})." for fault in faults]
+def _objects(record: Record, facts: FilmFacts) -> Iterator[str]:
+    return filter(None, (_fault_of(shape, facts) for shape in record.shapes))
 
 
 def _fault_of(shape: Shape, facts: FilmFacts) -> str:
@@ -110,57 +119,86 @@ def _on_a_line(points: Sequence[tuple[float, float]]) -> bool:
     return all(abs(x * y1 - y * x1) <= 1e-9 * (x1**2 + y1**2) for x, y in moved)
 
 
-def _corners(split: str, records: Sequence[Record], facts: Mapping[Path, FilmFacts]) -> list[str]:
+class _Corners:
     """Whether boxes look as if x, y, width and height had been written where two corners are expected."""
-    turned = beyond = count = 0
-    for record in records:
-        size = facts[record.path]
+
+    def __init__(self) -> None:
+        self._turned = self._beyond = self._count = 0
+
+    def add(self, record: Record, facts: FilmFacts) -> None:
+        """Look at a film."""
         for shape in record.shapes:
             if shape.kind == "polygon":
                 continue
             (x1, y1), (x2, y2) = shape.points
-            count += 1
-            turned += x2 < x1 or y2 < y1
-            beyond += max(x1, x2) >= size.width or max(y1, y2) >= size.height
-    question = "are they written as x y width height? The table wants two corners, x1 y1 x2 y2."
-    if count >= 4 and 4 * turned >= count:
-        return [f"{split}: {turned} of {count} boxes have their second corner left of or above their first: {question}"]
-    if count >= 4 and 2 * beyond >= count:
-        return [f"{split}: {beyond} of {count} boxes reach over the edge of their film: {question}"]
-    return []
+            self._count += 1
+            self._turned += x2 < x1 or y2 < y1
+            self._beyond += max(x1, x2) >= facts.width or max(y1, y2) >= facts.height
+
+    def remarks(self, split: str) -> list[str]:
+        """What is odd about all of them."""
+        question = "are they written as x y width height? The table wants two corners, x1 y1 x2 y2."
+        boxes = f"of {self._count} boxes"
+        if self._count >= 4 and 4 * self._turned >= self._count:
+            return [
+                f"{split}: {self._turned} {boxes} have their second corner left of or above their first: {question}"
+            ]
+        if self._count >= 4 and 2 * self._beyond >= self._count:
+            return [f"{split}: {self._beyond} {boxes} reach over the edge of their film: {question}"]
+        return []
 
 
-def _in_folders_of_others(splits: Mapping[str, Sequence[Record]]) -> list[str]:
+def _in_folders_of_others(splits: Mapping[str, Split]) -> list[str]:
     """Films that the table of one split takes from the folder of another, by a link or a path."""
-    parents = {split: records[0].table.parent.resolve() for split, records in splits.items()}
+    parents = {split: films.table.parent.resolve() for split, films in splits.items()}
     folders = {parent / split: split for split, parent in parents.items()}
     for split, parent in parents.items():
         if list(parents.values()).count(parent) == 1:  # else all splits may share it
             folders[parent / "images"] = split
+
+    @lru_cache(64)  # thousands of films lie in one folder
+    def owners(folder: Path) -> list[str]:
+        place = folder.resolve()
+        return [folders[above] for above in (place, *place.parents) if above in folders]
+
     return [
-        f"{record.where}: the film {record.name} is from the folder of {folders[folder]}."
-        for split, records in splits.items()
-        for record in records
-        for folder in record.path.resolve().parents
-        if folders.get(folder, split) != split
+        f"{record.where}: the film {record.name} is from the folder of {owner}."
+        for split, films in splits.items()
+        for record in films
+        for owner in owners((record.path.resolve() if record.path.is_symlink() else record.path).parent)
+        if owner != split
     ]
 
 
-def _twice(splits: Mapping[str, Sequence[Record]], facts: Mapping[Path, FilmFacts]) -> tuple[list[str], list[str]]:
+def _number(facts: FilmFacts) -> int:
+    """A number of what a film shows, the same for few others: digests of all films would take much memory."""
+    return int(facts.pixels[:16], 16)
+
+
+def _repeated(numbers: array[int]) -> set[int]:
+    """Those that are there more than once."""
+    ordered = np.sort(np.frombuffer(numbers, np.uint64))
+    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+
+
+def _twice(splits: Mapping[str, Split], repeated: set[int], cache_dir: Path) -> tuple[list[str], list[str]]:
     """Films that show the same as another: faults where that is in another split, and remarks."""
     first: dict[str, tuple[str, Record]] = {}
-    faults, remarks = [], []
-    for split, records in splits.items():
-        again = []
-        for record in records:
-            known, other = first.setdefault(facts[record.path].pixels, (split, record))
+    faults: list[str] = []
+    remarks: list[str] = []
+    for split, films in splits.items() if repeated else ():
+        count, example = 0, ""
+        for record, facts in film_facts(films, cache_dir):
+            if _number(facts) not in repeated:
+                continue
+            known, other = first.setdefault(facts.pixels, (split, record))
             if known != split:
                 faults.append(
                     f"{record.where}: {record.name} is the same film as {other.name} ({other.where}): "
                     "keep it in one split only."
                 )
             elif other is not record:
-                again.append(f"{record.name} as {other.name}")
-        if again:
-            remarks.append(f"{split}: {len(again)} of the films show the same as another one, such as {again[0]}.")
+                count, example = count + 1, example or f"{record.name} as {other.name}"
+        if count:
+            remarks.append(f"{split}: {count} of the films show the same as another one, such as {example}.")
     return faults, remarks

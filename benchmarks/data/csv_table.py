@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,27 +27,35 @@ def read_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
         UserError: Another encoding or separator (names it and the cure), or no CSV.
     """
     number = 0
+    _refuse_utf16(table)
     try:
-        reader = csv.reader(io.StringIO(_decoded(table), newline=""), strict=True)
-        for cells in reader:
-            number = reader.line_num
-            if len(cells) == 1:
-                _check_separator(table, number, cells[0])
-            if any(cell.strip() for cell in cells):
-                yield number, cells
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            for cells in reader:
+                number = reader.line_num
+                if len(cells) == 1:
+                    _check_separator(table, number, cells[0])
+                if any(cell.strip() for cell in cells):
+                    yield number, cells
     except csv.Error as error:
         raise UserError(f"{table}, after row {number}: not readable as CSV ({error}).") from None
-
-
-def _decoded(table: Path) -> str:
-    content = table.read_bytes()
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:100]:
-        raise UserError(f"{table} is in UTF-16: {_AS}.")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
+    except UnicodeDecodeError:
+        row = _first_other_row(table)
         raise UserError(f"{table}, row {row}: not in UTF-8, but perhaps in Latin-1: {_AS}.") from None
+
+
+def _refuse_utf16(table: Path) -> None:
+    with table.open("rb") as stream:
+        start = stream.read(100)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
+        raise UserError(f"{table} is in UTF-16: {_AS}.")
+
+
+def _first_other_row(table: Path) -> int:
+    """Number of the first row that is not in UTF-8: the reader looks further than the row at which it stops."""
+    with table.open("rb") as stream:
+        rows = enumerate(stream, start=1)
+        return next(row for row, line in rows if line != line.decode(errors="ignore").encode())
 
 
 def _check_separator(table: Path, number: int, cell: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 
 from benchmarks.data.annotations import rasterize
 from benchmarks.data.decoded_films import decoded_films
-from benchmarks.data.object_cxr import Record
+from benchmarks.data.records import Record, labels_of
 from benchmarks.films.decode import decode
 
 
@@ -32,6 +33,7 @@ class FilmDataset(Dataset[tuple[torch.Tensor, int, int]]):
 
     Attributes:
         records: The records.
+        labels: Those of the records, uint8.
         original_sizes: (width, height) of each film as stored, to which its shapes refer.
         pixels: Digest of the films at the working size.
 
@@ -42,24 +44,25 @@ class FilmDataset(Dataset[tuple[torch.Tensor, int, int]]):
 
     def __init__(self, records: Sequence[Record], size: int, cache_dir: Path | str) -> None:
         """Decode what is not in the cache."""
-        self.records = list(records)
+        self.records = records
+        self.labels = labels_of(records)
         self.size = size
         cache = Path(cache_dir)
         cache.mkdir(parents=True, exist_ok=True)
         self._path, sizes, self.pixels = decoded_films(self.records, size, cache)
-        self.original_sizes: list[tuple[int, int]] = [(int(w), int(h)) for w, h in sizes]
+        self.original_sizes = _Sizes(sizes)
         self._films: npt.NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         """Number of films."""
-        return len(self.records)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
         """Film, label and index."""
         if self._films is None:
             self._films = np.load(self._path, mmap_mode="r")
         film = torch.from_numpy(np.array(self._films[index]))[None]
-        return film, self.records[index].label, index
+        return film, int(self.labels[index]), index
 
     def picture(self, index: int, at_least: int | None = None) -> npt.NDArray[np.uint8]:
         """A film as it is shown.
@@ -93,5 +96,25 @@ class FilmDataset(Dataset[tuple[torch.Tensor, int, int]]):
         return rasterize(self.records[index].shapes, *self.original_sizes[index], frame=frame, truth=truth)
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the open map behind: a spawned worker opens its own instead of receiving every film."""
-        return {**self.__dict__, "_films": None}
+        """Leave the open map behind: a spawned worker opens its own instead of receiving every film and its record."""
+        return {**self.__dict__, "_films": None, "records": (), "original_sizes": ()}
+
+
+class _Sizes(Sequence[tuple[int, int]]):
+    """Rows of a memory map that begin with width and height."""
+
+    def __init__(self, rows: npt.NDArray[np.int64]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[int, int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[int, int]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[int, int] | list[tuple[int, int]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        width, height, *_ = self._rows[index].tolist()
+        return width, height

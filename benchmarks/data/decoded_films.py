@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,15 +17,18 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.data.object_cxr import Record
+from benchmarks.data.file_state import file_state
+from benchmarks.data.records import Record
 from benchmarks.films.decode import decode, warnings_hidden
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import whole_file
+from benchmarks.run.files import write_json
+from benchmarks.run.stored import DecodedFacts, read_json
 
 T = TypeVar("T")
 
 _AT_ONCE = 64
-"""Films of one job: a hundred thousand jobs would take more memory than their films."""
+_WAITING = 64
+"""Films of one job, and jobs that wait: jobs for a hundred thousand films would take more memory than the films."""
 
 Sizes = npt.NDArray[np.int64]
 
@@ -39,29 +42,24 @@ def decoded_films(records: Sequence[Record], size: int, folder: Path) -> tuple[P
         folder: Of the cache.
 
     Returns:
-        The memory map, uint8 ``(N, size, size)``; width and height of each film as stored, int64 ``(N, 2)``; and a
-        digest of the pixels in the map.
+        The memory map, uint8 ``(N, size, size)``; width, height and a checksum of each film as stored, a memory map
+        int64 ``(N, 3)``; and a digest of the pixels.
 
     Raises:
         UserError: Films are missing or do not decode (names the first and its row, and counts them), or the disk has
             no room for the decoded ones.
     """
     stem = _digest(records, size)
-    path, facts_path = folder / f"{stem}.npy", folder / f"{stem}.facts.npz"
-    facts = _read(path, facts_path, (len(records), size, size)) or _decode(records, size, path, facts_path)
-    return path, *facts
+    path, sizes_path, facts_path = (folder / f"{stem}{end}" for end in (".npy", ".sizes.npy", ".json"))
+    facts = _read(path, sizes_path, facts_path, (len(records), size, size))
+    return path, *(facts or _decode(records, size, path, sizes_path, facts_path))
 
 
 def _digest(records: Sequence[Record], size: int) -> str:
-    @cache  # thousands of films lie in one folder
-    def resolved(folder: Path) -> Path:
-        return folder.resolve()
-
     digest = hashlib.sha256(f"2 {size}".encode())
     for record in records:
-        status = _located(record, record.path.stat)
-        name = resolved(record.path.parent) / record.path.name
-        digest.update(f"\n{name} {status.st_size} {status.st_mtime_ns}".encode(errors="surrogateescape"))
+        state = _located(record, partial(file_state, record.path))
+        digest.update(f"\n{state}".encode(errors="surrogateescape"))
     return digest.hexdigest()[:24]
 
 
@@ -75,25 +73,28 @@ def _located(record: Record, action: Callable[[], T]) -> T:
         raise UserError(f"{record.table}, row {record.row}: {error}") from None
 
 
-def _read(path: Path, facts_path: Path, shape: tuple[int, ...]) -> tuple[Sizes, str] | None:
+def _read(path: Path, sizes_path: Path, facts_path: Path, shape: tuple[int, ...]) -> tuple[Sizes, str] | None:
     """Sizes of the decoded films and the digest of their pixels; None where there are none, or no whole ones."""
     if not (path.is_file() and facts_path.is_file()):
         return None
     try:
-        with np.load(facts_path) as facts:
-            sizes, pixels, seen = facts["sizes"], str(facts["pixels"]), facts["seen"].tolist()
-        films = np.load(path, mmap_mode="r")
-        if films.shape == shape and sizes.shape == (len(films), 2):
+        facts: DecodedFacts = read_json(facts_path, DecodedFacts)
+        films, sizes = (np.load(kept, mmap_mode="r") for kept in (path, sizes_path))
+        if films.shape == shape and sizes.shape == (len(films), 3) and _sha256(sizes) == facts.sizes:
             # To read all pixels takes as long as to open a hundred runs, so it is done after a change only.
-            if seen == _status(path):
-                return sizes, pixels
-            if hashlib.sha256(films.data).hexdigest() == pixels:
-                _write_facts(facts_path, path, sizes, pixels)
-                return sizes, pixels
+            if list(facts.seen) == _status(path):
+                return sizes, facts.pixels
+            if _sha256(films) == facts.pixels:
+                _write_facts(facts_path, path, sizes, facts.pixels)
+                return sizes, facts.pixels
     except Exception:  # whatever NumPy makes of a damaged file
         pass
     print(f"{path} is damaged; its films are decoded again.")
     return None
+
+
+def _sha256(values: np.ndarray) -> str:
+    return hashlib.sha256(values.data).hexdigest()
 
 
 def _status(path: Path) -> list[int]:
@@ -102,11 +103,10 @@ def _status(path: Path) -> list[int]:
 
 
 def _write_facts(facts_path: Path, path: Path, sizes: Sizes, pixels: str) -> None:
-    with whole_file(facts_path) as stream:
-        np.savez(stream, sizes=sizes, pixels=pixels, seen=_status(path))
+    write_json(facts_path, {"pixels": pixels, "sizes": _sha256(sizes), "seen": _status(path)})
 
 
-def _decode(records: Sequence[Record], size: int, path: Path, facts_path: Path) -> tuple[Sizes, str]:
+def _decode(records: Sequence[Record], size: int, path: Path, sizes_path: Path, facts_path: Path) -> tuple[Sizes, str]:
     """Decode all films into a file that is named once it is whole.
 
     What a start that was stopped has decoded is taken over. Processes that do it at once write the same to the same
@@ -132,13 +132,18 @@ def _decode(records: Sequence[Record], size: int, path: Path, facts_path: Path) 
             done[index] = *stored, zlib.crc32(films[index])
         return damaged
 
+    def filled() -> Iterator[list[str]]:
+        at_once = _AT_ONCE * _WAITING
+        for first in range(0, len(records), at_once):
+            yield from pool.map(fill, range(first, min(first + at_once, len(records)), _AT_ONCE))
+
     # Threads are enough: PIL decodes and resizes without holding the interpreter's lock.
     with warnings_hidden(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = [pool.submit(fill, first) for first in range(0, len(records), _AT_ONCE)]
         damaged: list[str] = []  # told at the end, all at once: each start decodes every film
+        console, jobs = Console(stderr=True), -(-len(records) // _AT_ONCE)
         try:
-            for job in track(jobs, "Decoding films", console=Console(stderr=True), transient=True):
-                damaged += job.result()
+            for found in track(filled(), "Decoding films", jobs, console=console, transient=True):
+                damaged += found
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -148,12 +153,13 @@ def _decode(records: Sequence[Record], size: int, path: Path, facts_path: Path) 
         count = f" Damaged films in all: {len(damaged)} of {len(records)}." if len(damaged) > 1 else ""
         raise UserError(damaged[0] + count)
     films.flush()
-    sizes, pixels = np.array(done[:, :2]), hashlib.sha256(films.data).hexdigest()
-    if part.exists():  # else another process was as far a moment ago
-        part.replace(path)
-    _write_facts(facts_path, path, sizes, pixels)
-    done_path.unlink(missing_ok=True)
-    return sizes, pixels
+    done.flush()
+    pixels = _sha256(films)
+    for made, name in ((done_path, sizes_path), (part, path)):
+        if made.exists():  # else another process was as far a moment ago
+            made.replace(name)
+    _write_facts(facts_path, path, done, pixels)
+    return done, pixels
 
 
 def _reserved(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap[Any, Any]:

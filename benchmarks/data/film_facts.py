@@ -6,27 +6,34 @@ Looked up once for each file, and kept in the run's cache for as long as neither
 from __future__ import annotations
 
 import hashlib
-import json
+import itertools
 import os
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.data.object_cxr import FaultyTableError, read_split
+from benchmarks.data.file_state import file_state
+from benchmarks.data.object_cxr import FaultyTableError, film_states, locate, read_split
 from benchmarks.films.decode import decode, warnings_hidden
 from benchmarks.run.directory import SPLITS
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import write_json
+from benchmarks.run.files import file_digest, write_json
+from benchmarks.run.stored import DamagedError, SeenSet, read_json
 
-NAME, COLOUR_NAME = "film_facts.json", "image_facts.json"
+NAME, COLOUR_NAME, SEEN = "film_facts.sqlite", "image_facts.sqlite", "seen_set.json"
 _SIDE = 128
 """Least side at which films are compared: a JPEG at an eighth of its size decodes many times faster."""
+_AT_ONCE = 256
+"""Films that are looked up together."""
+_COLUMNS = "file BLOB PRIMARY KEY, width INTEGER, height INTEGER, pixels TEXT) WITHOUT ROWID"
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,10 @@ class FileRecord(Protocol):
         """The entry, for messages."""
 
 
-def film_facts(records: Sequence[FileRecord], cache_dir: Path, *, colour: bool = False) -> list[FilmFacts]:
+R = TypeVar("R", bound=FileRecord)
+
+
+def film_facts(records: Sequence[R], cache_dir: Path, *, colour: bool = False) -> Iterator[tuple[R, FilmFacts]]:
     """Facts of the films of some records.
 
     Args:
@@ -64,40 +74,73 @@ def film_facts(records: Sequence[FileRecord], cache_dir: Path, *, colour: bool =
         cache_dir: Where they are kept.
         colour: Whether colours count, where there are some.
 
+    Yields:
+        Each record whose film decodes, with its facts.
+
     Raises:
-        FaultyTableError: Films do not decode: all of them.
+        FaultyTableError: Films do not decode: all of them, at the end.
     """
-    kept = cache_dir / (COLOUR_NAME if colour else NAME)
-    known = _read(kept)
-    keys = [_key(record.path) for record in records]
-    new = {key: record for key, record in zip(keys, records, strict=True) if key not in known}
     faults: list[str] = []
-    if new:
-        # Threads are enough: PIL decodes without holding the interpreter's lock.
-        with warnings_hidden(), ThreadPoolExecutor(os.cpu_count()) as pool:
-            looked_up = pool.map(partial(_look, colour=colour), new.values())
-            console = Console(stderr=True)
-            found = track(
-                looked_up, "Reading films", len(new), console=console, transient=True, disable=not console.is_terminal
-            )
-            for key, facts in zip(new, found, strict=True):
+    console = Console(stderr=True)
+    bar = partial(track, description="Reading films", console=console, transient=True, disable=not console.is_terminal)
+    # Threads are enough: PIL decodes without holding the interpreter's lock.
+    with _known(cache_dir / (COLOUR_NAME if colour else NAME)) as known, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for some in bar(_batches(records), total=-(-len(records) // _AT_ONCE)):
+            keys = [_key(record.path) for record in some]
+            rows = [known.execute("SELECT width, height, pixels FROM facts WHERE file = ?", (key,)) for key in keys]
+            kept = [row.fetchone() for row in rows]
+            new = {key: record for key, record, facts in zip(keys, some, kept, strict=True) if facts is None}
+            with warnings_hidden():
+                found = dict(zip(new, pool.map(partial(_look, colour=colour), new.values()), strict=True))
+            with known:
+                whole = [(key, f.width, f.height, f.pixels) for key, f in found.items() if isinstance(f, FilmFacts)]
+                known.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", whole)
+            for key, record, row in zip(keys, some, kept, strict=True):
+                facts = FilmFacts(*row) if row else found[key]
                 if isinstance(facts, FilmFacts):
-                    known[key] = facts
-                else:
+                    yield record, facts
+                elif new.get(key) is record:
                     faults.append(facts)
-        write_json(kept, {key: [f.width, f.height, f.pixels] for key, f in known.items()})
     if faults:
         raise FaultyTableError(faults)
-    return [known[key] for key in keys]
 
 
 def annotation_digest(root: Path, limit: int | None, cache_dir: Path) -> str:
-    """Digest of the names, pixels and annotations of all splits, which identifies a data set wherever it lies."""
+    """Digest of the names, pixels and annotations of all splits, which identifies a data set wherever it lies.
+
+    Args:
+        root: Data folder.
+        limit: Films per split, as in ``read_split``.
+        cache_dir: Where it is kept for as long as neither the tables nor size or time of a film change.
+
+    Raises:
+        FaultyTableError: Malformed rows, films that are missing or do not decode.
+    """
+    seen = _seen(root, limit)
+    try:
+        kept: SeenSet = read_json(cache_dir / SEEN, SeenSet)
+    except DamagedError:  # or gone
+        kept = SeenSet("", "")
+    if seen and kept.seen == seen:
+        return kept.annotations
     digest = hashlib.sha256()
     for split in SPLITS:
-        records = read_split(root, split, limit)
-        for record, facts in zip(records, film_facts(records, cache_dir), strict=True):
+        for record, facts in film_facts(read_split(root, split, limit), cache_dir):
             digest.update(repr((split, record.name, record.shapes, facts.pixels)).encode(errors="surrogateescape"))
+    write_json(cache_dir / SEEN, {"seen": seen, "annotations": digest.hexdigest()})
+    return digest.hexdigest()
+
+
+def _seen(root: Path, limit: int | None) -> str:
+    """Digest of the tables, and of place, size and time of change of all films; empty where there are faults."""
+    digest = hashlib.sha256(f"{os.path.realpath(root)} {limit}".encode(errors="surrogateescape"))
+    try:
+        for split in SPLITS:
+            digest.update(file_digest(locate(root, split)[0]).encode())
+            for path, size, changed in film_states(root, split):
+                digest.update(f"{path} {size} {changed}\n".encode(errors="surrogateescape"))
+    except UserError:  # which reading tells better
+        return ""
     return digest.hexdigest()
 
 
@@ -109,21 +152,42 @@ def _look(record: FileRecord, colour: bool) -> FilmFacts | str:
     return FilmFacts(width, height, hashlib.sha256(f"{width} {height} ".encode() + pixels.tobytes()).hexdigest()[:32])
 
 
-def _key(path: Path) -> str:
+def _key(path: Path) -> bytes:
     try:
-        status = path.stat()
+        state = file_state(path)
     except OSError:
-        return f"{path.resolve()} missing"
-    return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+        state = f"{path} missing"
+    return hashlib.blake2b(state.encode(errors="surrogateescape"), digest_size=16).digest()
 
 
-def _read(path: Path) -> dict[str, FilmFacts]:
+def _batches(records: Sequence[R]) -> Iterator[list[R]]:
+    rest = iter(records)
+    while some := list(itertools.islice(rest, _AT_ONCE)):
+        yield some
+
+
+@contextmanager
+def _known(path: Path) -> Iterator[sqlite3.Connection]:
     """What is known already; nothing where the file is damaged, since it can be made again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            str(key): FilmFacts(int(width), int(height), str(pixels))
-            for key, (width, height, pixels) in content.items()
-        }
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+        if path.exists() and not _is_whole(path):
+            path.unlink()
+        with closing(sqlite3.connect(path, timeout=60)) as known:
+            known.execute("PRAGMA cache_size = -1000")  # KiB
+            known.execute(f"CREATE TABLE IF NOT EXISTS facts ({_COLUMNS}")
+            yield known
+    except sqlite3.OperationalError as error:
+        raise UserError(
+            f"{path} cannot be written ({error}): free space or permit writing, then start the same command again."
+        ) from error
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(path, timeout=60)) as known:
+            return bool(known.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    except sqlite3.OperationalError:  # it is locked, or cannot be read at all, which using it will tell
+        return True
+    except sqlite3.DatabaseError:
+        return False

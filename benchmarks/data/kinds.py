@@ -11,7 +11,7 @@ Films that are not in it have objects of unknown kind.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,42 +40,42 @@ def write_kinds(table: Path, films: Iterable[tuple[str, Iterable[Shape]]]) -> No
         writer.writerows((name, ";".join(s.content for s in shapes)) for name, shapes in films if shapes)
 
 
-def read_kinds(table: Path) -> dict[str, tuple[str, ...]]:
+def read_kinds(table: Path) -> Iterator[tuple[str, str]]:
     """Read the kinds of a split.
 
     Args:
         table: CSV of the split.
 
-    Returns:
-        Kinds by the film's name; empty where the split has none.
+    Yields:
+        A film's name and its kinds, joined by ``;``, for each row that tells some; of one film there may be several,
+        one an object, as in the table of annotations. Nothing where the split has no kinds.
 
     Raises:
         UserError: The file is there but not readable.
     """
     path = kinds_table(table)
     if not path.is_file():
-        return {}
+        return
     lines = read_rows(path)
     if [cell.strip() for cell in next(lines, (1, []))[1]] != HEADER:
         raise UserError(f'{path}, row 1: the header must be "{",".join(HEADER)}".')
-    rows: dict[str, tuple[str, ...]] = {}
     for number, cells in lines:
         if len(cells) != 2:
             raise UserError(f"{path}, row {number}: two cells are expected, not {len(cells)}.")
         if cells[1].strip():  # an empty cell says as much as no row
-            name = cells[0].strip()  # of which there may be several, one an object, as in the table of annotations
-            rows[name] = rows.get(name, ()) + tuple(kind.strip() for kind in cells[1].split(";"))
-    return rows
+            yield cells[0].strip(), ";".join(kind.strip() for kind in cells[1].split(";"))
 
 
-def with_kinds(table: Path, name: str, shapes: tuple[Shape, ...], kinds: tuple[str, ...]) -> tuple[Shape, ...]:
-    """The shapes of a film with their kinds.
+def with_kinds(table: Path, name: str, shapes: tuple[Shape, ...], kinds: str) -> tuple[Shape, ...]:
+    """The shapes of a film with their kinds, which are joined by ``;``.
 
     Raises:
         UserError: There are more or fewer kinds than objects.
     """
-    if len(kinds) != len(shapes):
+    contents = kinds.split(";")
+    if len(contents) != len(shapes):
         raise UserError(
-            f"{kinds_table(table)}: {name} has {len(kinds)} kinds for {len(shapes)} annotated objects; give one each."
+            f"{kinds_table(table)}: {name} has {len(contents)} kinds for {len(shapes)} annotated objects; give one "
+            "each."
         )
-    return tuple(replace(shape, content=kind) for shape, kind in zip(shapes, kinds, strict=True))
+    return tuple(replace(shape, content=kind) for shape, kind in zip(shapes, contents, strict=True))

@@ -11,13 +11,15 @@ own, see ``benchmarks.data.kinds``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from benchmarks.data.annotations import Shape, parse_annotation
+from benchmarks.data.annotations import parse_annotation
 from benchmarks.data.csv_table import read_rows
 from benchmarks.data.kinds import read_kinds, with_kinds
+from benchmarks.data.records import Split
 from benchmarks.run.errors import UserError
 
 
@@ -38,43 +40,7 @@ class FaultyTableError(UserError):
         super().__init__(faults[0] + more)
 
 
-@dataclass(frozen=True)
-class Record:
-    """One film of a split.
-
-    Attributes:
-        name: The film's name as the CSV gives it.
-        path: Where the film is.
-        shapes: Its annotated objects, in pixels of the original film.
-        row: Line in the CSV of its first row, the header being line 1.
-        table: The CSV.
-        rows: Rows that it has in the CSV; more than one where each object has its own.
-    """
-
-    name: str
-    path: Path
-    shapes: tuple[Shape, ...]
-    row: int
-    table: Path
-    rows: int = 1
-
-    @property
-    def lot(self) -> str:
-        """What lots are drawn by where pixels of a map tie."""
-        return self.name
-
-    @property
-    def label(self) -> int:
-        """1 where a foreign object is annotated, else 0."""
-        return int(bool(self.shapes))
-
-    @property
-    def where(self) -> str:
-        """Table and row, for messages."""
-        return f"{self.table}, row {self.row}"
-
-
-def read_split(root: Path | str, split: str, limit: int | None = None) -> list[Record]:
+def read_split(root: Path | str, split: str, limit: int | None = None) -> Split:
     r"""Read the rows of one split, in the order of its CSV; rows of one film are joined.
 
     Args:
@@ -100,42 +66,50 @@ def read_split(root: Path | str, split: str, limit: int | None = None) -> list[R
         >>> record.label, record.shapes[0].box
         (1, (5.0, 5.0, 20.0, 10.0))
     """
-    table, folder = _locate(Path(root), split)
-    kinds = read_kinds(table)
-    records: dict[str, Record] = {}
+    table, folder = locate(Path(root), split)
+    films = Split(table)
     faults: list[str] = []
-    rows = read_rows(table)
-    name_column, annotation_column = _columns(table, next(rows, (1, []))[1])
+    columns, rows = _opened(table)
     for number, cells in rows:
         try:
-            if len(cells) <= max(name_column, annotation_column):
-                raise UserError(f"{len(cells)} cell(s) where a name and an annotation are expected")
-            name = cells[name_column].strip()
-            shapes = parse_annotation(cells[annotation_column])
-            if name in records:
-                records[name] = _joined(records[name], shapes)
-            else:
-                records[name] = Record(name, _film_path(folder, table, name), shapes, number, table)
+            name, annotation = _chosen(cells, columns)
+            shapes = parse_annotation(annotation)
+            path, _ = _film(folder, table, name)
+            first = films.add(name, path, annotation if shapes else "", number)
+            if first is not None:
+                raise UserError(f"{name} has objects on one row and none on another (row {first}): keep one")
         except (UserError, ValueError) as error:  # noqa: PERF203 - all faults are told at once
             faults.append(f"{table}, row {number}: {error}.")
-    for name, record in records.items():
-        if name in kinds:
-            try:
-                records[name] = replace(record, shapes=with_kinds(table, name, record.shapes, kinds[name]))
-            except UserError as error:
-                faults.append(str(error))
+    for name, kinds in read_kinds(table):
+        films.add_kinds(name, kinds)
+    for name, annotation, kinds in films.with_kinds():
+        try:
+            with_kinds(table, name, parse_annotation(annotation), kinds)
+        except UserError as error:  # noqa: PERF203
+            faults.append(str(error))
     if faults:
         raise FaultyTableError(faults)
-    if not records:
+    films.choose(limit)
+    if not len(films.labels):
         raise UserError(f"{table} lists no films.")
-    return list(records.values()) if limit is None else _balanced(list(records.values()), limit)
+    return films
 
 
-def _joined(record: Record, shapes: tuple[Shape, ...]) -> Record:
-    """The film with the objects of a further row."""
-    if bool(shapes) != bool(record.shapes):
-        raise UserError(f"{record.name} has objects on one row and none on another (row {record.row}): keep one")
-    return replace(record, shapes=record.shapes + shapes, rows=record.rows + 1)
+def film_states(root: Path, split: str) -> Iterator[tuple[str, int, int]]:
+    """The file of each row of a split with its size and time of change, without a look at the annotation.
+
+    Args:
+        root: Data folder in either layout.
+        split: Its name.
+
+    Raises:
+        UserError: As of :func:`read_split`, the first only, and without the row.
+    """
+    table, folder = locate(root, split)
+    columns, rows = _opened(table)
+    for _, cells in rows:
+        path, status = _film(folder, table, _chosen(cells, columns)[0])
+        yield path, status.st_size, status.st_mtime_ns
 
 
 def split_tables(root: Path, split: str) -> list[Path]:
@@ -151,8 +125,12 @@ def split_tables(root: Path, split: str) -> list[Path]:
     return [root / f"{split}.csv", *sorted(root.glob(f"*{split}/{split}.csv"))]
 
 
-def _locate(root: Path, split: str) -> tuple[Path, Path]:
-    """CSV and film folder of a split."""
+def locate(root: Path, split: str) -> tuple[Path, Path]:
+    """CSV and film folder of a split.
+
+    Raises:
+        UserError: There is no such split.
+    """
     for table in split_tables(root, split):
         if table.is_file():
             for folder in (table.parent / split, table.parent / "images"):
@@ -172,34 +150,36 @@ def _locate(root: Path, split: str) -> tuple[Path, Path]:
     )
 
 
-def _columns(table: Path, header: list[str]) -> tuple[int, int]:
-    names = [cell.strip() for cell in header]
+def _opened(table: Path) -> tuple[tuple[int, int], Iterator[tuple[int, list[str]]]]:
+    """Columns of name and annotation, and the rows below the header."""
+    rows = read_rows(table)
+    header = [cell.strip() for cell in next(rows, (1, []))[1]]
     for name in ("image_name", "image_path"):
-        if name in names and "annotation" in names:
-            return names.index(name), names.index("annotation")
-    raise UserError(f'{table}, row 1: the header must be "image_name,annotation", not "{",".join(names)}".')
+        if name in header and "annotation" in header:
+            return (header.index(name), header.index("annotation")), rows
+    raise UserError(f'{table}, row 1: the header must be "image_name,annotation", not "{",".join(header)}".')
 
 
-def _film_path(folder: Path, table: Path, name: str) -> Path:
-    """Path of a film, which must exist below the data folder."""
-    parts = PurePosixPath(name.replace("\\", "/"))
-    if not name or parts.is_absolute() or ":" in name or ".." in parts.parts or "\0" in name:
+def _chosen(cells: list[str], columns: tuple[int, int]) -> tuple[str, str]:
+    if len(cells) <= max(columns):
+        raise UserError(f"{len(cells)} cell(s) where a name and an annotation are expected")
+    return cells[columns[0]].strip(), cells[columns[1]]
+
+
+def _film(folder: Path, table: Path, name: str) -> tuple[str, os.stat_result]:
+    """Path and state of a film, which must exist below the data folder."""
+    parts = name.replace("\\", "/")
+    if not parts or parts.startswith("/") or ":" in name or ".." in parts.split("/") or "\0" in name:
         raise UserError(f"the name {name[:200]!r} is not a path inside {folder}")
     # image_path may count from the folder of the CSV ("train/00001.jpg").
-    try:
-        for path in (folder / parts, table.parent / parts):
-            if path.is_file():
-                return path
-    except OSError as error:
-        raise UserError(f"the film {name[:200]!r} cannot be found ({error.strerror})") from None
+    for base in (folder, table.parent):
+        path = f"{base}/{parts}"
+        try:
+            status = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise UserError(f"the film {name[:200]!r} cannot be found ({error.strerror})") from None
+        if stat.S_ISREG(status.st_mode):
+            return path, status
     raise UserError(f"the film {folder / parts} is missing")
-
-
-def _balanced(records: list[Record], limit: int) -> list[Record]:
-    left = {0: limit // 2, 1: limit - limit // 2}
-    chosen = []
-    for record in records:
-        if left[record.label]:
-            left[record.label] -= 1
-            chosen.append(record)
-    return chosen

@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks.data.annotations import format_annotation
 from benchmarks.data.kinds import write_kinds
-from benchmarks.data.object_cxr import Record, read_split, split_tables
+from benchmarks.data.object_cxr import read_split, split_tables
+from benchmarks.data.records import Record
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_text
 

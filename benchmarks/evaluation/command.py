@@ -81,7 +81,8 @@ def evaluate_command(
     if check:
         found = settings["data"]
         with _every_fault(found.source), TemporaryDirectory() as folder:
-            film_facts(found.images, Path(folder), colour=True)  # which decodes each
+            for _ in film_facts(found.images, Path(folder), colour=True):  # which decodes each
+                pass
         objects = sum(len(image.objects) for image in found.images)
         print(*found.remarks, sep="\n", end="\n" if found.remarks else "")
         kinds = counted(len(found.categories), "category", "categories")

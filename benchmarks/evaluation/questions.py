@@ -146,10 +146,10 @@ class Questions(AskedImages):
         self._last: tuple[Path, Tensor] | None = None
         images = list({question.path: question.image for question in self.records}.values())
         try:
-            facts = film_facts(images, cache_dir, colour=self.colour)
+            shown = [facts.pixels for _, facts in film_facts(images, cache_dir, colour=self.colour)]
         except FaultyTableError as error:
             raise FaultyTableError(error.faults, "`evaluate --check`") from None
-        digest = hashlib.sha256(repr([found.pixels for found in facts]).encode())
+        digest = hashlib.sha256(repr(shown).encode())
         digest.update(self._input(images[0].path).numpy().tobytes())  # what the function is, its result says
         self.pixels = digest.hexdigest()
 

@@ -95,4 +95,4 @@ def write_scores(out: Path, questions: list[Question], scores: pd.DataFrame, tru
     )
     for stem, table in (("scores", scores), ("scores_true", true_scores)):
         told = table.merge(names, on="image", how="left").drop(columns="image").rename(columns={"file": "image"})
-        write_parquet(out / f"{stem}.parquet", told[["image", "class", *told.columns.drop(["image", "class"])]])
+        write_parquet(out / f"{stem}.parquet", [told[["image", "class", *told.columns.drop(["image", "class"])]]])

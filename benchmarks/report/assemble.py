@@ -12,7 +12,7 @@ from rich.console import Console
 from benchmarks.analysis.tallies import mean_chance, status_counts, summarise
 from benchmarks.analysis.weighing import RESAMPLES
 from benchmarks.data.kinds import kinds_table
-from benchmarks.data.object_cxr import read_split
+from benchmarks.data.object_cxr import locate
 from benchmarks.methods import METHODS, select_methods
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
@@ -23,12 +23,12 @@ from benchmarks.report.step_tables import COLUMNS, mend_tables
 from benchmarks.report.subject import Subject, of_run
 from benchmarks.report.verdict_tables import verdict_cells, verdict_note
 from benchmarks.run.config import OPEN, Config
-from benchmarks.run.files import file_digest, write_csv, write_json, write_parquet, write_text
+from benchmarks.run.files import file_digest, write_csv, write_json, write_text
 from benchmarks.run.step_times import StepTime, step_times
 from benchmarks.run.stored import DamagedError, Summary, read_json
 from benchmarks.run.text_tables import counted, markdown_table, terminal_table, with_interval, within
 from benchmarks.scoring.job import Job
-from benchmarks.scoring.score import open_job
+from benchmarks.scoring.score import open_job, write_scores
 from normgrad_attr import __version__
 
 FIGURES = ("ranking", "cost", "froc", "breakdown_*")
@@ -54,8 +54,7 @@ def report(config: Config) -> None:
     """
     job = open_job(config)
     results = read_results(config, job)
-    write_parquet(config.out / "scores.parquet", results.scores)
-    write_parquet(config.out / "scores_true.parquet", results.true_scores)
+    write_scores(config, results.state, [results.scores], [results.true_scores])
     mend_tables(config)
     table = summarise(results.scores, config.seed, list(METHODS))
     write_report(config, job, results, of_run(config, job, results), table)
@@ -130,7 +129,7 @@ def results_digest(config: Config) -> str:
     results = ("environment.json", "scores.parquet", "scores_true.parquet", *COLUMNS)
     paths = [config.classifier_dir / "classifier.json", *(config.out / name for name in results)]
     if config.preset != OPEN:
-        paths.append(kinds_table(read_split(config.data_root, "test", config.limit)[0].table))
+        paths.append(kinds_table(locate(config.data_root, "test")[0]))
     return hashlib.sha256(repr((names, [file_digest(path) for path in paths])).encode()).hexdigest()
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmarks.analysis.breakdown import break_down
 from benchmarks.analysis.significance import ranking, significance_table, tied_groups
-from benchmarks.analysis.tallies import hit_matrix
+from benchmarks.analysis.tallies import hit_matrices, hit_matrix
 from benchmarks.methods import METHODS, Method
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 from benchmarks.report.charts import PROTOCOL, TOLERANCE, draw_breakdowns, draw_cost, draw_froc, draw_ranking
@@ -79,13 +79,8 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
         "methods": [described(method) for method in methods],
         "rows": rows.round(6).to_dict(orient="records"),
         "groups": [
-            {
-                "protocol": protocol,
-                "tolerance": tolerance,
-                "groups": tied_groups(hit_matrix(scores, protocol, tolerance), questions),
-            }
-            for protocol in PROTOCOLS
-            for tolerance in TOLERANCES
+            {"protocol": protocol, "tolerance": tolerance, "groups": tied_groups(hits, questions)}
+            for (protocol, tolerance), hits in hit_matrices(scores).items()
         ],
         "verdicts": [] if subject.by_verdict is None else verdict_data(subject.by_verdict),
         "breakdowns": subject.breakdowns,
@@ -132,8 +127,8 @@ def _gallery(config: Config, job: Job, methods: list[Method], results: Results, 
     hits = hit_matrix(results.scores, PROTOCOL, TOLERANCE)[[method.name for method in methods]]
     judges = [method.name for method in methods if method.family != "baseline"]
     names = choose_films(hits[judges] if judges else hits)
-    position = {job.films.records[i].name: i for i in job.positives}
-    positions = [position[name] for name in names]
+    position = results.verdicts.set_index("image")["position"]
+    positions = [int(position[name]) for name in names]
     order = ranking(hits, subject.questions)
     chosen = choose_methods({name: METHODS[name].family for name in order})
     drawn = [method for method in methods if method.name in chosen]

@@ -25,6 +25,7 @@ class Results:
         chance: Columns ``image``, ``tolerance``, ``chance``.
         failures: Why methods that were asked for are not in the tables, by name.
         complete: Names of the methods that were scored on all films.
+        state: Of the rows, as of :meth:`benchmarks.scoring.store.ScoreStore.state`.
     """
 
     scores: pd.DataFrame
@@ -33,6 +34,7 @@ class Results:
     chance: pd.DataFrame
     failures: dict[str, str]
     complete: list[str]
+    state: str
 
     def of(self, methods: Sequence[str]) -> Results:
         """The same for some methods alone.
@@ -58,7 +60,7 @@ def read_results(config: Config, job: Job) -> Results:
         failures = store.failures()
         # Others were removed from the benchmark since.
         scores, true_scores = (table[table["method"].isin(METHODS)] for table in (store.scores(), store.true_scores()))
-        verdicts, chance = store.verdicts(), store.chance()
+        verdicts, chance, state = store.verdicts(), store.chance(), store.state()
     films = scores[scores["protocol"] == "fair"].groupby("method")["image"].nunique()
     complete = [name for name in METHODS if films.get(name, 0) == len(job.positives)]
     if not complete and failures:
@@ -72,4 +74,4 @@ def read_results(config: Config, job: Job) -> Results:
     for method in select_methods(config.scoring.methods):
         if method.name not in complete:
             failures.setdefault(method.name, "not scored on all films")
-    return Results(scores, true_scores, verdicts, chance, failures, complete)
+    return Results(scores, true_scores, verdicts, chance, failures, complete, state)

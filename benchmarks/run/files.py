@@ -10,8 +10,8 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+PART, GROUP = 2**10, 2**14
+"""Rows of a table that are held as objects of Python at once, and that lie together in a Parquet file."""
 # A partial file names who writes it: the machine, as others may share the disk, and the process.
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _NUMBER = itertools.count()
@@ -101,10 +103,31 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, float_format="%.6g"))
 
 
-def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as Parquet."""
-    with whole_file(path) as stream:
-        table.to_parquet(stream, index=False)
+def write_parquet(path: Path, parts: Iterable[pd.DataFrame]) -> None:
+    """Write a table as Parquet.
+
+    Args:
+        path: The file.
+        parts: The table from top to bottom, at least one; the first settles what is in the columns.
+    """
+    import pyarrow as pa  # late, as pandas
+    import pyarrow.parquet as pq
+
+    schema: pa.Schema | None = None
+    waiting: list[pa.Table] = []
+    with whole_file(path) as stream, ExitStack() as stack:
+        for part in parts:
+            for start in range(0, max(len(part), 1), PART):
+                some = part.iloc[start : start + PART]
+                waiting.append(pa.Table.from_pandas(some, schema=schema, preserve_index=False))
+                if schema is None:
+                    schema = waiting[0].schema
+                    writer = stack.enter_context(pq.ParquetWriter(stream, schema))
+                if sum(map(len, waiting)) >= GROUP:
+                    writer.write_table(pa.concat_tables(waiting))
+                    waiting.clear()
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))
 
 
 def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:
@@ -122,10 +145,14 @@ def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:
 
 def file_digest(path: Path) -> str:
     """Digest of what a file holds; another for one that cannot be read."""
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
     except OSError:
         return "absent"
+    return digest.hexdigest()
 
 
 def clear_partials(folder: Path) -> None:

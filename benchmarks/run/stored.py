@@ -119,6 +119,34 @@ class SetFacts:
 
 
 @dataclass(frozen=True)
+class SeenSet:
+    """``seen_set.json`` in the cache: that a set was read through, and need not be as long as nothing changes.
+
+    Attributes:
+        seen: Digest of tables, and of place, size and time of change of the films.
+        annotations: What the reading found.
+    """
+
+    seen: str
+    annotations: str
+
+
+@dataclass(frozen=True)
+class DecodedFacts:
+    """What belongs to a memory map of decoded films.
+
+    Attributes:
+        pixels: Digest of the films in the map.
+        sizes: Digest of the map of their sizes.
+        seen: Size and time of change of the map when its pixels were read last.
+    """
+
+    pixels: str
+    sizes: str
+    seen: tuple[Count, Count]
+
+
+@dataclass(frozen=True)
 class ConsistencyRequest:
     """``consistency.json``: what ``consistency.csv`` was asked to compare, so that it can be made again.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -234,11 +235,13 @@ def scored_maps(
     explain = method.prepare(context or job.context())
     targets = dict(zip(verdicts["image"], verdicts["target"], strict=True))
     found: dict[int, Tensor] = {}
+    wanted = set(positions)
     for batch, films in _computed(job, method, positions):
         classes = torch.tensor([targets[job.films.records[position].name] for position in films], device=job.device)
         with seeded(job.seed, method.name, batch, job.device):
             maps = explain_within_memory(explain, film_images(job, films), classes).cpu().float()
-        found.update(zip(films, maps, strict=True))
+        kept = [i for i, position in enumerate(films) if position in wanted]
+        found.update(zip((films[i] for i in kept), maps[kept], strict=True))  # a copy: the batch goes
     return [found[position] for position in positions]
 
 
@@ -249,9 +252,9 @@ def scored_cost(job: Job, method: Method, positions: Sequence[int]) -> int:
 
 def _computed(job: Job, method: Method, positions: Sequence[int]) -> list[tuple[int, list[int]]]:
     """What :func:`scored_maps` computes: numbers of batches, and positions."""
-    place = {position: i for i, position in enumerate(job.positives)}
     if method.random:
-        return [(batch, job.batch(batch)) for batch in sorted({place[p] // job.batch_size for p in positions})]
+        places = {bisect_left(job.positives, position) for position in positions}
+        return [(batch, job.batch(batch)) for batch in sorted({place // job.batch_size for place in places})]
     starts = range(0, len(positions), job.batch_size)
     return [(0, list(positions[start : start + job.batch_size])) for start in starts]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,7 +87,7 @@ class Job:
         network: the classifier, in eval mode, on ``device``.
         weights: digest of its weights.
         films: all films of the test split.
-        positives: positions in ``films`` of those with annotations.
+        positives: positions in ``films`` of those with annotations, in rising order.
         scoring: the settings.
         seed: of random methods and of ties.
         device: where the network is.
@@ -104,7 +104,7 @@ class Job:
     network: nn.Module
     weights: str
     films: Films
-    positives: list[int]
+    positives: Sequence[int]
     scoring: Scoring
     seed: int
     device: torch.device
@@ -126,9 +126,9 @@ class Job:
         budget = self.scoring.budget
         return Context(self.network, shape, budget, self.training, layers=self.layers, outputs=self.outputs)
 
-    def annotated(self) -> list[tuple[FilmRecord, tuple[int, int]]]:
+    def annotated(self) -> Iterator[tuple[FilmRecord, tuple[int, int]]]:
         """The annotated films, each with its width and height in pixels as stored."""
-        return [(self.films.records[position], self.films.original_sizes[position]) for position in self.positives]
+        return ((self.films.records[position], self.films.original_sizes[position]) for position in self.positives)
 
     @property
     def batch_size(self) -> int:
@@ -142,7 +142,7 @@ class Job:
 
     def batch(self, number: int) -> list[int]:
         """Positions of the films of a batch."""
-        return self.positives[number * self.batch_size : (number + 1) * self.batch_size]
+        return list(self.positives[number * self.batch_size : (number + 1) * self.batch_size])
 
     def image_id(self, position: int) -> int:
         """What a film's lots are drawn by: a number made of its own, whatever other films are played."""
@@ -158,9 +158,8 @@ class Job:
             self.explain, self.layers, self.own_pixels,
         )  # fmt: skip
         annotations = hashlib.sha256()
-        for position in self.positives:
-            record = self.films.records[position]
-            annotations.update(repr((record.name, record.shapes, self.films.original_sizes[position])).encode())
+        for record, size in self.annotated():
+            annotations.update(repr((record.name, record.shapes, size)).encode())
         return {
             "format": str(FORMAT),
             "settings": repr(settings),

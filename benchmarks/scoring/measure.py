@@ -19,7 +19,7 @@ from benchmarks.run.config import Config
 from benchmarks.run.files import write_csv, write_parquet
 from benchmarks.scoring.job import Job, evenly_spaced
 from benchmarks.scoring.measure_batch import LEAST_PEAK, MOST_PEAKS, MeasureBatch
-from benchmarks.scoring.score import ScoreStep, open_job
+from benchmarks.scoring.score import ScoreStep, annotated_positions, open_job
 from benchmarks.scoring.store import MeasureStore
 from benchmarks.scoring.unit_store import Facts, Row
 from benchmarks.scoring.units import Step
@@ -60,7 +60,7 @@ class MeasureStep(Step[MeasureStore, MeasureBatch]):
             UserError: no classifier, or no annotated film.
         """
         job = open_job(config, device)
-        clean = [position for position, record in enumerate(job.films.records) if not record.shapes]
+        clean = annotated_positions(job.films.records, label=0)
         half = config.scoring.measure_films // 2
         chosen = [*evenly_spaced(job.positives, config.scoring.measure_films - half), *evenly_spaced(clean, half)]
         return replace(job, positives=sorted(chosen))
@@ -98,7 +98,7 @@ def _write_tables(config: Config, job: Job, store: MeasureStore) -> None:
     records = job.films.records
     objects = {records[position].name: len(records[position].shapes) for position in job.positives}
     detection, curve = froc_tables(store.peaks(), objects, complete, config.seed)
-    annotated = [position for position, record in enumerate(records) if record.shapes]
+    annotated = annotated_positions(records)
     with ScoreStep().reading(config, replace(job, positives=annotated)) as scores:
         overlaps = overlap_values(scores.scores(), len(annotated))
     if overlaps.empty:
@@ -110,7 +110,7 @@ def _write_tables(config: Config, job: Job, store: MeasureStore) -> None:
         {"measure": table["measure"].map(_place(MEASURES)), "method": table["method"].map(_place(METHODS))}
     )
     table = table.loc[order.sort_values(["measure", "method"], kind="stable").index]
-    write_parquet(config.out / "measures.parquet", films)
+    write_parquet(config.out / "measures.parquet", [films])
     write_csv(config.out / "measures.csv", table)
     write_csv(config.out / "froc.csv", curve)
 

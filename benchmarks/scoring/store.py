@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import pandas as pd
 
+from benchmarks.run.files import PART
 from benchmarks.scoring.unit_store import UnitStore
 
 SCORE_COLUMNS = (
@@ -47,10 +49,18 @@ class ScoreStore(UnitStore):
 
     def scores(self) -> pd.DataFrame:
         """Rows for the predicted class, sorted by image, method and protocol, as in ``scores.parquet``."""
-        return self._scores("plays", "target", "probability")
+        return pd.concat(self.score_parts(), ignore_index=True)
 
     def true_scores(self) -> pd.DataFrame:
         """Rows for the true class of films that the classifier gets wrong, as in ``scores_true.parquet``."""
+        return pd.concat(self.true_score_parts(), ignore_index=True)
+
+    def score_parts(self) -> Iterator[pd.DataFrame]:
+        """:meth:`scores` from top to bottom in parts, of which one after the other fits into memory."""
+        return self._scores("plays", "target", "probability")
+
+    def true_score_parts(self) -> Iterator[pd.DataFrame]:
+        """The same of :meth:`true_scores`."""
         return self._scores("plays_true", "label", "label_probability")
 
     def verdicts(self, batch: int | None = None) -> pd.DataFrame:
@@ -61,12 +71,22 @@ class ScoreStore(UnitStore):
         """Chance levels with the columns image, tolerance, chance, sorted."""
         return self.frame("chance", ("image", "tolerance", "chance"), "image, tolerance")
 
-    def _scores(self, table: str, target: str, probability: str) -> pd.DataFrame:
-        verdicts = self.verdicts()[["image", "label", target, probability]]
-        verdicts.columns = pd.Index(["image", "label", "target", "probability"])
-        own = [name for name in SCORE_COLUMNS if name not in ("label", "target", "probability")]
-        plays = self.frame(table, own, "image, method, protocol")
-        return plays.merge(verdicts, on="image")[list(SCORE_COLUMNS)].astype(_DTYPES)
+    def _scores(self, table: str, target: str, probability: str) -> Iterator[pd.DataFrame]:
+        of_film = {"label": "v.label", "target": f"v.{target}", "probability": f"v.{probability}"}
+        columns = [of_film.get(name, f"p.{name}") for name in SCORE_COLUMNS]
+        rows = self.whole_rows(
+            f"SELECT p.key, p.batch, v.key, v.batch, {', '.join(columns)} FROM {table} AS p "
+            f"JOIN verdicts AS v ON v.key = '{self.key()}' AND v.image = p.image",
+            "ORDER BY p.image, p.method, p.protocol",
+            units=2,
+            of="p.",
+        )
+        some = list(itertools.islice(rows, PART))
+        while True:  # once at least: columns are told where there are no rows
+            yield pd.DataFrame(some, columns=list(SCORE_COLUMNS)).astype(_DTYPES)
+            some = list(itertools.islice(rows, PART))
+            if not some:
+                return
 
 
 MEASURE_COLUMNS = ("image", "method", "measure", "value")

@@ -8,6 +8,7 @@ package, may lie in one file and are never mixed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import zlib
@@ -61,7 +62,7 @@ class UnitStore:
         self.path = path
         self._facts = facts
         self._keys: dict[str, str] = {}
-        self._whole_now: dict[Unit, str] | None = None
+        self._damaged_now: set[Unit] | None = None
         with _plain_errors(path):
             # Another process may hold the file for the length of a transaction. Of this one's threads several may use
             # it, one after the other.
@@ -72,6 +73,8 @@ class UnitStore:
             with self._connection:
                 for name, columns in self.all_tables().items():
                     self._connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
+                for name in self.tables:  # else a unit would be looked for among the rows of all films
+                    self._connection.execute(f"CREATE INDEX IF NOT EXISTS {name}_units ON {name} (key, batch)")
 
     @classmethod
     def all_tables(cls) -> dict[str, str]:
@@ -90,7 +93,18 @@ class UnitStore:
 
     def finished(self) -> set[tuple[int, str]]:
         """The units that are there and whole, as (batch, method)."""
-        return {(batch, method) for (_, batch), method in self._whole().items()}
+        return set(self.whole_rows("SELECT key, batch, batch, method FROM units"))
+
+    def units(self) -> Iterator[tuple[int, str]]:
+        """All units that are there, as (batch, method), one by one and without a look at their rows."""
+        yield from self._rows("SELECT batch, method FROM units")
+
+    def state(self) -> str:
+        """Tells whether the rows of the units that are whole are those that were there before."""
+        found = hashlib.sha256()
+        for unit in self.whole_rows("SELECT key, batch, key, batch, rows_sum FROM units", "ORDER BY key, batch"):
+            found.update(repr(unit).encode())
+        return found.hexdigest()
 
     def write_unit(self, batch: int, method: str, results: Mapping[str, Sequence[Row]]) -> None:
         """Write the results of one method on one batch, in one transaction.
@@ -107,7 +121,7 @@ class UnitStore:
             self._delete(key, batch)
             for table, rows in results.items():
                 self._insert(table, key, batch, rows)
-            total = self._sums([key], batch)[key, batch]  # of what a later start will read
+            total = self._sums(key, batch)[batch]  # of what a later start will read
             self._connection.execute("INSERT INTO units VALUES (?, ?, ?, ?)", (key, batch, method, total))
 
     def delete_damaged(self) -> dict[str, int]:
@@ -119,14 +133,9 @@ class UnitStore:
         methods = self._current()
         found: dict[str, int] = defaultdict(int)
         with self.writing():
-            sums = self._sums(methods)
-            written = {
-                (key, batch): total for key, batch, total in self._rows("SELECT key, batch, rows_sum FROM units")
-            }
-            for unit in written.keys() | sums.keys():
-                if written.get(unit) != sums[unit]:
-                    self._delete(*unit)
-                    found[methods[unit[0]]] += 1
+            for unit in self._damaged():
+                self._delete(*unit)
+                found[methods[unit[0]]] += 1
         return dict(sorted(found.items()))
 
     @contextmanager
@@ -136,15 +145,19 @@ class UnitStore:
             yield
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
-        """One moment: whatever is read inside fits together, though another process may be writing."""
+    def reading(self, *, mended: bool = False) -> Iterator[None]:
+        """One moment: whatever is read inside fits together, though another process may be writing.
+
+        Args:
+            mended: whether all units are known to be whole.
+        """
         with _plain_errors(self.path):
             self._connection.execute("BEGIN")
             try:
-                self._whole_now = self._whole()
+                self._damaged_now = set() if mended else self._damaged()
                 yield
             finally:
-                self._whole_now = None
+                self._damaged_now = None
                 self._connection.rollback()
 
     def write_failure(self, method: str, reason: str) -> None:
@@ -193,36 +206,63 @@ class UnitStore:
 
     def frame(self, table: str, columns: Sequence[str], order: str, batch: int | None = None) -> pd.DataFrame:
         """Rows of a table in units that are whole, sorted; of one batch, or of all."""
-        whole = self._whole(batch)
-        rows = self._rows(f"SELECT key, batch, {', '.join(columns)} FROM {table}", f"ORDER BY {order}", batch)
-        return pd.DataFrame([row[2:] for row in rows if row[:2] in whole], columns=list(columns))
+        rows = self.whole_rows(f"SELECT key, batch, {', '.join(columns)} FROM {table}", f"ORDER BY {order}", batch)
+        return pd.DataFrame(list(rows), columns=list(columns))
 
-    def _whole(self, batch: int | None = None) -> dict[Unit, str]:
-        """The methods of units that are whole."""
-        if self._whole_now is not None:
-            return self._whole_now
-        sums = self._sums(self._current(), batch)
-        units = self._rows("SELECT key, batch, method, rows_sum FROM units", batch=batch)
-        return {(key, batch): method for key, batch, method, total in units if sums[key, batch] == total}
+    def whole_rows(
+        self, select: str, order: str = "", batch: int | None = None, *, units: int = 1, of: str = ""
+    ) -> Iterator[tuple[Any, ...]]:
+        """Rows in units that are whole, one by one.
 
-    def _sums(self, keys: Iterable[str], batch: int | None = None) -> dict[Unit, int]:
-        """By unit, a sum that tells whether its rows are the same."""
-        sums: dict[Unit, int] = defaultdict(int)
+        Args:
+            select: beginning with the columns ``key`` and ``batch``, which are left out of what is found.
+            order: how they are sorted, if at all.
+            batch: that alone.
+            units: how many such pairs of columns there are, where a row is joined from several tables.
+            of: the table whose key and batch are meant, with a dot.
+        """
+        damaged = self._damaged(batch)
+        for row in self._rows(select, order, batch, of=of):
+            if not any(row[i : i + 2] in damaged for i in range(0, 2 * units, 2)):
+                yield row[2 * units :]
+
+    def _damaged(self, batch: int | None = None) -> set[Unit]:
+        """Units whose rows are not those that were written, and those of rows of no unit."""
+        if self._damaged_now is not None:
+            return self._damaged_now
+        damaged: set[Unit] = set()
+        for key in self._current():
+            sums = self._sums(key, batch)
+            for number, total in self._rows("SELECT batch, rows_sum FROM units", "", batch, [key]):
+                if sums.pop(number, 0) != total:
+                    damaged.add((key, number))
+            damaged.update((key, number) for number in sums)
+        return damaged
+
+    def _sums(self, key: str, batch: int | None = None) -> dict[int, int]:
+        """By batch, a sum that tells whether its rows are the same."""
+        sums: dict[int, int] = defaultdict(int)
         for table in self.tables:
-            for row in self._rows(f"SELECT * FROM {table}", batch=batch, keys=keys):
-                sums[row[:2]] += zlib.crc32(repr((table, row)).encode())
+            for row in self._rows(f"SELECT * FROM {table}", "", batch, [key]):
+                sums[row[1]] += zlib.crc32(repr((table, row)).encode())
         return sums
 
     def _rows(
-        self, select: str, order: str = "", batch: int | None = None, keys: Iterable[str] | None = None
-    ) -> list[tuple[Any, ...]]:
-        """Rows of some keys, by default of today's; of one batch, or of all."""
+        self,
+        select: str,
+        order: str = "",
+        batch: int | None = None,
+        keys: Iterable[str] | None = None,
+        *,
+        of: str = "",
+    ) -> sqlite3.Cursor:
+        """Rows of some keys, by default of today's; of one batch, or of all. There may be more than memory holds."""
         values: list[object] = list(self._current() if keys is None else keys)
-        where = f"key IN ({', '.join('?' * len(values))})"
+        where = f"{of}key IN ({', '.join('?' * len(values))})"
         if batch is not None:
-            where += " AND batch = ?"
+            where += f" AND {of}batch = ?"
             values.append(batch)
-        return self._connection.execute(f"{select} WHERE {where} {order}", values).fetchall()
+        return self._connection.execute(f"{select} WHERE {where} {order}", values)
 
     def _current(self) -> dict[str, str]:
         """Today's keys, with their methods."""

@@ -7,13 +7,15 @@ shared by several processes, ends with the results of a plain one.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -120,7 +122,7 @@ class Step(ABC, Generic[S, B]):
             store.close()
         fabric.barrier()
         store = self.open_store(path, job)
-        pending = self.pending(job, methods, store.finished())
+        pending = self.pending(job, methods, store.units())  # they are mended, so all that are there are whole
         fabric.barrier()  # everyone has the same view before anyone writes
         if pending and fabric.is_global_zero:
             write_environment(config)
@@ -131,14 +133,14 @@ class Step(ABC, Generic[S, B]):
         if fabric.world_size > 1:
             store.close()
             store = self.open_store(config.out / f"{self.name}.rank{fabric.global_rank}.sqlite", job)
-        mine = dict(list(pending.items())[fabric.global_rank :: fabric.world_size])
+        mine = dict(itertools.islice(pending.items(), fabric.global_rank, None, fabric.world_size))
         self.compute_units(job, mine, store, show=fabric.is_global_zero and not config.quiet)
         store.close()
         fabric.barrier()
         if fabric.is_global_zero:
             store = self.open_store(path, job)
             self._absorb_parts(config, job, store)
-            with store.reading():
+            with store.reading(mended=True):
                 self.finish(config, job, store)
             for method, reason in store.failures().items():
                 print(f"{method} could not run: {reason}")
@@ -163,16 +165,21 @@ class Step(ABC, Generic[S, B]):
             )
         return store
 
-    def pending(self, job: Job, methods: Sequence[Method], finished: set[tuple[int, str]]) -> dict[int, list[Method]]:
+    def pending(
+        self, job: Job, methods: Sequence[Method], finished: Iterable[tuple[int, str]]
+    ) -> dict[int, Sequence[Method]]:
         """The methods that each batch still needs; batches that need nothing are left out."""
-        pending = {
-            batch: [method for method in methods if (batch, method.name) not in finished]
-            for batch in range(job.batches)
-        }
-        known = {batch for batch, method in finished if method == EVERY} if self.knows_films else pending.keys()
-        return {batch: wanted for batch, wanted in pending.items() if wanted or batch not in known}
+        names = [*(method.name for method in methods), *([EVERY] if self.knows_films else [])]
+        places = {name: place for place, name in enumerate(names)}
+        missing = np.ones((job.batches, len(names)), dtype=bool)
+        for batch, name in finished:
+            if name in places and batch < job.batches:
+                missing[batch, places[name]] = False
+        # Most batches need the same: one list for all of them.
+        lists = {row.tobytes(): list(itertools.compress(methods, row)) for row in np.unique(missing, axis=0)}
+        return {int(batch): lists[missing[batch].tobytes()] for batch in np.flatnonzero(missing.any(axis=1))}
 
-    def compute_units(self, job: Job, pending: dict[int, list[Method]], store: S, *, show: bool = False) -> None:
+    def compute_units(self, job: Job, pending: Mapping[int, Sequence[Method]], store: S, *, show: bool = False) -> None:
         """Compute units, each stored as soon as it is there, while the next one is computed.
 
         A method that cannot be built, or that fails on a batch even with one image at a time when

@@ -1,4 +1,4 @@
-"""How memory and the start of a command grow with the number of films: sets of small films, scored and reported.
+"""How memory and the start of a command grow with the number of films: small films, scored, reported and trained on.
 
 ``python -m benchmarks.speed.scale``. Memory is what the kernel calls anonymous, at its peak: memory maps of files are
 not in it. It is read from ``/proc``, so this runs on Linux only.
@@ -7,6 +7,7 @@ not in it. It is read from ``/proc``, so this runs on Linux only.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -22,34 +23,47 @@ from PIL import Image
 from benchmarks.classifier.network import build_network
 from benchmarks.data.open_run import open_run
 from benchmarks.run.config import Config
+from benchmarks.run.directory import SPLITS
 from benchmarks.run.files import write_json
 
 SIDE, KINDS, EVERY = 64, 500, 4
-"""Side of the films; how many differ, of which the others are links; one of how many is annotated."""
+"""Side of the films; how many of a split differ, of which the others are links; one of how many is annotated."""
+ARCH = "slim_resnet18"
 
 
-def write_run(folder: Path, films: int) -> Config:
-    """A set of small films, and a run whose classifier has random weights.
+def write_set(folder: Path, most: str, films: int) -> None:
+    """A set of small films.
 
     Args:
-        folder: For both.
-        films: In the test split; a hundredth as many in each of the others.
+        folder: Its folder.
+        most: The split that has most of them.
+        films: In that split; a hundredth as many in each of the others.
     """
     generator = np.random.default_rng(0)
-    for split, count in (("train", max(films // 100, 4)), ("dev", max(films // 100, 4)), ("test", films)):
-        (folder / "data" / split).mkdir(parents=True)
+    for split in SPLITS:
+        (folder / split).mkdir(parents=True)
         rows = ["image_name,annotation"]
-        for number in range(count):
-            path = folder / "data" / split / f"{number:06d}.png"
+        for number in range(films if split == most else max(films // 100, 8)):
+            path = folder / split / f"{number:06d}.png"
             if number < KINDS:
                 Image.fromarray(generator.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)).save(path)
             else:
                 os.link(path.with_name(f"{number % KINDS:06d}.png"), path)
             rows.append(f"{path.name},{'' if number % EVERY else '0 10 10 30 30'}")
-        (folder / "data" / f"{split}.csv").write_text("\n".join(rows) + "\n")
+        (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
+
+
+def write_run(folder: Path, films: int) -> Config:
+    """A set with most of its films in the test split, and a run whose classifier has random weights.
+
+    Args:
+        folder: For both.
+        films: In the test split.
+    """
+    write_set(folder / "data", "test", films)
     config = Config().replace(
-        preset="synthetic", out=folder / "run", data=folder / "data", arch="slim_resnet18", weights="none",
-        image_size=SIDE, score_batch_size=64, accelerator="cpu", methods=("center",), quiet=True, threads=1,
+        preset="synthetic", out=folder / "run", data=folder / "data", arch=ARCH, weights="none",
+        image_size=SIDE, accelerator="cpu", methods=("center",), quiet=True, threads=1,
     )  # fmt: skip
     torch.manual_seed(0)
     (config.out / "checkpoints").mkdir(parents=True)
@@ -87,7 +101,7 @@ def _anonymous(process: int) -> int:
 
 
 def measure(films: int) -> dict[str, Any]:
-    """Score, score again with nothing to do, and report a set of so many films."""
+    """Score, score again with nothing to do, and report a set of so many films; train on one for an epoch."""
     with tempfile.TemporaryDirectory() as folder:
         config = write_run(Path(folder), films)
         out = ("--out", str(config.out), "--quiet")
@@ -97,6 +111,27 @@ def measure(films: int) -> dict[str, Any]:
             "report": watched("report", *out),
         }
         found["report.html"] = (config.out / "report.html").stat().st_size
+    with tempfile.TemporaryDirectory() as folder:
+        data, run = Path(folder) / "data", Path(folder) / "run"
+        write_set(data, "train", films)
+        recipe = ("--arch", ARCH, "--weights", "none", "--image-size", str(SIDE // 2), "--batch-size", "64")
+        once = ("--epochs", "1", "--accelerator", "cpu", "--threads", "1", "--quiet")
+        found["train"] = watched("train", "--data", str(data), "--out", str(run), *recipe, *once)
+    return found
+
+
+def slopes(table: dict[int, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Bytes for each further film, from each number of films to the next, by step.
+
+    Args:
+        table: By number of films, as of :func:`measure`.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for few, many in itertools.pairwise(sorted(table)):
+        steps = [step for step, numbers in table[few].items() if isinstance(numbers, dict)]
+        found[f"{few} to {many}"] = {
+            step: round((table[many][step]["bytes"] - table[few][step]["bytes"]) / (many - few), 1) for step in steps
+        }
     return found
 
 
@@ -106,21 +141,16 @@ def main() -> None:
     parser.add_argument("--films", default="1000,10000,100000", metavar="N,N", help="default: 1000,10000,100000")
     parser.add_argument("--out", type=Path, default=Path("runs/scale"), metavar="DIR", help="default: runs/scale")
     given = parser.parse_args()
-    sizes = sorted(int(number) for number in given.films.split(","))
     table: dict[int, dict[str, Any]] = {}
-    for films in sizes:
+    for films in sorted(int(number) for number in given.films.split(",")):
         table[films] = measure(films)
         steps = {step: found for step, found in table[films].items() if isinstance(found, dict)}
         cells = [f"{step} {found['seconds']:.1f} s, {found['bytes'] / 2**20:.0f} MiB" for step, found in steps.items()]
         print(f"{films} films: {'; '.join(cells)}; report.html {table[films]['report.html'] / 1e6:.2f} MB", flush=True)
-    few, many = table[sizes[0]], table[sizes[-1]]
-    slopes = {
-        step: (many[step]["bytes"] - found["bytes"]) / max(sizes[-1] - sizes[0], 1)
-        for step, found in few.items()
-        if isinstance(found, dict)
-    }
-    print("bytes for each further film: " + ", ".join(f"{step} {slope:.0f}" for step, slope in slopes.items()))
-    write_json(given.out / "scale.json", {"sizes": table, "bytes a film": slopes})
+        write_json(given.out / "scale.json", {"sizes": table, "bytes a film": slopes(table)})
+    for between, found in slopes(table).items():
+        cells = [f"{step} {slope:.0f}" for step, slope in found.items()]
+        print(f"bytes for each further film, {between}: {', '.join(cells)}")
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ def prepare(config: Config) -> None:
             print(f"error: {printable(fault)}", file=sys.stderr)
         raise UserError(f"{config.data_root} has {len(error.faults)} faults; each is named above.") from None
     if process_rank() == 0:
-        for split, records in checked.splits.items():
-            print(f"{split}: {len(records)} films, {sum(record.label for record in records)} with objects")
+        for split, films in checked.splits.items():
+            print(f"{split}: {len(films)} films, {int(films.labels.sum())} with objects")
         for remark in checked.remarks:
             print(f"note: {printable(remark)}")
 

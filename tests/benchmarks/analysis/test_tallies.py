@@ -10,6 +10,7 @@ from benchmarks.analysis.tallies import (
     bootstrap_interval,
     hit_matrix,
     mean_chance,
+    resampled_hits,
     resampled_means,
     seconds_per_image,
     status_counts,
@@ -110,3 +111,12 @@ def test_counts_and_chance():
     }
     chance = pd.DataFrame({"image": ["1", "2"] * 2, "tolerance": [0, 0, 15, 15], "chance": [0.1, 0.2, 0.3, 0.5]})
     assert mean_chance(chance) == {0: pytest.approx(0.15), 15: pytest.approx(0.4)}
+
+
+def test_matrices_that_are_drawn_together_have_the_draws_of_each():
+    hits = np.random.default_rng(0).random((30, 5)) < 0.5
+    parts = [pd.DataFrame(hits[:, columns]) for columns in ([0, 1], [2], [3, 4])]
+    together = resampled_hits(parts, seed=3, resamples=50)
+    assert [draws.shape for draws in together] == [(50, 2), (50, 1), (50, 2)]
+    for part, draws in zip(parts, together, strict=True):
+        assert (draws == resampled_means(part.to_numpy(), seed=3, resamples=50)).all()

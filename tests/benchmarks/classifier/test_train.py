@@ -7,9 +7,12 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from tiny_training import tiny
+from torch import Tensor
+from torch.utils.data import DistributedSampler
 
 from benchmarks.classifier.checkpoints import load_classifier
-from benchmarks.classifier.train import train
+from benchmarks.classifier.module import Classifier
+from benchmarks.classifier.train import InOrder, train
 from benchmarks.data.open_run import open_run
 from benchmarks.run.config import check
 from benchmarks.run.errors import UserError
@@ -55,6 +58,40 @@ def test_stopped_training_goes_on_to_the_same_numbers(films: Path, tmp_path: Pat
     moments = [checkpoint["optimizer_states"][0]["state"] for checkpoint in last]
     torch.testing.assert_close(moments[0], moments[1], rtol=0, atol=0)
     torch.testing.assert_close(last[0]["state_dict"], last[1]["state_dict"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("films", [2, 7, 12])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_films_come_in_the_order_of_torch(films: int, shuffle: bool) -> None:
+    for rank in range(5):
+        ours, theirs = (
+            kind(range(films), num_replicas=5, rank=rank, shuffle=shuffle, seed=3)
+            for kind in (InOrder, DistributedSampler)
+        )
+        for epoch in (0, 4):
+            ours.set_epoch(epoch)
+            theirs.set_epoch(epoch)
+            assert list(ours) == list(theirs)
+            assert len(ours) == len(theirs)
+
+
+def test_scores_are_of_every_film_once(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Classifier(tiny(films, tmp_path / "run"), torch.nn.Identity())
+    monkeypatch.setattr(model, "all_gather", lambda values: values)
+
+    def probabilities(batch: Tensor) -> Tensor:  # of the second class: a tenth of the film's grey value
+        share = batch[:, 0, 0, 0] / 10
+        return torch.stack([1 - share, share], dim=1).log()
+
+    monkeypatch.setattr(model, "forward", probabilities)
+    monkeypatch.setattr("benchmarks.classifier.module.normalise", Tensor.float)
+    monkeypatch.setattr("benchmarks.classifier.module._BATCHES", 2)
+    for numbers in ([3, 1], [2, 4], [0, 3], [1]):  # the sampler of the second device began anew
+        indices = torch.tensor(numbers)
+        model.test_step((indices[:, None, None, None], indices % 2, indices), 0)
+    scores, labels = model._gathered()
+    torch.testing.assert_close(scores, torch.arange(5) / 10)
+    assert labels.tolist() == [0, 1, 0, 1, 0]
 
 
 def test_finished_training_is_left_alone(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import torch
 from tiny_run import SIZE, make_run
 
 from benchmarks.classifier.training_films import draw_records, training_films
-from benchmarks.data.object_cxr import Record
+from benchmarks.data.records import Record
 from benchmarks.methods import METHODS
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.score import open_job

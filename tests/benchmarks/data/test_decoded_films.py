@@ -9,7 +9,8 @@ from PIL import Image
 
 from benchmarks.data import decoded_films as module
 from benchmarks.data.decoded_films import decoded_films
-from benchmarks.data.object_cxr import Record, read_split
+from benchmarks.data.object_cxr import read_split
+from benchmarks.data.records import Record
 
 
 def write_set(root: Path, films: int = 6) -> list[Record]:
@@ -26,7 +27,7 @@ def test_a_start_that_was_stopped_is_gone_on_with(tmp_path: Path, monkeypatch: p
     whole.mkdir()
     elsewhere.mkdir()
     path, sizes, pixels = decoded_films(records, 16, whole)
-    assert sizes.tolist() == [[30 + number, 20] for number in range(6)]
+    assert sizes[:, :2].tolist() == [[30 + number, 20] for number in range(6)]
     seen = []
 
     def until(number: int) -> None:
@@ -53,7 +54,7 @@ def test_a_start_that_was_stopped_is_gone_on_with(tmp_path: Path, monkeypatch: p
     assert facts[0].tolist() == sizes.tolist()
     assert facts[1] == pixels
     assert again.read_bytes() == path.read_bytes()
-    assert {file.suffix for file in elsewhere.iterdir()} == {".npy", ".npz"}
+    assert {file.suffix for file in elsewhere.iterdir()} == {".npy", ".json"}
 
 
 def test_all_pixels_are_read_only_where_the_file_changed(

@@ -48,11 +48,11 @@ def test_an_empty_cell_says_nothing(root: Path) -> None:
 
 
 def test_the_table_changes_nothing_that_a_run_is_known_by(root: Path) -> None:
-    before, records = annotation_digest(root, None, root / "cache"), read_split(root, "test")
+    before, records = annotation_digest(root, None, root / "cache"), list(read_split(root, "test"))
     (root / "test_kinds.csv").write_text("image_name,kinds\nb.png,zip\n")
 
     assert annotation_digest(root, None, root / "cache") == before
-    assert read_split(root, "test") == records
+    assert list(read_split(root, "test")) == records
 
 
 @pytest.mark.parametrize(

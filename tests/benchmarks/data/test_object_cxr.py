@@ -172,7 +172,7 @@ def test_dataset_items_sizes_and_values(tmp_path: Path) -> None:
     records = read_split(write_set(tmp_path, "a.png,\nb.png,0 1 1 2 2\n", films), "test")
     dataset = FilmDataset(records, 16, tmp_path / "cache")
     assert len(dataset) == 2
-    assert dataset.original_sizes == [(60, 40), (10, 30)]
+    assert list(dataset.original_sizes) == [(60, 40), (10, 30)]
     film, label, index = dataset[1]
     assert film.shape == (1, 16, 16)
     assert film.min() > 200
@@ -201,7 +201,7 @@ def test_large_jpeg_keeps_its_original_size_and_look(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("image_name,annotation\na.jpg,\n")
     Image.fromarray(film).save(tmp_path / "test" / "a.jpg", quality=98)
     dataset = FilmDataset(read_split(tmp_path, "test"), 64, tmp_path / "cache")
-    assert dataset.original_sizes == [(1200, 900)]
+    assert list(dataset.original_sizes) == [(1200, 900)]
     expected = np.asarray(Image.fromarray(film).resize((64, 64), Image.Resampling.LANCZOS)).astype(int)
     assert np.abs(dataset[0][0][0].numpy() - expected).max() <= 3
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.run import files
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import clear_partials, whole_file, write_csv, write_json, write_parquet
 
@@ -40,10 +41,22 @@ def test_a_folder_that_is_a_file_is_a_sentence(tmp_path: Path) -> None:
 
 def test_tables_come_back(tmp_path: Path) -> None:
     table = pd.DataFrame({"name": ["a", "bä"], "value": [0.1, 2.0]})
-    write_parquet(tmp_path / "t.parquet", table)
+    write_parquet(tmp_path / "t.parquet", [table])
     write_csv(tmp_path / "t.csv", table)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), table)
     assert (tmp_path / "t.csv").read_text(encoding="utf-8") == "name,value\na,0.1\nbä,2\n"
+
+
+def test_a_table_in_parts_is_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PART", 3)
+    monkeypatch.setattr(files, "GROUP", 6)
+    table = pd.DataFrame({"name": list("abcdefghij"), "x": pd.array([1, None, *range(8)], "Int64")})
+    write_parquet(tmp_path / "whole.parquet", [table])
+    write_parquet(tmp_path / "parts.parquet", (table.iloc[start : start + 3] for start in range(0, 10, 3)))
+    assert (tmp_path / "parts.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "parts.parquet"), table)
+    write_parquet(tmp_path / "empty.parquet", [table.iloc[:0]])
+    assert list(pd.read_parquet(tmp_path / "empty.parquet")) == ["name", "x"]
 
 
 def test_partials_of_dead_processes_are_cleared(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from benchmarks.run.errors import UserError
 from benchmarks.scoring import job as job_module
 from benchmarks.scoring.batch import FilmBatch, explain_within_memory, scored_cost, scored_maps
 from benchmarks.scoring.score import ScoreStep, open_job, score
+from benchmarks.scoring.unit_store import EVERY
 
 SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
 
@@ -247,6 +248,32 @@ def units(config):
             return connection.execute("SELECT COUNT(*) FROM units").fetchone()[0]
     except sqlite3.OperationalError:
         return 0
+
+
+def test_tables_are_written_again_where_rows_or_files_changed(tmp_path, monkeypatch):
+    config = make_run(tmp_path, methods=("center",))
+    score(config)
+    path = config.out / "scores.parquet"
+    before = path.stat().st_ino
+    score(config)
+    assert path.stat().st_ino == before
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    score(config)
+    assert path.read_bytes() == whole
+    score(config.replace(methods=("center", "edge")))
+    assert set(read(config)["method"]) == {"center", "edge"}
+
+
+def test_units_that_are_missing_by_hand(finished):
+    job = open_job(finished)  # three batches
+    first, second = (METHODS[name] for name in SOME[:2])
+    films = [(batch, EVERY) for batch in (0, 1)]
+    there = [(0, first.name), (1, first.name), (1, second.name), (2, "unknown"), (9, first.name)]
+    assert ScoreStep().pending(job, [first, second], iter(films + there)) == {0: [second], 2: [first, second]}
+    done = [(batch, first.name) for batch in range(3)]
+    assert ScoreStep().pending(job, [first], films + done) == {2: []}  # whose films are not known
+    assert ScoreStep().pending(job, [first], [*films, (2, EVERY), *done]) == {}
 
 
 def test_parts_of_a_killed_distributed_run_are_taken_over(tmp_path, finished):

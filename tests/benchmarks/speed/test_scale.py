@@ -29,3 +29,11 @@ def test_memory_is_read_at_its_peak_without_maps_of_files(tmp_path: Path, monkey
     found = scale.watched("score")
     assert 60e6 < found["bytes"] < 120e6
     assert found["seconds"] > 0.5
+
+
+def test_slopes_are_bytes_a_film_from_each_size_to_the_next() -> None:
+    sizes = {10: (1000, 2), 30: (1100, 5), 130: (1100, 3)}
+    table = {
+        films: {"score": {"bytes": size, "seconds": 1.0}, "report.html": page} for films, (size, page) in sizes.items()
+    }
+    assert scale.slopes(table) == {"10 to 30": {"score": 5.0}, "30 to 130": {"score": 0.0}}
