@@ -274,6 +274,8 @@ def test_units_that_are_missing_by_hand(finished):
     done = [(batch, first.name) for batch in range(3)]
     assert ScoreStep().pending(job, [first], films + done) == {2: []}  # whose films are not known
     assert ScoreStep().pending(job, [first], [*films, (2, EVERY), *done]) == {}
+    damaged = [(-1, first.name), ("2", first.name), (None, first.name), (job.batches, first.name)]
+    assert ScoreStep().pending(job, [first], [*films, (2, EVERY), *done[:-1], *damaged]).keys() == {done[-1][0]}
 
 
 def test_parts_of_a_killed_distributed_run_are_taken_over(tmp_path, finished):
