@@ -105,7 +105,7 @@ def capture(
         )
         with torch.enable_grad():
             with recorder.hooked():
-                output = _forward(forward_func, begun(inputs, keep_graph=keep_graph), arguments.copies())
+                output = _tensor(forward(forward_func, begun(inputs, keep_graph=keep_graph), arguments.copies()))
             outputs.append(output if keep_graph else output.detach())
             recorder.check_calls()
             chosen = target if choose_target is None else choose_target(output.detach())
@@ -167,9 +167,10 @@ def _check_same(outputs: list[Tensor]) -> None:
         )
 
 
-def _forward(forward_func: Callable[..., Any], inputs: Any, additional_forward_args: Any) -> Tensor:
+def forward(forward_func: Callable[..., Any], inputs: Any, additional_forward_args: Any) -> Any:
+    """What the model gives, or why it does not take images as bytes."""
     try:
-        output = run_forward(forward_func, inputs, None, additional_forward_args)
+        return run_forward(forward_func, inputs, None, additional_forward_args)
     except RuntimeError as error:
         given = inputs if isinstance(inputs, tuple) else (inputs,)
         if not isinstance(error, NotKeptError) and any(t.dtype == torch.uint8 for t in given):
@@ -178,6 +179,9 @@ def _forward(forward_func: Callable[..., Any], inputs: Any, additional_forward_a
                 "tensors, pass for example images.float() / 255."
             ) from error
         raise
+
+
+def _tensor(output: Any) -> Tensor:
     if not isinstance(output, Tensor):
         raise TypeError(
             f"The model returned a {type(output).__name__}, not a tensor; wrap it, for example "

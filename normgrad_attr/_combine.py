@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from functools import partial, reduce
+from functools import reduce
 from typing import Literal, get_args
 
 import torch
@@ -182,6 +182,8 @@ def combine_maps(
     check_tensors(*maps)
     output_size = spatial_size(output_size)
     findings = Findings()
+    broken = torch.stack([~m.detach().flatten(1).isfinite().all(1) for m in maps])
+    _note(findings, broken, "has values that are not finite", "its combined map is not a number")
     size = spatial_size(output_size)
     combined = combined_map(maps, size, combine, layer_weights(weights, len(maps)), evidence, findings)
     findings.tell()
@@ -197,7 +199,7 @@ def combined_map(
     findings: Findings,
 ) -> Tensor:
     """As :func:`combine_maps`, of arguments that have been checked; what there is to warn of goes to ``findings``."""
-    scaled, constant, silent, broken = [], [], [], []
+    scaled, constant, silent = [], [], []
     for i, m in enumerate(maps):
         zero = m.detach().flatten(1).amax(1) == 0 if i in evidence else None
         # In a product, what says nothing is 1; where nothing speaks for a class, that is what it says.
@@ -208,10 +210,10 @@ def combined_map(
         scaled.append(one)
         constant.append(flat)
         silent.append(flat & zero if zero is not None else torch.zeros_like(flat))
-        broken.append(~m.detach().flatten(1).isfinite().all(1))
     left_out = torch.stack(constant) & ~torch.stack(silent)
-    for flags, (what, consequence) in zip((torch.stack(broken), left_out, torch.stack(silent)), _SAID, strict=True):
-        findings.note(flags.sum(1), partial(_say, what, consequence, flags.shape[1]))
+    _note(findings, left_out, "is constant", "it says nothing of where and is left out")
+    nothing = "it is zero, so nothing speaks for the target there, and the product is zero too"
+    _note(findings, torch.stack(silent), "is constant", nothing)
     if combine == "sum":
         return minmax(reduce(torch.add, (w * m for m, w in zip(scaled, powers, strict=True))))
     return minmax(reduce(torch.mul, map(_power, scaled, powers)))
@@ -248,14 +250,15 @@ def _power(m: Tensor, w: float) -> Tensor:
     return torch.where(alive, m, 1.0).pow(w) * (alive if w > 0 else 1.0)
 
 
-_SAID = (
-    ("has values that are not finite", "its combined map is not a number; look at the model's output"),
-    ("is constant", "it says nothing of where and is left out"),
-    ("is constant", "it is zero, so nothing speaks for the target there, and the product is zero too"),
-)
+def _note(findings: Findings, flags: Tensor, what: str, consequence: str) -> None:
+    """Warn of layers, (layers, N) bool, for as many samples as they are flagged for."""
 
+    def say(counts: list[int]) -> None:
+        for layer, count in enumerate(counts):
+            if count:
+                warn(
+                    f"The map of layer {layer} (counted from 0) {what} for {count} of {flags.shape[1]} samples: "
+                    f"{consequence}."
+                )
 
-def _say(what: str, consequence: str, samples: int, counts: list[int]) -> None:
-    for layer, count in enumerate(counts):
-        if count:
-            warn(f"The map of layer {layer} (counted from 0) {what} for {count} of {samples} samples: {consequence}.")
+    findings.note(flags.sum(1), say)

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from normgrad_attr._captum import run_forward
-from normgrad_attr._capture import begun
-from normgrad_attr._guards import EVERY_MODULE_RUNS
+from normgrad_attr._capture import begun, forward
+from normgrad_attr._guards import EVERY_MODULE_RUNS, check_call
 from normgrad_attr._layers import owner
 from normgrad_attr._layout import Layout, Layouts
 from normgrad_attr._state import ModelState, remembered_chance
@@ -59,7 +58,10 @@ def suggest_layers(
         :class:`~normgrad_attr.NormGrad` and :class:`~normgrad_attr.CombinedNormGrad` tell apart by themselves.
 
     Raises:
-        ValueError: ``forward_func`` is a plain function, ``count`` is not positive, or no layer has a spatial map.
+        ValueError: ``forward_func`` is a plain function, ``count`` is not positive, an empty batch, or no layer has a
+            spatial map.
+        RuntimeError: Inference mode, or what the model itself raises.
+        TypeError: An input that is no tensor.
 
     Examples:
         >>> import torch
@@ -119,6 +121,7 @@ class _Output:
 
 def _trace(model: nn.Module, inputs: Any, additional_forward_args: Any) -> dict[nn.Module, _Call]:
     """All modules with one map that says something of where, from one pass in evaluation mode."""
+    check_call(model, inputs)
     given: dict[nn.Module, list[_Output | None]] = {}
     finished, latest = 0, None
 
@@ -145,8 +148,7 @@ def _trace(model: nn.Module, inputs: Any, additional_forward_args: Any) -> dict[
         for module in names:
             undo.callback(module.register_forward_hook(after).remove)
         sample = begun(_two(inputs) if additional_forward_args is None else inputs)
-        output = run_forward(model, sample, None, additional_forward_args)
-    score = _any_score(output)
+        score = _any_score(forward(model, sample, additional_forward_args))
     first = sample[0] if isinstance(sample, tuple) else sample
     once = {module: outputs[0] for module, outputs in given.items() if len(outputs) == 1 and outputs[0] is not None}
     layouts = Layouts(None if score is None else score.grad_fn)

@@ -203,6 +203,9 @@ def test_map_that_is_not_finite_is_reported():
     with pytest.warns(UserWarning, match="'0'.*not finite"):
         maps = NormGrad(network, "0").attribute(x, 1)
     assert maps[0].isfinite().all()
+    with pytest.warns(UserWarning, match="'0'.*not finite") as record:
+        CombinedNormGrad(network, ["0"]).attribute(x, 1)
+    assert len(record) == 1
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,17 @@ def test_the_predicted_class_is_explained_at_the_suggested_layers() -> None:
     assert not result.logits.requires_grad
 
 
+@pytest.mark.parametrize("class_sensitive", [False, True])
+def test_it_works_where_nothing_is_recorded(class_sensitive: bool) -> None:
+    net, x = Net().eval(), images(3)
+    expected = explain(net, x, class_sensitive=class_sensitive)
+    _explain._CHOSEN.clear()
+    with torch.no_grad():
+        found = explain(net, x, class_sensitive=class_sensitive)
+    assert found.layers == expected.layers
+    torch.testing.assert_close(found.maps, expected.maps, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("target", [2, [0, 3, 1], torch.tensor([1, 1, 2]), torch.tensor(3), np.array([3, 0, 2])])
 def test_a_target_is_one_for_all_or_one_for_each(target: Any) -> None:
     net, x = Net().eval(), images(3)
@@ -148,6 +159,13 @@ def test_it_is_drawn_and_saved(tmp_path: Any) -> None:
         (Net(), [images()[0]], ValueError, r"images\[None\]"),
         (Net(), [photographs()], TypeError, "type Image must be prepared; pass preprocess"),
         (Net(), [[]], ValueError, "no images"),
+        (Net(), [images()[:0]], ValueError, "is an empty batch"),
+        (
+            Net(),
+            [torch.zeros(1, 3, 12, 12, dtype=torch.uint8)],
+            RuntimeError,
+            r"pass for example images.float\(\) / 255",
+        ),
         (Net(), [[torch.rand(3, 12, 12), torch.rand(3, 12, 14)]], ValueError, r"one shape, these have \[\(3, 12, 12\)"),
         (Net(), [images(), 4], ValueError, "4 is not one of the model's 4 classes, 0 to 3"),
         (Net(), [images(), -1], ValueError, "not one of the model's 4 classes"),

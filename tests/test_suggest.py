@@ -165,6 +165,13 @@ class Residual(nn.Module):
         return (self.short(x) + self.conv(x)).relu()
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_nothing_depends_on_the_callers_grad_mode(frozen: bool) -> None:
+    model, x = torchvision.models.resnet18(num_classes=3).eval().requires_grad_(not frozen), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert suggest_layers(model, x) == KNOWN["resnet18"]
+
+
 def test_no_layer_is_proposed_whose_map_is_constant() -> None:
     # Where the class token alone is read, the patches that leave the last block have no gradient; behind the last norm
     # of what is averaged, gradients and norms are the same everywhere.
@@ -229,6 +236,7 @@ def test_no_layer_of_another_number_of_dimensions_is_proposed() -> None:
         (lambda: suggest_layers(nn.Conv2d(3, 3, 1), torch.rand(1, 3, 8, 8)), "No layer of Conv2d"),
         (lambda: suggest_layers(nn.Sequential(nn.Linear(3, 3)), torch.rand(1, 3)), "No layer of Sequential"),
         (lambda: suggest_layers(nn.Linear(3, 3), torch.rand(1, 3), count=0), "at least 1, not 0"),
+        (lambda: suggest_layers(nn.Conv2d(3, 3, 1), torch.rand(0, 3, 8, 8)), "is an empty batch"),
     ],
 )
 def test_errors(call: Any, message: str) -> None:

@@ -16,6 +16,7 @@ from benchmarks.run.config import EVALUATION, FREE_SETTINGS, flag, from_dict
 from benchmarks.run.directory import evaluated, refuse_evaluation, saved_config
 from benchmarks.run.errors import UserError
 from benchmarks.run.stored import DamagedError, Evaluated, Measured, Summary, read_json, read_table
+from benchmarks.run.text_tables import counted
 
 # Settings that may differ between runs that count as repetitions of one recipe.
 _REPEATS = FREE_SETTINGS | {"seed", "preset", "score_batch_size"}
@@ -186,7 +187,7 @@ class EvaluatedRun(Run):
         record = self.record
         return {
             "classifier": f"{record.model} at {record.input[2]} x {record.input[1]} px",
-            "questions": f"{self.facts.images} about {record.images} images",
+            "questions": f"{self.facts.images} about {counted(record.images, 'image')}",
             "explained": f"the {record.explain} class",
             "ground truth": self.facts.truth,
             "tolerances in pixels of": "the image" if record.tolerance_in == "image" else "the frame",

@@ -17,6 +17,7 @@ from benchmarks.models import open_model
 from benchmarks.run.config import flag
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError, printable
+from benchmarks.run.text_tables import counted
 from benchmarks.shapes.draw_picture import SIZE
 from benchmarks.shapes.outlines import KINDS
 from benchmarks.shapes.trained_network import test_pictures, trained_network
@@ -84,7 +85,8 @@ def evaluate_command(
                 pass
         objects = sum(len(image.objects) for image in found.images)
         print(*found.remarks, sep="\n", end="\n" if found.remarks else "")
-        count = f"{len(found.images)} images, {objects} objects of {len(found.categories)} categories"
+        kinds = counted(len(found.categories), "category", "categories")
+        count = f"{counted(len(found.images), 'image')}, {counted(objects, 'object')} of {kinds}"
         print(f"{found.source}: {count}, all well.")
         return
     result = evaluate(**settings, preparation=given)

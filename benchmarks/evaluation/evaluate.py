@@ -29,6 +29,7 @@ from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import make_folder
 from benchmarks.run.lock import only_one
+from benchmarks.run.text_tables import counted
 
 EXPLAIN = ("labelled", "predicted")
 Images = list[LabelledImage]
@@ -134,7 +135,7 @@ def evaluate(
     others: tuple[Images, Images] = ([], [])
     if images or game is None:
         asked = Asked(opened, ask(images, matched, explain), explain, chosen, tolerance_in == "image")
-        told.append(f"{len(asked.questions)} questions about {len(images)} images.")
+        told.append(f"{counted(len(asked.questions), 'question')} about {counted(len(images), 'image')}.")
         if dev is not None:
             tuning, others = _tuning(dev, asked, limit)
     if process_rank() == 0 and not config.quiet:

@@ -246,7 +246,7 @@ def _check_takes(network: nn.Module, shape: tuple[int, int, int], side: int) -> 
 class GridStep(Step[GridStore, Any]):
     """The Grid Pointing Game."""
 
-    name, doing, done = "grid", "Playing grids with", "played"
+    name, doing, done, unit = "grid", "Playing grids with", "played", "grid"
     store = GridStore
 
     def __init__(self, game: GridGame) -> None:

@@ -81,7 +81,7 @@ class KeptMaps:
                 missing = [i for i in missing if np.isnan(kept[i]).all()]
             for first in range(0, len(missing), job.batch_size):
                 some = missing[first : first + job.batch_size]
-                self.keep(job, method, some, scored_maps(job, METHODS[method], some, verdicts))
+                self.keep(job, method, some, torch.stack(scored_maps(job, METHODS[method], some, verdicts)))
 
     def read(self, job: Job, method: str) -> np.ndarray:
         """Maps of a method, float16 ``(questions, h, w)``, as a memory map.

@@ -111,7 +111,7 @@ class EvaluationMeasureStep(Step[QuestionStore, QuestionBatch]):
         asked: The questions.
     """
 
-    name, doing, done = "measures", "Measuring", "measured"
+    name, doing, done, unit = "measures", "Measuring", "measured", "question"
     store = QuestionStore
 
     def __init__(self, asked: Asked) -> None:

@@ -190,5 +190,8 @@ def ask(images: Sequence[LabelledImage], outputs: Mapping[str, int], explain: st
             name = image.name if explain == "predicted" else f"{image.name}: {category}"
             questions.append(Question(image, category, outputs[category], name))
     if not questions:
-        raise UserError("no image has an annotated object of a class that the model knows, so there is nothing to ask.")
+        raise UserError(
+            "no image has an annotated object of a class that the model knows, so there is nothing to ask; --grid 2 "
+            "plays with labels alone."
+        )
     return questions

@@ -18,36 +18,20 @@ from benchmarks.analysis.measure_table import MEASURES, TABLE_COLUMNS, overlap_v
 from benchmarks.analysis.significance import significance_table
 from benchmarks.analysis.tallies import hit_matrix, summarise
 from benchmarks.analysis.true_positives import HIT_RATE, localisation_table
+from benchmarks.evaluation.asked_subject import subject_of
 from benchmarks.evaluation.measuring import masks_of, measure_means, tuned_values
 from benchmarks.evaluation.network_verdicts import Verdicts
-from benchmarks.evaluation.questions import DIFFICULT_SHARE, AskedImages
+from benchmarks.evaluation.questions import AskedImages
 from benchmarks.evaluation.step import Asked, kept_maps, write_scores
 from benchmarks.formats.labelled import LabelledSet
 from benchmarks.methods import METHODS
-from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL
 from benchmarks.report.assemble import write_report
 from benchmarks.report.results import Results
-from benchmarks.report.subject import Subject, spoken
 from benchmarks.run.config import Config
 from benchmarks.run.files import write_csv, write_text
-from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval
+from benchmarks.run.text_tables import counted, markdown_table, terminal_table, with_interval
 from benchmarks.scoring.job import Job
-
-BREAKDOWNS = {
-    "class": "class that is asked for",
-    "difficult": (
-        f"TorchRay's difficult questions: the class covers less than {100 * DIFFICULT_SHARE:.0f} % of the image, and "
-        "the image shows another class too"
-    ),
-    "probability": "what the network gives to the class that is asked for",
-}
-DIFFERENCES = (
-    "McNemar's exact test of each method against the best on the same questions, corrected by Holm for the number of "
-    "methods, at 5 %. Questions of one image are no witnesses of their own, so they change sides together; all "
-    "questions count alike, whatever their class. The best is chosen on the same questions, which favours it a little. "
-    "“None shown” means that these questions show no difference, not that there is none."
-)
 
 
 @dataclass(frozen=True)
@@ -117,7 +101,8 @@ class Evaluation:
         return films.table
 
     @property
-    def _by_class(self) -> bool:
+    def mean_over_classes(self) -> bool:
+        """Whether accuracies are means over classes, and not over questions."""
         return self.asked.explain == "labelled"
 
     @cached_property
@@ -130,12 +115,12 @@ class Evaluation:
         """
         scores, seed, order = self.results.scores, self.config.seed, list(METHODS)
         keys = ["method", "protocol", "tolerance"]
-        table = summarise(scores, seed, order, self.questions, by_class=self._by_class)
+        table = summarise(scores, seed, order, self.questions, by_class=self.mean_over_classes)
         table["questions"] = len(self.questions)
         parts = {"pooled": (self.questions, False)}
         difficult = self.questions[self.questions["difficult"]]
         if len(difficult):
-            parts["difficult"] = (difficult, self._by_class)
+            parts["difficult"] = (difficult, self.mean_over_classes)
         for name, (questions, by_class) in parts.items():
             part = summarise(scores, seed, order, questions, by_class=by_class)
             renamed = {"accuracy": name, "ci_low": f"{name}_low", "ci_high": f"{name}_high"}
@@ -162,12 +147,12 @@ class Evaluation:
 
         The questions of an image change sides together, see :func:`benchmarks.analysis.significance.mcnemar`.
         """
-        return significance_table(self.results.scores, self.config.seed, self._weighed)
+        return significance_table(self.results.scores, self.config.seed, self.weighed)
 
     @property
-    def _weighed(self) -> pd.DataFrame | None:
+    def weighed(self) -> pd.DataFrame | None:
         """Questions as they are weighed: without classes of their own where these do not count alike."""
-        return self.questions if self._by_class else self.questions.assign(**{"class": ""})
+        return self.questions if self.mean_over_classes else self.questions.assign(**{"class": ""})
 
     @cached_property
     def measures(self) -> pd.DataFrame:
@@ -199,7 +184,9 @@ class Evaluation:
         values = pd.concat([rates, masks], ignore_index=True)
         verdicts, tuned = self.seen.verdicts, self.seen.tuned
         rows = verdicts.rows(self.questions, tuned)
-        return localisation_table(values, rows, verdicts.thresholds(tuned), self.config.seed, by_class=self._by_class)
+        return localisation_table(
+            values, rows, verdicts.thresholds(tuned), self.config.seed, by_class=self.mean_over_classes
+        )
 
     @property
     def grid(self) -> pd.DataFrame | None:
@@ -252,77 +239,8 @@ class Evaluation:
             (config.out / "grid.csv").unlink(missing_ok=True)  # of an earlier call
         else:
             write_csv(config.out / "grid.csv", self.grid)
-        write_report(config, self.job, self.results, self._subject(), self.table)
+        write_report(config, self.job, self.results, subject_of(self), self.table)
         return config.out / "report.html"
-
-    @property
-    def _pixels(self) -> str:
-        return "pixels of the image as it is" if self.asked.own_pixels else f"pixels of a frame of {FRAME} x {FRAME}"
-
-    def _subject(self) -> Subject:
-        model, questions = self.asked.model, self.questions
-        images, classes = questions["file"].nunique(), questions["class"].nunique()
-        size = f"{model.name} at {model.shape[2]} x {model.shape[1]} px"
-        count = f"{len(questions)} questions, each a class and an image that shows it, about {images} images"
-        mean = "the mean over classes" if self._by_class else "that over images"
-        explained = "that is asked for" if self._by_class else "that the network predicts"
-        verdicts = self.results.verdicts
-        names = model.classes or tuple(map(str, range(int(verdicts["target"].max()) + 1)))
-        said = spoken(verdicts, names)
-        if self._by_class:
-            shares = dict(zip(verdicts["image"], verdicts["label_probability"], strict=True))
-            said = {name: f"the network gives the class {100 * share:.1f} %" for name, share in shares.items()}
-        return Subject(
-            title=f"Pointing Game on {len(questions)} questions",
-            facts=(
-                f"{size} · {self.data.source.name} ({self.data.format}) · {count}; {classes} classes · hit: the "
-                f"annotated {self.config.scoring.truth}, in {self._pixels}"
-            ),
-            lines=[
-                f"Network {size}. {count}; {classes} classes. Accuracy is {mean}; tolerances are in {self._pixels}.",
-                *self.told,
-            ],
-            hit=(
-                f"The map for the class {explained} is stretched onto the frame, and its maximum is one point. It is a "
-                f"hit in an annotation of the class, or strictly closer to one than the tolerance, in {self._pixels}. "
-                f"Accuracy is {mean}; by class it is in the breakdown."
-            ),
-            unit="question",
-            groups=self._groups(),
-            breakdowns=BREAKDOWNS,
-            verdicts=said,
-            content={
-                "classifier": None,
-                "model": model.name,
-                "data": self.data.source.name,
-                "format": self.data.format,
-                "explain": self.asked.explain,
-                "questions": len(questions),
-                "classes": sorted(questions["class"].unique()),
-            },
-            questions=self._weighed,
-            localisation=self.localisation,
-            notes={"differences-note": DIFFERENCES},
-            mean=", in the mean over classes" if self._by_class else "",
-            remarks=[("Data", text) for text in self.told],
-        )
-
-    def _groups(self) -> pd.DataFrame:
-        questions = self.questions
-        shares = self.results.verdicts.set_index("image")["label_probability"].reindex(questions.index)
-        names = questions["class"]
-        return pd.DataFrame(
-            {
-                "class": pd.Categorical(names, list(dict.fromkeys(names)), ordered=True),
-                "difficult": pd.Categorical.from_codes(
-                    (~questions["difficult"]).astype(int), ["difficult", "not difficult"], ordered=True
-                ),
-                "probability": pd.Categorical.from_codes(
-                    (shares < 0.5).astype(int), ["at least 50 %", "below 50 %"], ordered=True
-                ),
-            },
-            index=questions.index,
-        )
 
 
 @dataclass(frozen=True)
@@ -356,7 +274,9 @@ class GridEvaluation:
             maximum = with_interval((row.maximum, row.maximum_low, row.maximum_high), 1, 100)
             rows.append([str(row.method), energy, maximum, "" if pd.isna(row.difull) else f"{100 * row.difull:.1f}"])
         rows.append(["(chance)", *[f"{100 / self.side**2:.1f}"] * 2, ""])
-        title = f"Grid Pointing Game, {self.side} x {self.side} images, {self.table['grids'].max()} grids"
+        title = (
+            f"Grid Pointing Game, {self.side} x {self.side} images, {counted(int(self.table['grids'].max()), 'grid')}"
+        )
         write_text(out / "grid.md", "\n".join([f"# {title}", "", *markdown_table(rows), ""]))
         Console().print(terminal_table(title, rows, footer=True))
         return out / "grid.md"

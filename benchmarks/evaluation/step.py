@@ -60,6 +60,8 @@ def channels_last(images: Tensor) -> Tensor:
 class EvaluationStep(ScoreStep):
     """The game for questions."""
 
+    unit = "question"
+
     def __init__(self, asked: Asked, keep_maps: bool = False) -> None:
         self.asked = asked
         self.keep_maps = keep_maps

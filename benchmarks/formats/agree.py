@@ -170,7 +170,8 @@ def _empty(reading: Reading, images: Sequence[LabelledImage]) -> list[str]:
     if not missing:
         return []
     some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    return [f"{len(missing)} of {len(reading.categories)} categories have no image: {some}."]
+    verb = "has" if len(missing) == 1 else "have"
+    return [f"{len(missing)} of {len(reading.categories)} categories {verb} no image: {some}."]
 
 
 def _count(number: int, noun: str) -> str:

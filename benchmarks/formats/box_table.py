@@ -68,7 +68,7 @@ def recognised(source: Path) -> str | None:
     """Which of ``PRESETS`` a file is by its header, if any."""
     if source.suffix.lower() != ".csv" or not source.is_file():
         return None
-    header = _header(source)
+    header = header_of(source)
     return next((name for name, preset in PRESETS.items() if set(preset.columns.values()) <= set(header)), None)
 
 
@@ -137,7 +137,8 @@ def preset_of(columns: Mapping[str, str]) -> Preset:
     return Preset(dict(columns))
 
 
-def _header(source: Path) -> list[str]:
+def header_of(source: Path) -> list[str]:
+    """Names of the columns of a CSV."""
     return [cell.strip() for cell in next(read_rows(source), (1, []))[1]]
 
 

@@ -50,7 +50,7 @@ class Annotation(msgspec.Struct):
     id: int | None = None
     bbox: list[float] | None = None
     segmentation: list[list[float]] | Runs | None = None
-    iscrowd: Annotated[int, msgspec.Meta(ge=0, le=1)] = 0
+    iscrowd: Annotated[int, msgspec.Meta(ge=0, le=1)] | bool = 0
 
 
 def recognises(source: Path, images: Path | None) -> bool:
@@ -139,7 +139,7 @@ def _annotations(
             if annotation.category_id not in names:
                 raise ValueError(f'its category_id {annotation.category_id} is none of "categories"')
             entry = images[annotation.image_id]
-            found = LabelledObject(names[annotation.category_id], _shapes(annotation), crowd=annotation.iscrowd == 1)
+            found = LabelledObject(names[annotation.category_id], _shapes(annotation), crowd=bool(annotation.iscrowd))
             if entry is not None:
                 entry.objects.append((where, found))
 

@@ -12,6 +12,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".jp2", ".bmp", ".dcm", ".
 """Of the names of images, where a folder is all that tells of them."""
 
 
+_OF_IMAGES = ("images", "JPEGImages")
+"""Names of folders that hold images and nothing else, so that the folders below them are looked through."""
+
+
 class ImageFiles:
     """The images of some folders.
 
@@ -30,7 +34,7 @@ class ImageFiles:
         if given is not None and not given.is_dir():
             raise UserError(f"There is no folder {given}: `images` names the folder of the images.")
         self._folders = [folder for folder in (usual if given is None else [given]) if folder.is_dir()]
-        self._through = [folder for folder in self._folders if folder == given or folder.name == "images"]
+        self._through = [folder for folder in self._folders if folder == given or folder.name in _OF_IMAGES]
         self._alias = alias
 
     def find(self, name: str) -> Path:

@@ -13,13 +13,10 @@ from benchmarks.run.errors import UserError
 NAMES = ("logits", "logit", "scores", "output", "outputs", "out", "pred", "prediction")
 """Under which attribute or key the scores are looked for, the first first."""
 
-_WRAPPER = """
-    class Scores(nn.Module):
-        def __init__(self, network):
-            super().__init__()
-            self.network = network
-        def forward(self, images):
-            return self.network(images)[...]  # the tensor (N, K) of scores before softmax or sigmoid"""
+_WRAPPER = (
+    "wrap it in a module with `def forward(self, images): return self.network(images)[...]`, which returns the tensor "
+    "(N, K) of scores before softmax or sigmoid."
+)
 
 
 def find_scores(output: Any, where: str = "the model") -> Tensor:
@@ -50,11 +47,11 @@ def find_scores(output: Any, where: str = "the model") -> Tensor:
         else:
             found = None
     if not isinstance(found, Tensor):
-        raise UserError(f"{where} gives {_described(output)}, in which no scores are found: wrap it, as in{_WRAPPER}")
+        raise UserError(f"{where} gives {_described(output)}, in which no scores are found: {_WRAPPER}")
     scores = found.flatten(1) if found.ndim == 4 and found.shape[2:] == (1, 1) else found
     scores = scores[:, None] if scores.ndim == 1 else scores
     if scores.ndim != 2:
-        raise UserError(f"{where} gives {_described(found)} where (N, K) scores are expected: wrap it, as in{_WRAPPER}")
+        raise UserError(f"{where} gives {_described(found)} where (N, K) scores are expected: {_WRAPPER}")
     return scores
 
 

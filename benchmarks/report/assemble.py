@@ -26,7 +26,7 @@ from benchmarks.run.config import OPEN, Config
 from benchmarks.run.files import file_digest, write_csv, write_json, write_text
 from benchmarks.run.step_times import StepTime, step_times
 from benchmarks.run.stored import DamagedError, Summary, read_json
-from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
+from benchmarks.run.text_tables import counted, markdown_table, terminal_table, with_interval, within
 from benchmarks.scoring.job import Job
 from benchmarks.scoring.score import open_job, write_scores
 from normgrad_attr import __version__
@@ -207,7 +207,7 @@ def print_table(content: dict[str, Any], subject: Subject) -> None:
     console.print(f"{_cost(content, subject).capitalize()}.")
     for method, counts in content["maps"]["fair"].items():
         if any(counts.values()):
-            console.print(f"{method}: {counts['constant']} constant maps, {counts['non_finite']} not finite")
+            console.print(f"{method}: {counted(counts['constant'], 'constant map')}, {counts['non_finite']} not finite")
     for method, reason in content["methods_that_could_not_run"].items():
         console.print(f"{method} could not run: {reason}", markup=False)
 
@@ -222,4 +222,5 @@ def print_steps(times: dict[str, StepTime]) -> None:
 
 def _cost(content: dict[str, Any], subject: Subject) -> str:
     seconds = {row["method"]: row["seconds_per_image"] for row in content["rows"]}
-    return f"the {len(seconds)} methods together take {sum(seconds.values()):.1f} s for a {subject.unit}"
+    together = "the method takes" if len(seconds) == 1 else f"the {len(seconds)} methods together take"
+    return f"{together} {sum(seconds.values()):.1f} s for a {subject.unit}"

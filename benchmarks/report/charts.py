@@ -13,6 +13,7 @@ from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 from benchmarks.report.step_tables import fraction, sensitivities
 from benchmarks.run.files import write_figure
+from benchmarks.run.text_tables import counted
 
 PROTOCOL, TOLERANCE = MAIN_PROTOCOL, MAIN_TOLERANCE
 COLOURS = {
@@ -59,7 +60,7 @@ def draw_ranking(rows: pd.DataFrame, chance: dict[str, float], stem: Path) -> No
     _save(figure, stem)
 
 
-def draw_cost(rows: pd.DataFrame, stem: Path) -> None:
+def draw_cost(rows: pd.DataFrame, stem: Path, unit: str = "film") -> None:
     """Seconds a film against accuracy, the methods numbered by accuracy; those without a network pass are left out."""
     rows = _main(rows)
     rows = rows[[METHODS[name].cost != "none" for name in rows["method"]]]
@@ -72,7 +73,7 @@ def draw_cost(rows: pd.DataFrame, stem: Path) -> None:
         label = f"{number}  {_title(str(row.method))}"
         axis.plot(*place, "o", color=_colour(str(row.method)), markersize=11, mec="white", mew=0.8, label=label)
         axis.annotate(str(number), place, ha="center", va="center", fontsize=6.5, color="white", weight="bold")
-    axis.set(xscale="log", xlabel="seconds a film", ylabel=f"accuracy, % ({CAPTION})", ylim=(0, 100))
+    axis.set(xscale="log", xlabel=f"seconds a {unit}", ylabel=f"accuracy, % ({CAPTION})", ylim=(0, 100))
     axis.margins(x=0.08)
     axis.grid(color="#d9dce2", lw=0.6)
     if len(rows):
@@ -80,7 +81,7 @@ def draw_cost(rows: pd.DataFrame, stem: Path) -> None:
     _save(figure, stem)
 
 
-def draw_breakdowns(table: pd.DataFrame, folder: Path) -> None:
+def draw_breakdowns(table: pd.DataFrame, folder: Path, unit: str = "film") -> None:
     """Accuracy of every method in every group of films, a table in colours for each breakdown: ``breakdown_size`` ...
 
     Figures of breakdowns that an earlier report had and this one has not are removed.
@@ -90,10 +91,10 @@ def draw_breakdowns(table: pd.DataFrame, folder: Path) -> None:
         if old.suffix in (".png", ".svg"):
             old.unlink()
     for name, rows in table.groupby("breakdown", sort=False):
-        _draw_groups(rows, folder / f"breakdown_{name}")
+        _draw_groups(rows, folder / f"breakdown_{name}", unit)
 
 
-def _draw_groups(table: pd.DataFrame, stem: Path) -> None:
+def _draw_groups(table: pd.DataFrame, stem: Path, unit: str) -> None:
     heads = table.drop_duplicates("group")
     heads = heads.loc[heads["films"].nlargest(MOST).sort_index().index]  # a set may have a thousand classes
     wide = table.pivot(index="method", columns="group", values="accuracy")[list(heads["group"])]
@@ -106,7 +107,7 @@ def _draw_groups(table: pd.DataFrame, stem: Path) -> None:
     axis.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (y, x), value in np.ndenumerate(values):
         axis.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color="w" if value > 0.6 else "k")
-    names = [f"{group}\n{films} films" for group, films in zip(heads["group"], heads["films"], strict=True)]
+    names = [f"{group}\n{counted(films, unit)}" for group, films in zip(heads["group"], heads["films"], strict=True)]
     axis.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8, parse_math=False)
     axis.set_yticks(range(len(values)), titles, fontsize=8)
     figure.suptitle(f"accuracy, % ({CAPTION})", fontsize=9)

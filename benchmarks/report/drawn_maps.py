@@ -53,7 +53,7 @@ def drawn_maps(
     path = folder / f"{method.name}.{hashlib.sha256(what.encode()).hexdigest()[:24]}.npy"
     pictures = _kept(path, len(positions))
     if pictures is None and job.explains:
-        pictures = form(scored_maps(job, method, positions, verdicts, context))
+        pictures = np.concatenate([form(one[None]) for one in scored_maps(job, method, positions, verdicts, context)])
         with whole_file(path) as stream:
             np.save(stream, pictures)
     return pictures

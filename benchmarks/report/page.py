@@ -26,6 +26,7 @@ from benchmarks.report.verdict_tables import localisation_data, verdict_data
 from benchmarks.run.config import Config
 from benchmarks.run.files import write_csv, write_text
 from benchmarks.run.stored import DamagedError, Environment, read_json
+from benchmarks.run.text_tables import counted
 from benchmarks.scoring.job import Job
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -57,8 +58,8 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
     keys = ["protocol", "tolerance", "method"]
     rows = rows.merge(tests.drop(columns="accuracy"), on=keys)
     draw_ranking(rows, content["chance"], config.out / "ranking")
-    draw_cost(rows, config.out / "cost")
-    draw_breakdowns(breakdown, config.out)
+    draw_cost(rows, config.out / "cost", subject.unit)
+    draw_breakdowns(breakdown, config.out, subject.unit)
     if froc is not None:
         draw_froc(froc, config.out / "froc")
     methods = [METHODS[name] for name in METHODS if name in set(rows["method"])]
@@ -134,16 +135,15 @@ def _gallery(config: Config, job: Job, methods: list[Method], results: Results, 
     maps = gallery_maps(job, drawn, positions, results, config.cache_dir / "gallery", show=not config.quiet)
     total = len(job.positives)
     unit = "annotated film" if subject.unit == "film" else subject.unit
-    which = f"All {total} {unit}s."
+    which = f"All {counted(total, unit)}." if total > 1 else f"The only {unit}."
     if len(names) < total:
         which = (
             f"{len(names)} of {total} {unit}s: a third that the fewest methods hit, a third on which they are "
             "most divided, a third evenly spaced over the rest."
         )
     if len(drawn) < len(order):
-        which += (
-            f" Maps of {len(drawn)} of {len(methods)} methods: the best of each family, then the second, and so on."
-        )
+        of = f"{len(drawn)} of {counted(len(methods), 'method')}"
+        which += f" Maps of {of}: the best of each family, then the second, and so on."
     ramp = (matplotlib.colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
     return {
         "films": gallery_entries(job, positions, maps, results.scores, subject.verdicts),
@@ -190,7 +190,7 @@ def _remarks(config: Config, content: dict[str, Any]) -> list[tuple[str, str]]:
     remarks = [(f"{name} could not run", reason) for name, reason in content["methods_that_could_not_run"].items()]
     for name, counts in content["maps"]["fair"].items():
         if any(counts.values()):
-            text = f"{counts['constant']} maps are constant, {counts['non_finite']} not finite (these are misses)."
+            text = f"{counted(counts['constant'], 'map')} constant, {counts['non_finite']} not finite (a miss each)."
             remarks.append((f"Maps of {name}", text))
     path = config.out / "environment.json"
     if path.is_file():

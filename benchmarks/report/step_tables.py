@@ -22,7 +22,7 @@ from benchmarks.run import stored
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
 from benchmarks.run.stored import DamagedError
-from benchmarks.run.text_tables import markdown_table, with_interval, within
+from benchmarks.run.text_tables import counted, markdown_table, with_interval, within
 from benchmarks.scoring.measure import remake_tables
 
 COLUMNS = {"measures.csv": TABLE_COLUMNS, "froc.csv": FROC_COLUMNS, "consistency.csv": CONSISTENCY_COLUMNS}
@@ -245,8 +245,10 @@ def _groups(breakdown: pd.DataFrame, subject: Subject) -> list[str]:
         groups = rows.drop_duplicates("group").set_index("group")
         wide = wide[list(groups.index)]
         lines += [f"## By {name}, protocol `{protocol}`, {within(int(tolerance))}", ""]
-        lines += [f"{subject.breakdowns[str(name)].capitalize()}; percent.", ""]
-        table = [["method", *(f"{group} ({films} {subject.unit}s)" for group, films in groups["films"].items())]]
+        words = subject.breakdowns[str(name)]
+        lines += [f"{words[0].upper()}{words[1:]}; percent.", ""]
+        heads = (f"{group} ({counted(films, subject.unit)})" for group, films in groups["films"].items())
+        table = [["method", *heads]]
         table += [[str(method), *_percent(values)] for method, values in wide.iterrows()]
         lines += [*markdown_table([*table, ["(chance)", *_percent(groups["chance"])]]), ""]
     return lines

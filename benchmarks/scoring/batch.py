@@ -215,7 +215,7 @@ def class_probabilities(job: Job, images: Tensor) -> Tensor:
 
 def scored_maps(
     job: Job, method: Method, positions: Sequence[int], verdicts: pd.DataFrame, context: Context | None = None
-) -> Tensor:
+) -> list[Tensor]:
     """The maps that were scored, once more, for the predicted class.
 
     Random numbers are drawn for a whole batch, so the batches of the films are computed whole where a method draws
@@ -229,7 +229,8 @@ def scored_maps(
         context: of the network, where several methods share it.
 
     Returns:
-        Float ``(len(positions), 1, h, w)``, on the CPU, in the order of ``positions``.
+        Float ``(1, h, w)`` each, on the CPU, in the order of ``positions``; images of several sizes may have maps of
+        several sizes.
     """
     explain = method.prepare(context or job.context())
     targets = dict(zip(verdicts["image"], verdicts["target"], strict=True))
@@ -241,7 +242,7 @@ def scored_maps(
             maps = explain_within_memory(explain, film_images(job, films), classes).cpu().float()
         kept = [i for i, position in enumerate(films) if position in wanted]
         found.update(zip((films[i] for i in kept), maps[kept], strict=True))  # a copy: the batch goes
-    return torch.stack([found[position] for position in positions])
+    return [found[position] for position in positions]
 
 
 def scored_cost(job: Job, method: Method, positions: Sequence[int]) -> int:

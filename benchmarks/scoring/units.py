@@ -25,6 +25,7 @@ from benchmarks.run.config import Config
 from benchmarks.run.devices import is_out_of_memory, plain_device_errors
 from benchmarks.run.directory import write_environment
 from benchmarks.run.errors import UserError
+from benchmarks.run.text_tables import counted
 from benchmarks.scoring.batch import FilmBatch
 from benchmarks.scoring.damaged_store import set_damaged_aside
 from benchmarks.scoring.job import Job
@@ -46,6 +47,7 @@ class Step(ABC, Generic[S, B]):
         doing: for the progress bar, as in "Scoring".
         store: class of its results.
         done: what is said of methods that need no more work, as in "all methods are scored".
+        unit: what a row is about.
         knows_films: whether a batch that is opened keeps what is known of its films, as the method
             :data:`benchmarks.scoring.unit_store.EVERY`.
     """
@@ -53,6 +55,7 @@ class Step(ABC, Generic[S, B]):
     name: ClassVar[str]
     doing: ClassVar[str]
     done: ClassVar[str]
+    unit: ClassVar[str] = "film"
     store: type[S]
     knows_films: ClassVar[bool] = False
 
@@ -125,7 +128,8 @@ class Step(ABC, Generic[S, B]):
             write_environment(config)
         elif fabric.is_global_zero:
             films = len(job.positives)
-            print(f"{config.out}: all {len(methods)} methods are {self.done} on {films} films; nothing to do.")
+            every = "the method is" if len(methods) == 1 else f"all {len(methods)} methods are"
+            print(f"{config.out}: {every} {self.done} on {counted(films, self.unit)}; nothing to do.")
         if fabric.world_size > 1:
             store.close()
             store = self.open_store(config.out / f"{self.name}.rank{fabric.global_rank}.sqlite", job)

@@ -4,16 +4,18 @@ function drawBrief() {
   const best = rows.find((row) => row.method === row.best), chance = data.chance[String(state.tolerance)];
   const same = rows.filter((row) => row !== best && !row.differs);
   const lines = data.run.classifier ? [data.run.classifier] : [];
-  lines.push(`${named(best.method)} is best: its maximum is a hit on ${percent(best.accuracy)} % of ${data.run.count} ${units}${data.run.mean ?? ""} (95 % interval ${percent(best.ci_low)} to ${percent(best.ci_high)}), a random point on ${percent(chance)} %.`);
+  lines.push(`${named(best.method)} is best: its maximum is a hit on ${percent(best.accuracy)} % of ${counted(data.run.count, unit)}${data.run.mean ?? ""} (95 % interval ${percent(best.ci_low)} to ${percent(best.ci_high)}), a random point on ${percent(chance)} %.`);
   const verdicts = verdictTable();
   if (verdicts?.films.missed && verdicts.films.found) {
     const of = verdicts.values[best.method], share = of.share === null ? "" : ` ${(100 * of.share).toFixed(0)} % of its misses lie on these films.`;
     lines.push(`Where the classifier says object (${verdicts.films.found} films) it hits ${percent(of.found[0])} %, where the classifier misses it (${verdicts.films.missed}) ${percent(of.missed[0])} %.${share}`);
   }
-  if (!same.length) lines.push(`These ${units} tell it apart from each of the other ${rows.length - 1} methods.`);
+  const others = rows.length === 2 ? "the other method" : `the other ${rows.length - 1} methods`;
+  if (rows.length === 1) lines.push("It is the only method.");
+  else if (!same.length) lines.push(`These ${units} tell it apart from ${rows.length === 2 ? "" : "each of "}${others}.`);
   else {
     const names = same.slice(0, 4).map((row) => named(row.method)).join(", ") + (same.length > 4 ? ` and ${same.length - 4} more` : "");
-    lines.push(`These ${units} do not tell it apart from ${same.length} of the other ${rows.length - 1} methods: ${names}.`);
+    lines.push(`These ${units} do not tell it apart from ${rows.length === 2 ? "" : `${same.length} of `}${others}: ${names}.`);
   }
   const isNormGrad = (row) => methods.get(row.method).family === "normgrad";
   const other = rows.find((row) => isNormGrad(row) !== isNormGrad(best));
@@ -41,7 +43,7 @@ const bestMethod = new Map(data.measures.map((measure) => [measure.name, bestOf(
 const plain = (value) => (value === null || value === undefined ? "–" : Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(3));
 
 function drawOnce() {
-  byId("facts").textContent = `${data.run.facts} · ${data.methods.length} methods`;
+  byId("facts").textContent = `${data.run.facts} · ${counted(data.methods.length, "method")}`;
   byId("hit").textContent = data.run.hit;
   for (const [id, text] of Object.entries(data.run.notes)) byId(id).textContent = text; // where they are not those of one run
   for (const id of ["verdict-term", "verdict-note"]) byId(id).hidden = !data.verdicts.length;

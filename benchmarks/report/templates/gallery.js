@@ -80,7 +80,7 @@ function drawCaption(film) {
   const count = galleryMethods(), good = count.filter((name) => hits(film, name)).length;
   const why = withMaps.has(shown.method) ? `the method is too slow for all ${units} of this page` : "this page holds maps of the best of each family";
   const missing = film.drawn.includes(shown.method) ? "" : ` No map is drawn: ${why}.`;
-  byId("caption").replaceChildren(element("strong", { textContent: `${shown.film + 1} of ${films.length}: ${label}: ${result}.` }), ` ${objects}; ${film.verdict}; ${good} of ${count.length} methods hit.${missing}`);
+  byId("caption").replaceChildren(element("strong", { textContent: `${shown.film + 1} of ${films.length}: ${label}: ${result}.` }), ` ${objects}; ${film.verdict}; ${good} of ${counted(count.length, "method")} hit.${missing}`);
   byId("canvas").setAttribute("aria-label", `${label}: ${result}`);
 }
 

@@ -22,7 +22,7 @@ function drawBreakdown() {
   const rows = visibleRows().filter((row) => row.method in table.values).map((row) => [rowHead(row.method), table.values[row.method].map(
     ([share, low, high]) => heatCell(share, (100 * share).toFixed(0), `95 % interval ${percent(low)} to ${percent(high)}`))]);
   rows.push([["(chance)"], table.groups.map((group) => heatCell(group.chance, (100 * group.chance).toFixed(0), "what a random point scores"))]);
-  heatTable("breakdown", table.groups.map((group) => heatHead(group.name, `${group.films} ${units}`)), rows);
+  heatTable("breakdown", table.groups.map((group) => heatHead(group.name, counted(group.films, unit))), rows);
   byId("by-note").textContent = `By ${data.breakdowns[groupedBy]}. Accuracy in percent; few ${units} make wide intervals (shown on hover, and in breakdown.csv).`;
 }
 byId("by").append(...[...new Set(data.breakdown.map((entry) => entry.by))].map((name) => element("option", { value: name, textContent: name })));
@@ -41,7 +41,7 @@ function panels(id, tables) { // one of several tables, which a menu chooses
       if (!cell || cell[0] === null) return element("td", { class: "middle", textContent: "–" });
       const [value, low, high, films] = cell, text = (number) => (table.factor * number).toFixed(table.digits);
       const interval = low === null ? "" : `95 % interval ${text(low)} to ${text(high)}, `;
-      return heatCell(Math.abs(value) / strongest, text(value), `${interval}${films} ${films === 1 ? unit : units}`, value < 0);
+      return heatCell(Math.abs(value) / strongest, text(value), `${interval}${counted(films, unit)}`, value < 0);
     })]));
     byId(`${id}-note`).textContent = table.note;
   };

@@ -1,6 +1,7 @@
 // What the reader has chosen, and the controls that choose it.
 const data = JSON.parse(document.getElementById("data").textContent);
 const unit = data.run.unit, units = `${unit}s`; // what a row is about
+const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 const byId = (id) => document.getElementById(id);
 const methods = new Map(data.methods.map((method) => [method.name, method]));
 const FEW = 20; // methods that are shown at first when there are many

@@ -36,7 +36,7 @@ let measureIntervals = false;
 function measured(measure, name) {
   const [value, low, high, films] = measure.values[name] ?? [null, null, null, null];
   const interval = low === null ? "" : `${plain(low)} – ${plain(high)}`;
-  const cell = element("span", { class: bestMethod.get(measure.name) === name ? "best" : "", title: interval && `95 % interval ${interval}, ${films} ${units}`, textContent: plain(value) });
+  const cell = element("span", { class: bestMethod.get(measure.name) === name ? "best" : "", title: interval && `95 % interval ${interval}, ${counted(films, unit)}`, textContent: plain(value) });
   return measureIntervals && interval ? [cell, element("small", { class: "interval", textContent: interval })] : cell;
 }
 
@@ -49,7 +49,7 @@ function difference(row) {
   if (row.method === row.best) return element("span", { class: "best", textContent: "best" });
   if (row.difference) return element("span", { class: row.differs ? "differs" : "same", title: "Mean over seeds, to the best, in points [95 % interval]" }, row.differs ? "yes" : "none shown", element("span", { class: "p-value", textContent: `, ${points(row)}` }));
   const p = row.p_holm < 0.001 ? "p < 0.001" : `p = ${row.p_holm.toFixed(3)}`;
-  const title = `On ${row.only_best} ${units} only the best method hits, on ${row.only_method} only this one.`;
+  const title = `On ${counted(row.only_best, unit)} only the best method hits, on ${row.only_method} only this one.`;
   const value = element("span", { class: "p-value", textContent: `, ${p}` });
   return element("span", { class: row.differs ? "differs" : "same", title }, row.differs ? "yes" : "none shown", value);
 }
@@ -99,7 +99,7 @@ function drawTable() {
   }));
   const total = chosenRows().length, matching = filteredRows().length;
   const cut = rows.length < matching ? ` (${matching} match; “all” above shows them)` : "";
-  byId("shown").textContent = `${rows.length} of ${total} methods${cut}. Chance is ${percent(data.chance[String(state.tolerance)])} %.`;
+  byId("shown").textContent = `${rows.length} of ${counted(total, "method")}${cut}. Chance is ${percent(data.chance[String(state.tolerance)])} %.`;
 }
 
 function checkbox(label, checked, onchange) { return element("label", {}, element("input", { type: "checkbox", checked, onchange }), ` ${label}`); }

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from captum.attr import LayerGradCam
+from PIL import Image
 from torch import nn
 
 import benchmarks
@@ -107,6 +110,59 @@ def test_the_report_is_the_same_from_python_and_from_the_command_line(result, da
     rows = pd.read_parquet(tmp_path / "line" / "scores.parquet")
     expected = {(f"{image}.png", name) for image, name, *_ in OBJECTS}
     assert set(zip(rows["image"], rows["class"], strict=True)) == expected
+
+
+PLURAL = re.compile(r"\b1 (questions|images|classes|films|methods|maps|objects|categories|grids|false positives)\b")
+
+
+@pytest.mark.parametrize("colours", [("red",), ("red", "green")])
+def test_one_of_anything_is_singular(colours, data, tmp_path, capsys):
+    one = load_dataset(data)
+    objects = tuple(found for found in one.images[0].objects if found.category in colours)
+    single = replace(one, images=(replace(one.images[0], objects=objects, labels=colours),), categories=colours)
+    for _ in range(2):  # of which the second has nothing to do
+        result = asked(tmp_path, single, ["grad_cam"], layers=["colour"], quiet=False, measure_films=2)
+    page = result.report().read_text()
+    files = [path for kind in ("summary.md", "tables.md", "*.svg") for path in tmp_path.glob(kind)]
+    written = "\n".join(path.read_text() for path in files)
+    told = "\n".join([written, page[page.index('id="data"') :].partition("</script>")[0], capsys.readouterr().out])
+    assert PLURAL.findall(told) == []
+    assert "films" not in written
+    expected = (
+        ["1 question about 1 image", "1 question, a class and an image"] if len(colours) == 1 else ["(1 question)"]
+    )
+    for words in (*expected, "about 1 image", "the method takes"):
+        assert words in told
+
+
+def test_images_of_several_sizes_as_they_are(tmp_path):
+    """Each is an input of its own size, and so are its maps, those of the page too."""
+    data = write_colours(tmp_path / "set")
+    path = tmp_path / "set" / "images" / "1.png"
+    content = json.loads(data.read_text())
+    Image.open(path).resize((2 * SIDE, SIDE), Image.Resampling.NEAREST).save(path)
+    content["images"][1]["width"] = 2 * SIDE
+    for one in content["annotations"]:
+        if one["image_id"] == 1:
+            x, y, width, height = one["bbox"]
+            one["bbox"] = [2 * x, y, 2 * width, height]
+    data.write_text(json.dumps(content))
+    settings = {"preparation": {**INPUT, "resize": "shorter"}, "layers": ["colour"], "measure_films": 4}
+    result = asked(tmp_path / "out", data, ["grad_cam"], keep_maps=True, tolerance_in="image", **settings)
+    rows = result.results.scores.query("protocol == 'fair'").set_index("image")
+    assert rows.loc["1.png: red", "distance"] in (3, 4)  # two pixels right of it, which are four now
+    assert result.report().is_file()
+
+
+def test_the_page_of_predicted_classes_knows_the_wrong_ones(data, tmp_path):
+    images = load_dataset(data).images
+    single = load_dataset(data).__class__(images[1:3], CLASSES, "coco", data)
+    network = Colours()
+    with torch.no_grad():  # all is green
+        network.colour.weight[1] = 3 * network.colour.weight.sum(dim=0)
+    result = asked(tmp_path, single, [channel_of_target], model=network, explain="predicted", measure_films=2)
+    result.report()
+    assert "## By target" in (tmp_path / "tables.md").read_text()
 
 
 def test_a_second_start_computes_nothing(data, tmp_path, capsys):

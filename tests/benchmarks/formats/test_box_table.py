@@ -84,7 +84,7 @@ def test_rsna(tmp_path: Path) -> None:
 def test_other_names_of_columns(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 20, 10)
     source = table(tmp_path / "mine.csv", "file,left,what,top,w,h\na.png,1,cat,2,3,4\na.png,,dog,,,\n")
-    with pytest.raises(UserError, match=r"mine\.csv is not recognised"):
+    with pytest.raises(UserError, match=r"mine\.csv has the columns file, left"):
         load_dataset(source)
     columns = {"image": "file", "category": "what", "x": "left", "y": "top", "width": "w", "height": "h"}
     data = load_dataset(source, columns=columns)

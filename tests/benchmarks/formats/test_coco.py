@@ -23,7 +23,7 @@ TEXT = """{
   ],
   "annotations": [
     {"id": 1, "image_id": 42, "category_id": 18, "segmentation": [[1, 1, 5, 1, 5, 3, 1, 3], [6.0, 4, 8, 4, 8, 6, 6, 6]],
-     "area": 12, "bbox": [1, 1, 7, 5], "iscrowd": 0},
+     "area": 12, "bbox": [1, 1, 7, 5], "iscrowd": false},
     {"id": 2, "image_id": 42, "category_id": 1, "segmentation": {"counts": [6, 4, 2, 4, 32], "size": [6, 8]},
      "area": 8, "bbox": [1, 0, 2, 4], "iscrowd": 1},
     {"id": 3, "image_id": 42, "category_id": 1, "segmentation": {"counts": "641", "size": [6, 8]},
@@ -120,4 +120,4 @@ def test_an_image_without_annotations_shows_nothing(tmp_path: Path) -> None:
     annotations = json.loads(TEXT)["annotations"][:1]
     data = load(tmp_path, changed(annotations=annotations))
     assert data.images[1].objects == data.images[1].labels == ()
-    assert data.remarks == ("1 of 2 categories have no image: person.",)
+    assert data.remarks == ("1 of 2 categories has no image: person.",)

@@ -73,6 +73,11 @@ def test_what_is_ambiguous_or_unknown_is_said(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("")
     with pytest.raises(UserError, match=r"notes\.md is not recognised: name its format, one of object-cxr, coco"):
         load_dataset(tmp_path / "notes.md")
+    (tmp_path / "other.csv").write_text("file,label,left,top,right,bottom\n00.png,cat,1,2,3,4\n")
+    with pytest.raises(
+        UserError, match=r"other\.csv has the columns file, label, .*: say with `columns` which are image"
+    ):
+        load_dataset(tmp_path / "other.csv")
     with pytest.raises(UserError, match=r"There is no file or folder .*nowhere"):
         load_dataset(tmp_path / "nowhere")
 

@@ -120,7 +120,7 @@ SPOILT = [
         "set.csv, row 3: it has a box, but its class_name is 'No find",
     ),
     ("vindr", "a,Nodule", ",Nodule", "set.csv, row 2: the image's name '' is no path"),
-    ("vindr", "x_max", "y_max", "set.csv is not recognised"),
+    ("vindr", "x_max", "y_max", "set.csv has the columns image_id, class_name"),
     ("vindr", ",", ";", "separated by semicolons"),
     ("rsna", "4,1", "4,2", "set.csv, row 2: its Target is '2' where '0' or '1' is expected"),
     ("rsna", "4,1", "4,0", "set.csv, row 2: it has a box, but its Target is '0'"),

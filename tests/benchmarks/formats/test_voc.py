@@ -56,6 +56,13 @@ def test_boxes_count_from_one_and_hold_their_ends(root: Path) -> None:
     assert np.argwhere(category_mask(image, "person", (6, 8))).tolist() == [[5, 7]]
 
 
+def test_an_image_is_found_without_its_suffix_or_by_its_annotation(root: Path) -> None:
+    for name, filename in (("000001", "<filename>000001</filename>"), ("000002", "")):
+        path = root / "Annotations" / f"{name}.xml"
+        path.write_text(path.read_text().replace(f"<filename>{name}.jpg</filename>", filename))
+    assert [image.path.name for image in load_dataset(root).images] == ["000001.jpg", "000002.jpg"]
+
+
 def test_what_is_difficult_is_kept(root: Path) -> None:
     image = load_dataset(root / "Annotations").images[0]
     assert [found.difficult for found in image.objects] == [False, True]

@@ -53,7 +53,10 @@ def test_scores_are_found_in_what_a_network_gives(wrap):
 @pytest.mark.parametrize(
     ("wrap", "message"),
     [
-        (lambda scores: {"boxes": scores}, r"a dictionary of 'boxes', in which no scores are found.*class Scores"),
+        (
+            lambda scores: {"boxes": scores},
+            r"a dictionary of 'boxes', in which no scores are found: wrap it in a",
+        ),
         (lambda scores: None, "an object of type NoneType"),
         (lambda scores: scores[:, :, None, None].expand(-1, -1, 2, 2), r"a tensor of shape \(2, 3, 2, 2\)"),
         (lambda scores: scores[:1], "1 rows of scores for 2 images"),
@@ -63,6 +66,12 @@ def test_scores_are_found_in_what_a_network_gives(wrap):
 def test_what_holds_no_scores_is_refused_with_a_wrapper(wrap, message):
     with pytest.raises(UserError, match=f"(?s){message}"):
         open_model(Gives(wrap))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_weights_that_are_no_float32_are_refused(kind):
+    with pytest.raises(UserError, match=f"Linear has weights of {kind}: give it as model.float()"):
+        open_model(nn.Linear(3, 2).to(kind), size=(8, 8))
 
 
 @pytest.mark.parametrize("wrap", [lambda scores: scores, lambda scores: scores[:, 0], Output])

@@ -115,7 +115,7 @@ def test_the_metric_gives_the_accuracy_of_the_rows(finished, protocol):
 def test_maps_computed_once_more_are_those_that_were_scored(finished, name):
     job = open_job(finished)
     with ScoreStep().reading(finished, job) as store:
-        maps = scored_maps(job, METHODS[name], [3, 1], store.verdicts())
+        maps = torch.stack(scored_maps(job, METHODS[name], [3, 1], store.verdicts()))
     ids = [job.image_id(position) for position in (3, 1)]
     points = find_maxima(maps, protocol="fair", seed=finished.seed, image_ids=ids).points
     rows = read(finished).query("method == @name and protocol == 'fair'").set_index("image")
