@@ -75,6 +75,7 @@ nitpick_ignore = [
             "Layers",
             # What an evaluation is made of, for its attributes; users have the tables.
             "benchmarks.evaluation.result.Further",
+            "benchmarks.evaluation.result.Seen",
             "benchmarks.evaluation.step.Asked",
             "benchmarks.report.results.Results",
             "benchmarks.run.config.Config",

@@ -96,11 +96,14 @@ def read_split(root: Path | str, split: str, limit: int | None = None) -> Split:
 
 
 def film_states(root: Path, split: str) -> Iterator[tuple[str, int, int]]:
-    """The file of each row of a split with its size and time of change, without a look at the annotation.
+    """What tells whether the films of a split are those of before, without a look at the annotations.
 
     Args:
         root: Data folder in either layout.
         split: Its name.
+
+    Returns:
+        For each row, one by one, the film's path, its size in bytes and its time of change in nanoseconds.
 
     Raises:
         UserError: As of :func:`read_split`, the first only, and without the row.
@@ -127,6 +130,13 @@ def split_tables(root: Path, split: str) -> list[Path]:
 
 def locate(root: Path, split: str) -> tuple[Path, Path]:
     """CSV and film folder of a split.
+
+    Args:
+        root: Data folder in either layout.
+        split: Its name.
+
+    Returns:
+        The table, and the folder from which its films' names count.
 
     Raises:
         UserError: There is no such split.

@@ -145,7 +145,7 @@ class Evaluation:
     def significance(self) -> pd.DataFrame:
         """McNemar's tests of each method against the best, corrected by Holm, as in ``significance.csv``.
 
-        The questions of an image change sides together, see :func:`benchmarks.analysis.significance.mcnemar`.
+        The questions of an image change sides together, which for one question an image is McNemar's exact test.
         """
         return significance_table(self.results.scores, self.config.seed, self.weighed)
 
@@ -175,7 +175,8 @@ class Evaluation:
     def localisation(self) -> pd.DataFrame:
         """Hit rate and mIoU on true positives alone and on all, by class, as in ``localisation.csv``.
 
-        See :mod:`benchmarks.analysis.true_positives`.
+        On true positives the network says that the class is there, and it is. On all, a mask is empty where the network
+        does not say so, and wrong where it says so of an image without that label; a hit asks for an annotation.
         """
         hits = hit_matrix(self.results.scores, MAIN_PROTOCOL, 0).astype(float)
         rates = hits.rename_axis("image").reset_index().melt("image", var_name="method").assign(measure=HIT_RATE)

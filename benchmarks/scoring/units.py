@@ -173,7 +173,7 @@ class Step(ABC, Generic[S, B]):
         places = {name: place for place, name in enumerate(names)}
         missing = np.ones((job.batches, len(names)), dtype=bool)
         for batch, name in finished:
-            if name in places and batch < job.batches:
+            if name in places and isinstance(batch, int) and 0 <= batch < job.batches:  # else damaged, and empty
                 missing[batch, places[name]] = False
         # Most batches need the same: one list for all of them.
         lists = {row.tobytes(): list(itertools.compress(methods, row)) for row in np.unique(missing, axis=0)}

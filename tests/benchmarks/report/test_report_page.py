@@ -274,7 +274,7 @@ def test_breakdown_by_kind(page: Any, run: Config) -> None:
     table = pd.read_csv(run.out / "breakdown.csv")
     table = table[(table["breakdown"] == "kind") & (table["protocol"] == "fair") & (table["tolerance"] == 15)]
 
-    assert texts(page, "#breakdown thead th")[1:] == ["coin2 films", "pin1 films", "zip1 films", "several kinds1 films"]
+    assert texts(page, "#breakdown thead th")[1:] == ["coin2 films", "pin1 film", "zip1 film", "several kinds1 film"]
     center = table[table["method"] == "center"].set_index("group")["accuracy"]
     row = next(r for r in page.find_elements(By.CSS_SELECTOR, "#breakdown tbody tr") if r.text.startswith("Center"))
     shown = [cell.text for cell in row.find_elements(By.TAG_NAME, "td")]
