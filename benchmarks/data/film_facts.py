@@ -202,8 +202,9 @@ def _known(path: Path) -> Iterator[sqlite3.Connection]:
 def _is_whole(path: Path) -> bool:
     try:
         with closing(sqlite3.connect(path, timeout=60)) as known:
+            known.execute("SELECT file, width, height, pixels, sum FROM facts LIMIT 0")
             return bool(known.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
-    except sqlite3.OperationalError:  # it is locked, or cannot be read at all, which using it will tell
-        return True
+    except sqlite3.OperationalError as error:  # it is locked, or cannot be read at all, which using it will tell
+        return not str(error).startswith("no such")  # table or column
     except sqlite3.DatabaseError:
         return False

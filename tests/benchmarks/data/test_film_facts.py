@@ -50,6 +50,14 @@ def test_damaged_facts_are_made_again(tmp_path: Path, damage: bytes) -> None:
     assert facts_of(tmp_path / "a.png", cache=tmp_path / "cache") == before
 
 
+def test_facts_in_other_columns_are_made_again(tmp_path: Path) -> None:
+    Image.fromarray(FILM).save(tmp_path / "a.png")
+    with closing(sqlite3.connect(tmp_path / module.NAME)) as known, known:
+        known.execute("CREATE TABLE facts (file BLOB PRIMARY KEY, width INTEGER)")
+    (facts,) = facts_of(tmp_path / "a.png", cache=tmp_path)
+    assert (facts.width, facts.height) == (60, 40)
+
+
 def test_a_fact_that_is_not_as_it_was_written_is_made_again(tmp_path: Path) -> None:
     Image.fromarray(FILM).save(tmp_path / "a.png")
     before = facts_of(tmp_path / "a.png", cache=tmp_path)
