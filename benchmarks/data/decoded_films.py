@@ -80,7 +80,7 @@ def _read(path: Path, sizes_path: Path, facts_path: Path, shape: tuple[int, ...]
     try:
         facts: DecodedFacts = read_json(facts_path, DecodedFacts)
         films, sizes = (np.load(kept, mmap_mode="r") for kept in (path, sizes_path))
-        if films.shape == shape and sizes.shape == (len(films), 3) and _sha256(sizes) == facts.sizes:
+        if films.shape == shape and sizes.shape == (len(films), 3) and _sha256(sizes, facts.pixels) == facts.sizes:
             # To read all pixels takes as long as to open a hundred runs, so it is done after a change only.
             if list(facts.seen) == _status(path):
                 return sizes, facts.pixels
@@ -93,8 +93,10 @@ def _read(path: Path, sizes_path: Path, facts_path: Path, shape: tuple[int, ...]
     return None
 
 
-def _sha256(values: np.ndarray) -> str:
-    return hashlib.sha256(values.data).hexdigest()
+def _sha256(values: np.ndarray, more: str = "") -> str:
+    digest = hashlib.sha256(values.data)
+    digest.update(more.encode(errors="replace"))
+    return digest.hexdigest()
 
 
 def _status(path: Path) -> list[int]:
@@ -103,7 +105,7 @@ def _status(path: Path) -> list[int]:
 
 
 def _write_facts(facts_path: Path, path: Path, sizes: Sizes, pixels: str) -> None:
-    write_json(facts_path, {"pixels": pixels, "sizes": _sha256(sizes), "seen": _status(path)})
+    write_json(facts_path, {"pixels": pixels, "sizes": _sha256(sizes, pixels), "seen": _status(path)})
 
 
 def _decode(records: Sequence[Record], size: int, path: Path, sizes_path: Path, facts_path: Path) -> tuple[Sizes, str]:

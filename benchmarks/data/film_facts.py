@@ -9,10 +9,11 @@ import hashlib
 import itertools
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -33,7 +34,7 @@ _SIDE = 128
 """Least side at which films are compared: a JPEG at an eighth of its size decodes many times faster."""
 _AT_ONCE = 256
 """Films that are looked up together."""
-_COLUMNS = "file BLOB PRIMARY KEY, width INTEGER, height INTEGER, pixels TEXT) WITHOUT ROWID"
+_COLUMNS = "file BLOB PRIMARY KEY, width INTEGER, height INTEGER, pixels TEXT, sum INTEGER"
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,15 @@ def film_facts(records: Sequence[R], cache_dir: Path, *, colour: bool = False) -
     with _known(cache_dir / (COLOUR_NAME if colour else NAME)) as known, ThreadPoolExecutor(os.cpu_count()) as pool:
         for some in bar(_batches(records), total=-(-len(records) // _AT_ONCE)):
             keys = [_key(record.path) for record in some]
-            rows = [known.execute("SELECT width, height, pixels FROM facts WHERE file = ?", (key,)) for key in keys]
-            kept = [row.fetchone() for row in rows]
+            kept = [_kept(known, key) for key in keys]
             new = {key: record for key, record, facts in zip(keys, some, kept, strict=True) if facts is None}
             with warnings_hidden():
                 found = dict(zip(new, pool.map(partial(_look, colour=colour), new.values()), strict=True))
             with known:
-                whole = [(key, f.width, f.height, f.pixels) for key, f in found.items() if isinstance(f, FilmFacts)]
-                known.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", whole)
-            for key, record, row in zip(keys, some, kept, strict=True):
-                facts = FilmFacts(*row) if row else found[key]
+                whole = [(key, *astuple(f), _sum(key, f)) for key, f in found.items() if isinstance(f, FilmFacts)]
+                known.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?)", whole)
+            for key, record, before in zip(keys, some, kept, strict=True):
+                facts = before or found[key]
                 if isinstance(facts, FilmFacts):
                     yield record, facts
                 elif new.get(key) is record:
@@ -121,14 +121,19 @@ def annotation_digest(root: Path, limit: int | None, cache_dir: Path) -> str:
         kept: SeenSet = read_json(cache_dir / SEEN, SeenSet)
     except DamagedError:  # or gone
         kept = SeenSet("", "")
-    if seen and kept.seen == seen:
+    if seen and kept.seen == _together(seen, kept.annotations):
         return kept.annotations
     digest = hashlib.sha256()
     for split in SPLITS:
         for record, facts in film_facts(read_split(root, split, limit), cache_dir):
             digest.update(repr((split, record.name, record.shapes, facts.pixels)).encode(errors="surrogateescape"))
-    write_json(cache_dir / SEEN, {"seen": seen, "annotations": digest.hexdigest()})
-    return digest.hexdigest()
+    found = digest.hexdigest()
+    write_json(cache_dir / SEEN, {"seen": _together(seen, found), "annotations": found})
+    return found
+
+
+def _together(seen: str, annotations: str) -> str:
+    return hashlib.sha256(f"{seen} {annotations}".encode()).hexdigest()
 
 
 def _seen(root: Path, limit: int | None) -> str:
@@ -160,6 +165,17 @@ def _key(path: Path) -> bytes:
     return hashlib.blake2b(state.encode(errors="surrogateescape"), digest_size=16).digest()
 
 
+def _kept(known: sqlite3.Connection, key: bytes) -> FilmFacts | None:
+    row = known.execute("SELECT width, height, pixels, sum FROM facts WHERE file = ?", (key,)).fetchone()
+    if row is None or _sum(key, facts := FilmFacts(*row[:3])) != row[3]:  # or damaged
+        return None
+    return facts
+
+
+def _sum(key: bytes, facts: FilmFacts) -> int:
+    return zlib.crc32(repr((key, facts)).encode())
+
+
 def _batches(records: Sequence[R]) -> Iterator[list[R]]:
     rest = iter(records)
     while some := list(itertools.islice(rest, _AT_ONCE)):
@@ -175,7 +191,7 @@ def _known(path: Path) -> Iterator[sqlite3.Connection]:
             path.unlink()
         with closing(sqlite3.connect(path, timeout=60)) as known:
             known.execute("PRAGMA cache_size = -1000")  # KiB
-            known.execute(f"CREATE TABLE IF NOT EXISTS facts ({_COLUMNS}")
+            known.execute(f"CREATE TABLE IF NOT EXISTS facts ({_COLUMNS}) WITHOUT ROWID")
             yield known
     except sqlite3.OperationalError as error:
         raise UserError(
@@ -186,8 +202,9 @@ def _known(path: Path) -> Iterator[sqlite3.Connection]:
 def _is_whole(path: Path) -> bool:
     try:
         with closing(sqlite3.connect(path, timeout=60)) as known:
+            known.execute("SELECT file, width, height, pixels, sum FROM facts LIMIT 0")
             return bool(known.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
-    except sqlite3.OperationalError:  # it is locked, or cannot be read at all, which using it will tell
-        return True
+    except sqlite3.OperationalError as error:  # it is locked, or cannot be read at all, which using it will tell
+        return not str(error).startswith("no such")  # table or column
     except sqlite3.DatabaseError:
         return False

@@ -123,7 +123,7 @@ class SeenSet:
     """``seen_set.json`` in the cache: that a set was read through, and need not be as long as nothing changes.
 
     Attributes:
-        seen: Digest of tables, and of place, size and time of change of the films.
+        seen: Digest of tables, of place, size and time of change of the films, and of what the reading found.
         annotations: What the reading found.
     """
 
@@ -137,7 +137,7 @@ class DecodedFacts:
 
     Attributes:
         pixels: Digest of the films in the map.
-        sizes: Digest of the map of their sizes.
+        sizes: Digest of the map of their sizes, and of the digest of the films.
         seen: Size and time of change of the map when its pixels were read last.
     """
 

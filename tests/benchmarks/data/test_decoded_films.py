@@ -68,6 +68,10 @@ def test_all_pixels_are_read_only_where_the_file_changed(
     os.utime(path)  # as of a copy
     assert decoded_films(records, 16, tmp_path)[2] == pixels
     assert capsys.readouterr().out == ""
+    facts = path.with_suffix(".json")
+    facts.write_text(facts.read_text().replace(pixels, pixels[::-1]))
+    assert decoded_films(records, 16, tmp_path)[2] == pixels
+    assert "is damaged; its films are decoded again" in capsys.readouterr().out
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,23 @@ def test_damaged_facts_are_made_again(tmp_path: Path, damage: bytes) -> None:
     assert facts_of(tmp_path / "a.png", cache=tmp_path / "cache") == before
 
 
+def test_facts_in_other_columns_are_made_again(tmp_path: Path) -> None:
+    Image.fromarray(FILM).save(tmp_path / "a.png")
+    with closing(sqlite3.connect(tmp_path / module.NAME)) as known, known:
+        known.execute("CREATE TABLE facts (file BLOB PRIMARY KEY, width INTEGER)")
+    (facts,) = facts_of(tmp_path / "a.png", cache=tmp_path)
+    assert (facts.width, facts.height) == (60, 40)
+
+
+def test_a_fact_that_is_not_as_it_was_written_is_made_again(tmp_path: Path) -> None:
+    Image.fromarray(FILM).save(tmp_path / "a.png")
+    before = facts_of(tmp_path / "a.png", cache=tmp_path)
+    with closing(sqlite3.connect(tmp_path / module.NAME)) as known, known:
+        known.execute("UPDATE facts SET pixels = 'f' || substr(pixels, 2)")
+        known.execute("UPDATE facts SET width = 61")
+    assert facts_of(tmp_path / "a.png", cache=tmp_path) == before
+
+
 def test_all_films_that_do_not_decode_are_told(tmp_path: Path) -> None:
     Image.fromarray(FILM).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"no film")
@@ -89,8 +108,10 @@ def test_a_set_is_read_through_again_only_where_something_changed(
     assert read == ["train", "dev", "test"]
     (tmp_path / "test.csv").write_text("image_name,annotation\na.png,0 1 1 9 9\n")
     assert annotation_digest(tmp_path, None, tmp_path / "cache") != before
-    (tmp_path / "cache" / module.SEEN).write_text("{")
-    assert annotation_digest(tmp_path, None, tmp_path / "cache") != before
+    now = annotation_digest(tmp_path, None, tmp_path / "cache")
+    for damage in ("{", (tmp_path / "cache" / module.SEEN).read_text().replace(now, now[::-1])):
+        (tmp_path / "cache" / module.SEEN).write_text(damage)
+        assert annotation_digest(tmp_path, None, tmp_path / "cache") == now
     (tmp_path / "train" / "a.png").unlink()
     with pytest.raises(FaultyTableError, match=r"train\.csv, row 2: the film .*a\.png is missing"):
         annotation_digest(tmp_path, None, tmp_path / "cache")
