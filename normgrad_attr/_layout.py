@@ -81,6 +81,12 @@ class Layout:
                 f"channel_dim={channel_dim!r} is wrong for layer {name}: the channels of its activation of shape "
                 f"{shape} are in dimension {proved}; leave channel_dim out, and it is found for each layer."
             )
+        rows = only_axis(self.dims[self.batch_dim()]) if self.dims else None
+        if rows is not None and rows.unmoved:
+            raise ValueError(
+                f"Layer {name} gets the samples in another order than the model, and its maps would be in that order; "
+                "choose a layer before they are moved around."
+            )
         first = [self.batch_dim(), channel_dim % dims]
         return first + [d for d in range(dims) if d not in first]
 

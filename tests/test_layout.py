@@ -306,6 +306,15 @@ def test_the_rows_of_the_output_tell_which_dimension_is_the_batch(model: nn.Modu
     torch.testing.assert_close(NormGrad(model, "layer").attribute(x, 1), expected)
 
 
+@pytest.mark.parametrize(
+    "shuffle", [lambda x: x.flip(0), lambda x: x.roll(1, 0), lambda x: x.index_select(0, torch.tensor([2, 0, 1]))]
+)
+def test_samples_in_another_order_are_refused(shuffle: Callable[[Tensor], Tensor]) -> None:
+    conv = nn.Conv2d(3, 4, 3)
+    with pytest.raises(ValueError, match=r"Conv2d gets the samples in another order than the model"):
+        NormGrad(lambda x: conv(shuffle(x)).tanh().mean((2, 3)), conv).attribute(torch.rand(3, 3, 8, 8), 1)
+
+
 def test_videos_whose_frames_are_a_batch() -> None:
     x = torch.randn(2, 4, 3, 8, 12, requires_grad=True)  # (N, T, C, H, W)
     m = patches(x.flatten(0, 1)).unflatten(0, (2, 4))
