@@ -49,10 +49,11 @@ def youden_threshold(present: npt.NDArray[np.bool_], probabilities: npt.NDArray[
     """
     if present.all() or not present.any():
         return None
-    candidates = np.unique(probabilities)[::-1]
-    says = probabilities[:, None] >= candidates
-    gains = says[present].mean(axis=0) - says[~present].mean(axis=0)
-    return float(candidates[gains.argmax()])
+    order = np.argsort(-probabilities, kind="stable")
+    shares = probabilities[order]
+    gains = np.cumsum(present[order]) / present.sum() - np.cumsum(~present[order]) / (~present).sum()
+    whole = np.append(shares[1:] < shares[:-1], True)  # equal ones are on the same side of a threshold
+    return float(shares[whole][gains[whole].argmax()])
 
 
 def localisation_table(
@@ -63,9 +64,10 @@ def localisation_table(
     Args:
         values: Of questions, with the columns ``image`` (the question's name), ``method``, ``measure``, ``value``:
             hits as 0 and 1 (:data:`HIT_RATE`) and intersections over union. Questions may be missing.
-        rows: One row an image and class, with the columns ``file``, ``class``, ``question`` (its name; None where
-            the image does not show the class), ``says`` (whether the network says that it does) and ``stands_for``
-            (how many images an image without any class stands for, else 1).
+        rows: One row an image and class, as far as the image shows it or the network says so, with the columns
+            ``file``, ``class``, ``question`` (its name; None where the image does not show the class), ``says``
+            (whether the network says that it does) and ``stands_for`` (how many images an image without any class
+            stands for, else 1).
         thresholds: By class, where there are some.
         seed: Of the resampled images.
         by_class: Whether :data:`MEAN` is that of the classes that have a value, or that of all rows.

@@ -12,7 +12,9 @@ from benchmarks.data.film_facts import film_facts
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.evaluation.evaluate import evaluate
 from benchmarks.evaluation.reopen import open_evaluation
+from benchmarks.formats.labelled import LabelledSet
 from benchmarks.formats.load import load_dataset
+from benchmarks.formats.matching import match_categories
 from benchmarks.models import open_model
 from benchmarks.run.config import flag
 from benchmarks.run.directory import process_rank
@@ -79,19 +81,23 @@ def evaluate_command(
         if "dev" in settings:
             settings["dev"] = load_dataset(settings["dev"], dev_images or images, format, columns)
     if check:
-        found = settings["data"]
-        with _every_fault(found.source), TemporaryDirectory() as folder:
-            for _ in film_facts(found.images, Path(folder), colour=True):  # which decodes each
-                pass
-        objects = sum(len(image.objects) for image in found.images)
-        print(*found.remarks, sep="\n", end="\n" if found.remarks else "")
-        kinds = counted(len(found.categories), "category", "categories")
-        count = f"{counted(len(found.images), 'image')}, {counted(objects, 'object')} of {kinds}"
-        print(f"{found.source}: {count}, all well.")
+        _look_through(settings["data"], settings.get("classes"))
         return
     result = evaluate(**settings, preparation=given)
     if process_rank() == 0:
         result.report()
+
+
+def _look_through(found: LabelledSet, classes: Sequence[str] | None) -> None:
+    """Decode every image, and say what is there, what is odd, and what does not meet the names of outputs."""
+    met = match_categories(found, classes)[1] if classes else ""
+    with _every_fault(found.source), TemporaryDirectory() as folder:
+        for _ in film_facts(found.images, Path(folder), colour=True):  # which decodes each
+            pass
+    objects = sum(len(image.objects) for image in found.images)
+    kinds = counted(len(found.categories), "category", "categories")
+    count = f"{counted(len(found.images), 'image')}, {counted(objects, 'object')} of {kinds}"
+    print(*found.remarks, *filter(None, [met]), f"{found.source}: {count}, all well.", sep="\n")
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class Verdicts:
         return {} if self.chosen is not None else {name: tuned.get(name, HALF) for name in self.classes}
 
     def rows(self, questions: pd.DataFrame, tuned: Mapping[str, float]) -> pd.DataFrame:
-        """One row for each image and class that it shows somewhere, or does not show at all.
+        """One row for each image and class that is asked for, and for each that the network wrongly says is there.
 
         Args:
             questions: By name, the columns ``file`` and ``class``.
@@ -74,19 +74,23 @@ class Verdicts:
 
         Returns:
             Columns ``file``, ``class``, ``question`` (None where the class is not there), ``says`` and ``stands_for``.
+            A label without a place is neither.
         """
         thresholds = self.thresholds(tuned)
         edges = np.array([thresholds.get(name, HALF) for name in self.classes])
         says = self.probabilities.astype(np.float64) >= edges if self.chosen is None else self.chosen
-        asked = {
-            (file, of): name
-            for name, file, of in zip(questions.index, questions["file"], questions["class"], strict=True)
-        }
+        found = set(zip(questions["file"], questions["class"], strict=True))
+        places = np.argwhere(says & ~self.labelled)
+        numbers = {name: number for number, name in enumerate(self.images)}
+        classes = {name: number for number, name in enumerate(self.classes)}
         rows = [
-            (file, of, question, bool(says[i, j]), self.stands_for[i])
-            for i, file in enumerate(self.images)
-            for j, of in enumerate(self.classes)
-            if (question := asked.get((file, of))) is not None or not self.labelled[i, j]
+            (file, of, name, bool(says[numbers[file], classes[of]]), 1.0)
+            for name, file, of in zip(questions.index, questions["file"], questions["class"], strict=True)
+        ]
+        rows += [
+            (self.images[i], self.classes[j], None, True, self.stands_for[i])
+            for i, j in places
+            if (self.images[i], self.classes[j]) not in found
         ]
         return pd.DataFrame(rows, columns=["file", "class", "question", "says", "stands_for"])
 
@@ -96,7 +100,7 @@ class Verdicts:
             "images": self.images,
             "classes": self.classes,
             "labelled": [np.flatnonzero(row).tolist() for row in self.labelled],
-            "probabilities": [[float(f"{value:.7g}") for value in row] for row in self.probabilities],
+            "probabilities": [[float(f"{value:.9g}") for value in row] for row in self.probabilities],
             "stands_for": self.stands_for.tolist(),
             "chosen": None if self.chosen is None else [np.flatnonzero(row).tolist() for row in self.chosen],
         }

@@ -335,6 +335,11 @@ def test_check_says_all_that_is_wrong_at_once(data, tmp_path, capsys):
     good = ["evaluate", "--model", "timm:resnet18", "--data", str(data), "--check"]
     assert main(good) == 0
     assert "4 images, 6 objects of 3 categories, all well" in capsys.readouterr().out
+    assert main([*good, "--classes", "red,green,fish"]) == 0
+    told = capsys.readouterr().out
+    assert "1 of 3 categories has no output: blue; 1 of 3 outputs has no category: fish." in told
+    assert main([*good, "--classes", "cat"]) == 2
+    assert "No category of" in capsys.readouterr().err
     content = json.loads(data.read_text())
     content["images"][0]["width"] = 41
     content["annotations"][1]["category_id"] = 17
