@@ -151,7 +151,7 @@ class Evaluation:
 
     @property
     def weighed(self) -> pd.DataFrame | None:
-        """Questions with what they are weighed by: without classes of their own where these do not count alike."""
+        """Questions with what they are weighed by, without classes of their own where these do not count alike."""
         return self.questions if self.mean_over_classes else self.questions.assign(**{"class": ""})
 
     @cached_property
