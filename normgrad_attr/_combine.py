@@ -184,8 +184,7 @@ def combine_maps(
     findings = Findings()
     broken = torch.stack([~m.detach().flatten(1).isfinite().all(1) for m in maps])
     _note(findings, broken, "has values that are not finite", "its combined map is not a number")
-    size = spatial_size(output_size)
-    combined = combined_map(maps, size, combine, layer_weights(weights, len(maps)), evidence, findings)
+    combined = combined_map(maps, output_size, combine, layer_weights(weights, len(maps)), evidence, findings)
     findings.tell()
     return combined
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmarks.analysis.hierarchical import common_methods, mean_interval
-from benchmarks.analysis.tallies import hit_matrices, wilson
-from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
+from benchmarks.analysis.hierarchical import common_hits, common_methods, mean_interval
+from benchmarks.analysis.tallies import wilson
 
 Marks = npt.NDArray[np.bool_]
 FOUND, MISSED = "object", "clean"
@@ -42,9 +40,7 @@ def by_verdict(scores: Sequence[pd.DataFrame], seed: int, order: Sequence[str]) 
     methods = common_methods(scores, order)
     said = [_says_object(table) for table in scores]
     rows: list[tuple[object, ...]] = []
-    matrices = [hit_matrices(table) for table in scores]
-    for protocol, tolerance in itertools.product(PROTOCOLS, TOLERANCES):
-        hits = [of[protocol, tolerance][methods].to_numpy() for of in matrices]
+    for (protocol, tolerance), hits in common_hits(scores, methods).items():
         misses = [~matrix for matrix in hits]
         for verdict in (FOUND, MISSED):
             films = [np.broadcast_to((one == (verdict == FOUND))[:, None], hits[0].shape) for one in said]

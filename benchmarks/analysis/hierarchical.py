@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
-from benchmarks.analysis.tallies import hit_matrix, percentile_interval, seconds_per_image
+from benchmarks.analysis.tallies import hit_matrices, hit_matrix, percentile_interval, seconds_per_image
 from benchmarks.analysis.weighing import RESAMPLES, Weighing
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 
@@ -108,10 +108,14 @@ def rank_intervals_over_seeds(hits: Sequence[npt.ArrayLike], seed: int) -> tuple
 
 
 def common_hits(
-    scores: Sequence[pd.DataFrame], protocol: str, tolerance: float, order: Sequence[str]
-) -> list[npt.NDArray[np.bool_]]:
-    """Hits of each seed, bool ``(films, methods)``, films by name and methods as in ``order``."""
-    return [hit_matrix(table, protocol, tolerance)[list(order)].to_numpy() for table in scores]
+    scores: Sequence[pd.DataFrame], methods: Sequence[str]
+) -> dict[tuple[str, int], list[npt.NDArray[np.bool_]]]:
+    """For each protocol and tolerance the hits of each seed, bool ``(films, methods)``, films by name."""
+    matrices = [hit_matrices(table) for table in scores]
+    return {
+        setting: [of_seed[setting][list(methods)].to_numpy() for of_seed in matrices]
+        for setting in itertools.product(PROTOCOLS, TOLERANCES)
+    }
 
 
 def common_methods(scores: Sequence[pd.DataFrame], order: Sequence[str]) -> list[str]:
@@ -134,8 +138,7 @@ def summarise_seeds(scores: Sequence[pd.DataFrame], seed: int, order: Sequence[s
     methods = common_methods(scores, order)
     seconds = pd.concat([seconds_per_image(table) for table in scores], axis=1).median(axis=1)
     rows: list[tuple[object, ...]] = []
-    for protocol, tolerance in itertools.product(PROTOCOLS, TOLERANCES):
-        hits = common_hits(scores, protocol, tolerance, methods)
+    for (protocol, tolerance), hits in common_hits(scores, methods).items():
         by_seed = np.stack([matrix.mean(axis=0) for matrix in hits])
         means, low, high = mean_interval(hits, seed)
         spread = by_seed.std(axis=0, ddof=1), by_seed.min(axis=0), by_seed.max(axis=0)
@@ -161,8 +164,7 @@ def differences(scores: Sequence[pd.DataFrame], seed: int, order: Sequence[str])
     """
     methods = common_methods(scores, order)
     rows: list[tuple[object, ...]] = []
-    for protocol, tolerance in itertools.product(PROTOCOLS, TOLERANCES):
-        hits = common_hits(scores, protocol, tolerance, methods)
+    for (protocol, tolerance), hits in common_hits(scores, methods).items():
         by_seed = np.stack([matrix.mean(axis=0) for matrix in hits])
         draws, means = drawn_means(hits, seed), by_seed.mean(axis=0)
         ranking = np.argsort(-means, kind="stable")

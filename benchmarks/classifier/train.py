@@ -68,7 +68,7 @@ class Films(LightningDataModule):
     def _open(self, split: str) -> FilmDataset:
         if split not in self._sets:
             records = read_split(self.config.data_root, split, self.config.limit)
-            if records.labels.all() or not records.labels.any():
+            if not records.has_both_classes:
                 raise UserError(f"The split {split} of {self.config.data_root} needs films with and without objects.")
             self._sets[split] = FilmDataset(records, self.config.image_size, self.config.cache_dir)
         return self._sets[split]

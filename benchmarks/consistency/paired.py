@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.analysis.significance import ALPHA, holm, mcnemar
-from benchmarks.analysis.tallies import hit_matrix, percentile_interval
+from benchmarks.analysis.tallies import hit_matrices, percentile_interval
 from benchmarks.analysis.weighing import Weighing
 from benchmarks.consistency.runs import Run
-from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 
 COLUMNS = (
     "run_a", "run_b", "protocol", "tolerance", "method", "difference", "ci_low", "ci_high", "only_a", "only_b", "p",
@@ -37,11 +36,11 @@ def paired_differences(runs: Sequence[Run]) -> pd.DataFrame:
     for a, b in itertools.combinations(runs, 2):
         if a.played_on is None or a.played_on != b.played_on:
             continue
-        for protocol, tolerance in itertools.product(PROTOCOLS, TOLERANCES):
-            hits = [hit_matrix(run.scores, protocol, tolerance) for run in (a, b)]
-            methods = [name for name in hits[0] if name in hits[1]]
-            first, second = (matrix[methods].to_numpy() for matrix in hits)
-            weighing = Weighing.of(hits[0].index, a.questions)
+        of_b = hit_matrices(b.scores)
+        for (protocol, tolerance), of_a in hit_matrices(a.scores).items():
+            methods = [name for name in of_a if name in of_b[protocol, tolerance]]
+            first, second = (matrix[methods].to_numpy() for matrix in (of_a, of_b[protocol, tolerance]))
+            weighing = Weighing.of(of_a.index, a.questions)
             difference = first.astype(float) - second
             mean, draws = weighing.mean(difference), weighing.resampled(difference, seed=0)
             tests = [mcnemar(*columns, weighing.images) for columns in zip(first.T, second.T, strict=True)]

@@ -82,7 +82,7 @@ def check_set(root: Path, limit: int | None, cache_dir: Path) -> Checked:
 
 
 def _classes(split: str, films: Split) -> list[str]:
-    if films.labels.any() and not films.labels.all():
+    if films.has_both_classes:
         return []
     kind = "with objects" if films.labels.any() else "without objects"
     count = "one film" if len(films) == 1 else f"{len(films)} films"

@@ -22,7 +22,7 @@ from benchmarks.data.records import Record
 from benchmarks.films.decode import decode, warnings_hidden
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
-from benchmarks.run.stored import DecodedFacts, read_json
+from benchmarks.run.stored import DamagedError, DecodedFacts, read_array, read_json
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ def _read(path: Path, sizes_path: Path, facts_path: Path, shape: tuple[int, ...]
         return None
     try:
         facts: DecodedFacts = read_json(facts_path, DecodedFacts)
-        films, sizes = (np.load(kept, mmap_mode="r") for kept in (path, sizes_path))
+        films, sizes = (read_array(kept, "r") for kept in (path, sizes_path))
         if films.shape == shape and sizes.shape == (len(films), 3) and _sha256(sizes, facts.pixels) == facts.sizes:
             # To read all pixels takes as long as to open a hundred runs, so it is done after a change only.
             if list(facts.seen) == _status(path):
@@ -87,7 +87,7 @@ def _read(path: Path, sizes_path: Path, facts_path: Path, shape: tuple[int, ...]
             if _sha256(films) == facts.pixels:
                 _write_facts(facts_path, path, sizes, facts.pixels)
                 return sizes, facts.pixels
-    except Exception:  # whatever NumPy makes of a damaged file
+    except DamagedError:
         pass
     print(f"{path} is damaged; its films are decoded again.")
     return None
@@ -167,10 +167,10 @@ def _decode(records: Sequence[Record], size: int, path: Path, sizes_path: Path, 
 def _reserved(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap[Any, Any]:
     """A memory map on a file whose space is taken already: a map that finds the disk full kills the process."""
     try:
-        kept: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="r+")
+        kept: np.memmap[Any, Any] = read_array(path, "r+")
         if kept.shape == shape and kept.dtype == dtype:
             return kept
-    except Exception:  # there is none, or no whole one, of which NumPy makes whatever it likes
+    except DamagedError:  # or there is none
         pass
     try:
         made: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)

@@ -27,7 +27,7 @@ from benchmarks.films.decode import decode, warnings_hidden
 from benchmarks.run.directory import SPLITS
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import file_digest, write_json
-from benchmarks.run.stored import DamagedError, SeenSet, read_json
+from benchmarks.run.stored import DamagedError, SeenSet, database_fault, read_json
 
 NAME, COLOUR_NAME, SEEN = "film_facts.sqlite", "image_facts.sqlite", "seen_set.json"
 _SIDE = 128
@@ -187,7 +187,7 @@ def _known(path: Path) -> Iterator[sqlite3.Connection]:
     """What is known already; nothing where the file is damaged, since it can be made again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if path.exists() and not _is_whole(path):
+        if path.exists() and database_fault(path, {"facts": _COLUMNS}):
             path.unlink()
         with closing(sqlite3.connect(path, timeout=60)) as known:
             known.execute("PRAGMA cache_size = -1000")  # KiB
@@ -197,14 +197,3 @@ def _known(path: Path) -> Iterator[sqlite3.Connection]:
         raise UserError(
             f"{path} cannot be written ({error}): free space or permit writing, then start the same command again."
         ) from error
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        with closing(sqlite3.connect(path, timeout=60)) as known:
-            known.execute("SELECT file, width, height, pixels, sum FROM facts LIMIT 0")
-            return bool(known.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
-    except sqlite3.OperationalError as error:  # it is locked, or cannot be read at all, which using it will tell
-        return not str(error).startswith("no such")  # table or column
-    except sqlite3.DatabaseError:
-        return False

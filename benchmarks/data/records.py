@@ -126,6 +126,11 @@ class Split(Sequence[Record]):
             chosen = np.sort(np.concatenate([clean[: limit // 2], annotated[: limit - limit // 2]]))
             self.labels, self._chosen = self.labels[chosen], (chosen + 1).tolist()
 
+    @property
+    def has_both_classes(self) -> bool:
+        """Whether there are films with objects, and films without."""
+        return bool(self.labels.any() and not self.labels.all())
+
     def __len__(self) -> int:
         """Number of films."""
         return len(self._chosen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,12 +58,13 @@ def write_seeds_page(
     table, pairs = tables["summary.csv"], tables["differences.csv"]
     names = [name for name in METHODS if name in set(table["method"])]
     rows, groups = [], []
-    for protocol, tolerance in itertools.product(PROTOCOLS, TOLERANCES):
+    for (protocol, tolerance), hits in common_hits(scores, names).items():
         chosen = table[(table["protocol"] == protocol) & (table["tolerance"] == tolerance)].set_index("method")
         order = list(chosen["accuracy"].sort_values(ascending=False, kind="stable").index)
         own = pairs[(pairs["protocol"] == protocol) & (pairs["tolerance"] == tolerance)]
         by_pair = {(row.better, row.worse): row for row in own.itertuples()}
-        low, high = rank_intervals_over_seeds(common_hits(scores, protocol, tolerance, order), config.seed)
+        places = [names.index(method) for method in order]
+        low, high = rank_intervals_over_seeds([of_seed[:, places] for of_seed in hits], config.seed)
         for i, method in enumerate(order):
             row = chosen.loc[method, ["accuracy", "ci_low", "ci_high", "seconds_per_image"]].astype(float).round(6)
             beside = by_pair.get((order[0], method))

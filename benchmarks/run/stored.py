@@ -1,9 +1,11 @@
-"""How files of a run directory are read: JSON, table or array, one that does not hold what it should is damaged."""
+"""How files of a run directory are read: JSON, tables, arrays, databases, and which of them are damaged."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -231,6 +233,35 @@ def read_array(path: Path, mode: Literal["r", "r+"] | None = None) -> Any:
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except Exception as error:  # NumPy reads a header as Python, and what is wrong with that can be anything
         raise DamagedError(f"{path} is gone or damaged ({error}): the step that wrote it makes it again.") from None
+
+
+def database_fault(path: Path, tables: Mapping[str, str]) -> str:
+    """What is wrong with a database of SQLite's that is there.
+
+    Args:
+        path: The file.
+        tables: Columns and keys of the tables that it should have, in SQL, by their names.
+
+    Returns:
+        Why it cannot be used; empty where it can, or holds nothing yet.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=60)) as connection:
+            (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if verdict != "ok":
+                return str(verdict)
+            there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            for name, columns in tables.items() if there else ():
+                found = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
+                if name not in there:
+                    return f"it lacks the table {name}"
+                if found != [part.split()[0] for part in columns.partition(", PRIMARY")[0].split(", ")]:
+                    return f"its table {name} has other columns"
+    except sqlite3.OperationalError:  # it is locked, or cannot be read at all, which writing will tell
+        return ""
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return ""
 
 
 WORDS = frozenset({"image", "class", "method", "protocol", "measure", "better", "check", "variant", "status"})

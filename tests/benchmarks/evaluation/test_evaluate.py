@@ -154,12 +154,18 @@ def test_images_of_several_sizes_as_they_are(tmp_path):
     assert result.report().is_file()
 
 
-def test_the_page_of_predicted_classes_knows_the_wrong_ones(data, tmp_path):
+def sure_of_green(data):
+    """Two images of one class each, and a network that finds all of them green."""
     images = load_dataset(data).images
     single = load_dataset(data).__class__(images[1:3], CLASSES, "coco", data)
     network = Colours()
-    with torch.no_grad():  # all is green
+    with torch.no_grad():
         network.colour.weight[1] = 3 * network.colour.weight.sum(dim=0)
+    return single, network
+
+
+def test_the_page_of_predicted_classes_knows_the_wrong_ones(data, tmp_path):
+    single, network = sure_of_green(data)
     result = asked(tmp_path, single, [channel_of_target], model=network, explain="predicted", measure_films=2)
     result.report()
     assert "## By target" in (tmp_path / "tables.md").read_text()
@@ -217,11 +223,7 @@ def test_damaged_maps_are_computed_again(data, tmp_path, capsys):
 
 
 def test_the_predicted_class_is_explained_for_images_of_one_class(data, tmp_path):
-    images = load_dataset(data).images
-    single = load_dataset(data).__class__(images[1:3], CLASSES, "coco", data)
-    network = Colours()
-    with torch.no_grad():  # all is green
-        network.colour.weight[1] = 3 * network.colour.weight.sum(dim=0)
+    single, network = sure_of_green(data)
     result = asked(tmp_path, single, [channel_of_target], model=network, explain="predicted")
     verdicts = result.results.verdicts.set_index("image")
     assert dict(verdicts["target"]) == {"1.png": 1, "2.png": 1}
