@@ -52,8 +52,11 @@ def work(rank: int, folder: str, version: int) -> None:
                 found = NormGrad(model, inner[i]).attribute(x, 1, grad_kwargs=options)
                 torch.testing.assert_close(found.detach(), expected)
     model.train()(x).sum().backward()
-    Path(folder, f"done {rank}").touch()
     distributed.destroy_process_group()
+    Path(folder, f"done {rank}").touch()
+    # Torch's own threads abort now and then when an interpreter that has sharded a model ends
+    # (seen without this package, torch 2.14): nothing is left to tidy up, so leave without it.
+    os._exit(0)
 
 
 @pytest.mark.skipif(not distributed.is_available() or os.name == "nt", reason="needs gloo")
