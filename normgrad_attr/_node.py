@@ -12,6 +12,8 @@ from normgrad_attr._axes import (
     size_of,
 )
 
+#: Key of a node's metadata: its index chose along the first dimension. The index itself is gone after the backward.
+ROWS_CHOSEN = "normgrad_attr: rows chosen"
 Shape = tuple[int, ...]
 #: Dimensions of each operand; None for a weight or a constant.
 Operands = list[Dims | None]

@@ -21,6 +21,7 @@ from normgrad_attr._axes import (
     sliced,
 )
 from normgrad_attr._node import (
+    ROWS_CHOSEN,
     Operands,
     Rule,
     Shape,
@@ -167,6 +168,14 @@ def _shuffled(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims |
     return [tuple(moved(d, s) if i in gone else d for i, (d, s) in enumerate(zip(source, shape, strict=True)))]
 
 
+def _indexed(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """``x[index]``: rows that were chosen lie in an order of their own, of other dimensions nothing is told."""
+    source, (shape,) = recorded(operands)[0], shapes
+    dims = fresh(shape, operands)
+    same = len(shape) == len(source) and shape[0] == size_of(source[0])
+    return [replaced(dims, 0, moved(source[0], shape[0])) if same and node.metadata.get(ROWS_CHOSEN) else dims]
+
+
 def _halves(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     source, (shape,) = recorded(operands)[0], shapes
     return [tuple(d if size_of(d) == s else new(s, kind_of(d)) for d, s in zip(source, shape, strict=True))]
@@ -203,6 +212,7 @@ MOVING: dict[str, Rule] = {
     **dict(entries(_stack, "Stack")),
     **dict(entries(_roll, "Roll")),
     **dict(entries(_shuffled, "Flip Rot90 FftR2C FftC2R FftC2C IndexSelect Sort Gather")),
+    **dict(entries(_indexed, "Index")),
     **dict(entries(_halves, "Glu")),
     **dict(entries(_sliding, "Unfold")),
 }

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from normgrad_attr._node import ROWS_CHOSEN
+
 
 class NotKeptError(RuntimeError):
     """A backward needs a tensor that was not kept, or that has been overwritten since."""
@@ -68,6 +70,8 @@ class Tape(TorchFunctionMode):
             result = _Overwritten.apply(func, kwargs, *args)
         else:
             result = func(*args, **kwargs)
+        if func is Tensor.__getitem__ and result.grad_fn is not None and _chooses_rows(args[1]):
+            result.grad_fn.metadata[ROWS_CHOSEN] = True
         if self.constants and differentiable(result) and not (result.requires_grad or result._is_view()):
             tensors = [a for a in args if isinstance(a, Tensor)]
             if tensors and not any(a is result for a in tensors):
@@ -91,6 +95,11 @@ class Tape(TorchFunctionMode):
                     t.detach_()
                 else:  # which cannot be detached itself
                     _replace(t, t.detach())
+
+
+def _chooses_rows(index: Any) -> bool:
+    first = index[0] if isinstance(index, tuple) and index else index
+    return isinstance(first, (Tensor, list)) or hasattr(first, "__array__")
 
 
 def _replace(old: Any, new: Any) -> None:

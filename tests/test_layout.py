@@ -307,12 +307,26 @@ def test_the_rows_of_the_output_tell_which_dimension_is_the_batch(model: nn.Modu
 
 
 @pytest.mark.parametrize(
-    "shuffle", [lambda x: x.flip(0), lambda x: x.roll(1, 0), lambda x: x.index_select(0, torch.tensor([2, 0, 1]))]
+    "shuffle",
+    [
+        lambda x: x.flip(0),
+        lambda x: x.roll(1, 0),
+        lambda x: x.index_select(0, torch.tensor([2, 0, 1])),
+        lambda x: x[torch.tensor([2, 0, 1])],
+        lambda x: x[[2, 0, 1], :, 1:],
+    ],
 )
 def test_samples_in_another_order_are_refused(shuffle: Callable[[Tensor], Tensor]) -> None:
     conv = nn.Conv2d(3, 4, 3)
     with pytest.raises(ValueError, match=r"Conv2d gets the samples in another order than the model"):
         NormGrad(lambda x: conv(shuffle(x)).tanh().mean((2, 3)), conv).attribute(torch.rand(3, 3, 8, 8), 1)
+
+
+def test_an_index_behind_the_first_dimension_leaves_the_samples_in_place() -> None:
+    conv, x, order = nn.Conv2d(3, 4, 3), torch.rand(3, 3, 8, 8), torch.tensor([2, 0, 1])
+    found = NormGrad(lambda x: conv(x[:, order]).tanh().mean((2, 3)), conv).attribute(x, 1)
+    expected = NormGrad(nn.Sequential(conv, nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), conv)
+    torch.testing.assert_close(found, expected.attribute(x.index_select(1, order), 1))
 
 
 def test_videos_whose_frames_are_a_batch() -> None:
