@@ -31,24 +31,23 @@ _MARGIN = 1.1  # times as many pixels as are asked for are to reach the first gu
 class Pieces:
     """Pieces of rows of N maps in the frame, by map and in raster order.
 
+    Each has a pixel that was looked for; what lies beside it is lower than all of these.
+
     Attributes:
         of: int64 ``(P,)``, the map of each.
         first: int64 ``(P,)``, the first pixel of each.
         values: float64 ``(P, length)``.
-        reaching: bool ``(P, length)``, the pixels that were looked for; the others only lie beside them.
-        counts: number of pixels that were looked for in each map.
+        counts: number of pieces of each map.
     """
 
     of: Tensor
     first: Tensor
     values: Tensor
-    reaching: Tensor
     counts: list[int]
 
     def by_map(self, *parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Of each map what tensors ``(P, length)`` hold at the pixels that were looked for, in raster order."""
-        found = (part.masked_select(self.reaching) for part in parts)
-        return zip(*(torch.split_with_sizes(part, self.counts) for part in found), strict=True)
+        """Of each map what tensors ``(P, length)`` hold at its pieces, as one row."""
+        return zip(*(map(torch.flatten, torch.split_with_sizes(part, self.counts)) for part in parts), strict=True)
 
     @property
     def pixels(self) -> Tensor:
@@ -150,9 +149,8 @@ class Stretched:
         flat, rows, width = cells.flatten(0, 2), cells.shape[1], cells.shape[2]
         above, below = (((of * rows + line[row]) * width + piece) for line in (low, high))
         values = flat.index_select(0, above).lerp_(flat.index_select(0, below), weight[row, None])
-        reaching = values >= levels[of, None] - 3 * ROUNDING
-        counts = _count(reaching, of, len(levels))
-        return Pieces(of, row * self.frame + piece * length, values, reaching, counts)
+        counts = torch.bincount(of, minlength=len(levels)).tolist()
+        return Pieces(of, row * self.frame + piece * length, values, counts)
 
     @cached_property
     def _across(self) -> Tensor:

@@ -44,8 +44,7 @@ def test_few_more_pixels_are_made_than_are_asked_for():
     away = torch.linspace(-1, 1, 14)
     saliency = torch.exp(-((away[:, None] - 0.3) ** 2 + (away - 0.2) ** 2) * 9)
     pieces = stretch(saliency[None, None]).highest([5000])
-    assert 5000 <= pieces.counts[0] < 8000
-    assert pieces.values.numel() < 11000
+    assert 5000 <= pieces.values.numel() < 11000
 
 
 def test_maps_are_left_as_they_are():
