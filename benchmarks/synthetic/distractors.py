@@ -12,10 +12,13 @@ from benchmarks.synthetic.body_frame import Frame
 from benchmarks.synthetic.strokes import Array, Points, Stroke, draw, ellipse, ribbon, smooth, to_attenuation, to_grey
 
 RATES = {
-    "marker": 0.9, "leads": 0.12, "pacemaker": 0.05, "line": 0.12, "tube": 0.07, "wires": 0.06,
-    "clips": 0.06, "calcification": 0.2, "fold": 0.15,
+    "marker": 0.9, "leads": 0.2, "pacemaker": 0.08, "line": 0.15, "tube": 0.08, "wires": 0.1,
+    "clips": 0.12, "calcification": 0.3, "fold": 0.25,
 }  # fmt: skip
 """Chance of each on any film."""
+
+FINER = 4
+"""Pixels across which a marker is drawn for each of the film."""
 
 
 def draw_distractors(
@@ -46,15 +49,17 @@ def draw_distractors(
 
 
 def _stamp(grey: Array, rng: np.random.Generator) -> None:
-    """Lead letter in an upper corner, outside the lungs."""
+    """Lead letters in an upper corner, outside the lungs: bold, and whiter than all else."""
     height, width = grey.shape
     side = rng.random() < 0.8
     text = ("L" if side else "R") + ("" if rng.random() < 0.6 else " " + "".join(rng.choice(list("ABCDGHJKMRSTV"), 2)))
-    font = ImageFont.load_default(size=max(rng.uniform(0.04, 0.07) * width, 6))
-    left, top, right, bottom = (int(v) for v in font.getbbox(text))
-    tile = Image.new("L", (right - left + 4, bottom - top + 4))
-    ImageDraw.Draw(tile).text((2 - left, 2 - top), text, fill=255, font=font)
-    tile = tile.rotate(rng.normal(0, 12), expand=True, resample=Image.Resampling.BICUBIC)
+    # Drawn large and made smaller, for a font's strokes are bold in steps of whole pixels.
+    size = FINER * max(rng.uniform(0.04, 0.07) * width, 6)
+    font, bold = ImageFont.load_default(size=size), round(0.04 * size)
+    left, top, right, bottom = (int(v) for v in font.getbbox(text, stroke_width=bold))
+    tile = Image.new("L", (right - left + 2 * FINER, bottom - top + 2 * FINER))
+    ImageDraw.Draw(tile).text((FINER - left, FINER - top), text, fill=255, font=font, stroke_width=bold)
+    tile = tile.rotate(rng.normal(0, 12), expand=True, resample=Image.Resampling.BICUBIC).reduce(FINER)
     x = rng.uniform(0.82, 0.94) if side else rng.uniform(0.06, 0.18)
     ink = Image.new("L", (width, height))
     ink.paste(tile, (int(x * width - tile.width / 2), int(rng.uniform(0.03, 0.14) * height - tile.height / 2)))

@@ -20,7 +20,7 @@ EPISODES = (0.66, 0.25, 0.09)
 TOGETHER = {"placket": 0.3, "bust": 0.75}
 """Chance that things worn in one place get one annotation about all of them."""
 
-CONTRAST = (2.4, 0.45)
+CONTRAST = (2.5, 0.5)
 """Contrast of what is worn on one film, on the scale of the sketches: median, and spread of its logarithm."""
 
 VISIBLE = 0.1
