@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import shlex
 import sys
@@ -113,6 +113,18 @@ def test_the_table_of_the_readme_is_that_of_the_stored_zoo() -> None:
     shown = text.partition("<!-- zoo -->\n")[2].partition("\n<!-- zoo end -->")[0]
     stored = json.loads((ROOT / "docs" / "results" / "zoo" / "zoo.json").read_text(encoding="utf-8"))
     assert shown.splitlines() == markdown_table(beside_peers(stored["architectures"]))
+
+
+def test_the_tables_of_the_readme_are_those_of_the_stored_runs() -> None:
+    path = ROOT / "docs" / "extensions" / "readme_tables.py"
+    spec = importlib.util.spec_from_file_location("readme_tables", path)
+    assert spec is not None
+    assert spec.loader is not None
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("<!-- results: ") == text.count("<!-- verdicts: ") == 1
+    assert tables.filled_in(text) == text
 
 
 def test_the_page_on_what_maps_follow_is_made_from_stored_results(made: ModuleType, tmp_path: Path) -> None:

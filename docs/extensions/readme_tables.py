@@ -1,0 +1,77 @@
+"""The tables of the README, from the stored runs that they name: ``python docs/extensions/readme_tables.py``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.run.text_tables import markdown_table
+
+ROOT = Path(__file__).parents[2]
+PROTOCOL, TOLERANCE = "fair", 15
+SHOWN_BY_VERDICT = 8
+"""Methods of the table by verdict: the best ones."""
+CHANCE = ("center", "random")
+"""Methods that look at nothing, and are left out of it."""
+
+
+def accuracies(run: Path) -> list[str]:
+    """Accuracy of each method in percent with its interval, as Markdown, the best first.
+
+    Args:
+        run: Folder with the ``summary.csv`` of a run.
+    """
+    table = pd.read_csv(run / "summary.csv")
+    shown = table.apply(
+        lambda row: "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * row[["accuracy", "ci_low", "ci_high"]])), axis=1
+    )
+    cells = dict(zip(zip(table["method"], table["protocol"], table["tolerance"], strict=True), shown, strict=True))
+    head = ["method", "`fair`, inside", "`fair`, within 15 px", "`paper`, within 15 px"]
+    rows = [
+        [f"`{name}`", cells[name, "fair", 0], cells[name, "fair", 15], cells[name, "paper", 15]]
+        for name in _best_first(table)
+    ]
+    return markdown_table([head, *rows])
+
+
+def verdicts(run: Path) -> list[str]:
+    """The same by the classifier's verdict, and the share of misses that are its own.
+
+    Args:
+        run: Folder with the ``summary.csv`` and ``summary_verdicts.csv`` of a run.
+    """
+    table = pd.read_csv(run / "summary_verdicts.csv")
+    table = table[table["protocol"] == PROTOCOL].set_index(["method", "verdict", "tolerance"])
+    head = ["method", "says object, inside", "within 15 px", "misses it, inside", "within 15 px"]
+    rows = [[*head, "misses that are the classifier's, %"]]
+    names = [name for name in _best_first(pd.read_csv(run / "summary.csv")) if name not in CHANCE]
+    for name in names[:SHOWN_BY_VERDICT]:
+        cells = [
+            f"{100 * table.loc[(name, verdict, tolerance), 'accuracy']:.1f}"
+            for verdict in ("object", "clean")
+            for tolerance in (0, 15)
+        ]
+        rows.append([f"`{name}`", *cells, f"{100 * table.loc[(name, 'clean', TOLERANCE), 'share_of_misses']:.0f}"])
+    return markdown_table(rows)
+
+
+def _best_first(table: pd.DataFrame) -> list[str]:
+    chosen = table[(table["protocol"] == PROTOCOL) & (table["tolerance"] == TOLERANCE)]
+    return list(chosen.sort_values("accuracy", ascending=False, kind="stable")["method"])
+
+
+TABLES = {"results": accuracies, "verdicts": verdicts}
+_BLOCK = re.compile(r"(<!-- (results|verdicts): runs/(\w+)/\w+\.csv -->\n).*?(\n<!-- \2 end -->)", re.DOTALL)
+
+
+def filled_in(text: str) -> str:
+    """The README's text with its tables made anew."""
+    results = ROOT / "docs" / "results"
+    return _BLOCK.sub(lambda of: of[1] + "\n".join(TABLES[of[2]](results / of[3])) + of[4], text)
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(filled_in(readme.read_text(encoding="utf-8")), encoding="utf-8")
