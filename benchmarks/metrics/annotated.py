@@ -30,7 +30,8 @@ class Annotations:
 
     def __init__(self, masks: Tensor) -> None:
         self.masks = masks
-        self.counts: list[int] = masks.flatten(1).sum(dim=1).tolist()
+        # One by one: a sum over a dimension holds eight bytes a pixel of all masks.
+        self.counts = [int(mask.count_nonzero()) for mask in masks]
         self._cells: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     @property
