@@ -1,7 +1,8 @@
 """How memory and the start of a command grow with the number of films: small films, scored, reported and trained on.
 
 ``python -m benchmarks.speed.scale``. Memory is what the kernel calls anonymous, at its peak: memory maps of files are
-not in it. It is read from ``/proc``, so this runs on Linux only.
+not in it. It is read from ``/proc``, so this runs on Linux only. From the second largest set to the largest, scoring
+and training may take :data:`MOST` bytes more a film: what is filled once, as caches are, is full by then.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ from benchmarks.run.files import write_json
 SIDE, KINDS, EVERY = 64, 500, 4
 """Side of the films; how many of a split differ, of which the others are links; one of how many is annotated."""
 ARCH = "slim_resnet18"
+MOST, BOUND = 50, ("score", "score again", "train")
+"""Bytes for each further film, and the steps that may take no more; a report holds the table of all scores."""
+OFTEN = 0.005
+"""Seconds between looks at the memory: peaks last milliseconds, and more of them are seen the longer a step takes."""
 
 
 def write_set(folder: Path, most: str, films: int) -> None:
@@ -85,7 +90,7 @@ def watched(*arguments: str) -> dict[str, float]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         while process.poll() is None:
             peak = max(peak, _anonymous(process.pid))
-            time.sleep(0.05)
+            time.sleep(OFTEN)
         if process.returncode:
             assert process.stderr is not None
             raise RuntimeError(f"{' '.join(arguments)}: {process.stderr.read().decode()}")
@@ -135,8 +140,21 @@ def slopes(table: dict[int, dict[str, Any]]) -> dict[str, dict[str, float]]:
     return found
 
 
+def too_steep(found: dict[str, dict[str, float]]) -> list[str]:
+    """Steps of which the last slopes are above the bound, where there are several sizes.
+
+    Args:
+        found: As of :func:`slopes`.
+    """
+    last = list(found.values())[-1:]
+    return [step for slope in last for step in BOUND if slope[step] > MOST]
+
+
 def main() -> None:
-    """Print a line for each size of a set, and the bytes for each further film; write ``scale.json``."""
+    """Print a line for each size of a set, and the bytes for each further film; write ``scale.json``.
+
+    Ends with an error where these are more than :data:`MOST`.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.scale", description=__doc__)
     parser.add_argument("--films", default="1000,10000,100000", metavar="N,N", help="default: 1000,10000,100000")
     parser.add_argument("--out", type=Path, default=Path("runs/scale"), metavar="DIR", help="default: runs/scale")
@@ -151,6 +169,10 @@ def main() -> None:
     for between, found in slopes(table).items():
         cells = [f"{step} {slope:.0f}" for step, slope in found.items()]
         print(f"bytes for each further film, {between}: {', '.join(cells)}")
+    if steep := too_steep(slopes(table)):
+        sys.exit(f"fail: {' and '.join(steep)} took more than {MOST} bytes for each further film of the largest set")
+    if len(table) > 1:
+        print(f"pass: {', '.join(BOUND)} took at most {MOST} bytes for each further film of the largest set")
 
 
 if __name__ == "__main__":

@@ -37,3 +37,11 @@ def test_slopes_are_bytes_a_film_from_each_size_to_the_next() -> None:
         films: {"score": {"bytes": size, "seconds": 1.0}, "report.html": page} for films, (size, page) in sizes.items()
     }
     assert scale.slopes(table) == {"10 to 30": {"score": 5.0}, "30 to 130": {"score": 0.0}}
+
+
+@pytest.mark.parametrize("step", scale.BOUND)
+def test_the_last_slope_is_judged(step: str) -> None:
+    flat = {**dict.fromkeys(scale.BOUND, float(scale.MOST)), "report": 1e6}
+    assert scale.too_steep({"10 to 30": {**flat, step: 1e6}, "30 to 130": flat}) == []
+    assert scale.too_steep({"10 to 30": flat, "30 to 130": {**flat, step: scale.MOST + 0.1}}) == [step]
+    assert scale.too_steep({}) == []
