@@ -77,24 +77,29 @@ def parse_annotation(text: str) -> tuple[Shape, ...]:
 
 
 def _parse_shape(text: str) -> Shape:
-    code, *numbers = text.split()
-    shown = printable(repr(text.strip()), 80)
+    try:
+        return _shape(*text.split())
+    except ValueError as error:
+        raise ValueError(f"object {printable(repr(text.strip()), 80)} {error}") from None
+
+
+def _shape(code: str, *numbers: str) -> Shape:
     if code not in ("0", "1", "2"):
-        raise ValueError(f"object {shown} has type {code[:20]!r} where 0, 1 or 2 is expected")
+        raise ValueError(f"has type {code[:20]!r} where 0, 1 or 2 is expected")
     try:
         values = [_coordinate(number) for number in numbers]
     except ValueError:
-        raise ValueError(f"object {shown} has a coordinate that is not a number") from None
+        raise ValueError("has a coordinate that is not a number") from None
     if not all(math.isfinite(value) for value in values):
-        raise ValueError(f"object {shown} has a coordinate that is not finite")
+        raise ValueError("has a coordinate that is not finite")
     if any(abs(value) > LARGEST for value in values):
-        raise ValueError(f"object {shown} has a coordinate beyond any film")
+        raise ValueError("has a coordinate beyond any film")
     if len(values) % 2:
-        raise ValueError(f"object {shown} has an odd number of coordinates")
+        raise ValueError("has an odd number of coordinates")
     try:
         return Shape(KINDS[int(code)], tuple(zip(values[::2], values[1::2], strict=True)))
     except ValueError as error:
-        raise ValueError(f"object {shown} is incomplete: {error}") from None
+        raise ValueError(f"is incomplete: {error}") from None
 
 
 def _coordinate(text: str) -> float:
