@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.run.text_tables import markdown_table
+from benchmarks.methods import METHODS
+from benchmarks.run.text_tables import markdown_table, with_interval
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL, TOLERANCE = "fair", 15
 SHOWN_BY_VERDICT = 8
-"""Methods of the table by verdict: the best ones."""
-CHANCE = ("center", "random")
-"""Methods that look at nothing, and are left out of it."""
+"""Methods of the table by verdict: the best ones that are no baselines."""
 
 
 def accuracies(run: Path) -> list[str]:
@@ -24,10 +23,8 @@ def accuracies(run: Path) -> list[str]:
         run: Folder with the ``summary.csv`` of a run.
     """
     table = pd.read_csv(run / "summary.csv")
-    shown = table.apply(
-        lambda row: "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * row[["accuracy", "ci_low", "ci_high"]])), axis=1
-    )
-    cells = dict(zip(zip(table["method"], table["protocol"], table["tolerance"], strict=True), shown, strict=True))
+    shares = table.set_index(["method", "protocol", "tolerance"])[["accuracy", "ci_low", "ci_high"]]
+    cells = {of: with_interval(cell, 1, 100) for of, *cell in shares.itertuples()}
     head = ["method", "`fair`, inside", "`fair`, within 15 px", "`paper`, within 15 px"]
     rows = [
         [f"`{name}`", cells[name, "fair", 0], cells[name, "fair", 15], cells[name, "paper", 15]]
@@ -46,7 +43,7 @@ def verdicts(run: Path) -> list[str]:
     table = table[table["protocol"] == PROTOCOL].set_index(["method", "verdict", "tolerance"])
     head = ["method", "says object, inside", "within 15 px", "misses it, inside", "within 15 px"]
     rows = [[*head, "misses that are the classifier's, %"]]
-    names = [name for name in _best_first(pd.read_csv(run / "summary.csv")) if name not in CHANCE]
+    names = [name for name in _best_first(pd.read_csv(run / "summary.csv")) if METHODS[name].family != "baseline"]
     for name in names[:SHOWN_BY_VERDICT]:
         cells = [
             f"{100 * table.loc[(name, verdict, tolerance), 'accuracy']:.1f}"
