@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.speed.scale``. Memory is what the kernel calls anonymous, at its peak: memory maps of files are
 not in it. It is read from ``/proc``, so this runs on Linux only. From the second largest set to the largest, scoring
-and training may take :data:`MOST` bytes more a film: what is filled once, as caches are, is full by then.
+and training may take :data:`MOST` bytes more a film: what is filled once, as caches are, is full by then. The C
+library gives large blocks back at once (:data:`GIVEN_BACK`): how much of them it keeps is chance.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ SIDE, KINDS, EVERY = 64, 500, 4
 ARCH = "slim_resnet18"
 MOST, BOUND = 50, ("score", "score again", "train")
 """Bytes for each further film, and the steps that may take no more; a report holds the table of all scores."""
+GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+"""A setting of glibc: blocks of a MiB and more go back to the kernel when they are freed."""
 OFTEN = 0.005
 """Seconds between looks at the memory: peaks last milliseconds, and more of them are seen the longer a step takes."""
 
@@ -87,7 +90,8 @@ def watched(*arguments: str) -> dict[str, float]:
     """
     started, peak = time.perf_counter(), 0
     command = [sys.executable, "-m", "benchmarks", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    environment = {**os.environ, **GIVEN_BACK}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as process:
         while process.poll() is None:
             peak = max(peak, _anonymous(process.pid))
             time.sleep(OFTEN)
