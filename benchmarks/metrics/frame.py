@@ -38,12 +38,15 @@ class Pieces:
         first: int64 ``(P,)``, the first pixel of each.
         values: float64 ``(P, length)``.
         counts: number of pieces of each map.
+        levels: float64 ``(N,)``, the value of the last of the highest pixels that were asked for; of a map without
+            pieces, infinity.
     """
 
     of: Tensor
     first: Tensor
     values: Tensor
     counts: list[int]
+    levels: Tensor
 
     def by_map(self, *parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Of each map what tensors ``(P, length)`` hold at its pieces, as one row."""
@@ -111,10 +114,9 @@ class Stretched:
         while True:
             if short:
                 levels[short] = self._levels(short, [share * counts[i] for i in short])
-            pieces = self._reaching(levels)
+            pieces = self._reaching(levels, counts)
             # Pixels that reach the level itself count, not those that only rounding lifts to it.
-            found = _count(pieces.values >= levels[pieces.of, None], pieces.of, len(counts))
-            short = [i for i in short if found[i] < counts[i]]
+            short = (pieces.levels < levels).nonzero()[:, 0].tolist()
             if not short:
                 return pieces
             share *= 4
@@ -137,8 +139,8 @@ class Stretched:
         ]
         return torch.stack(levels)
 
-    def _reaching(self, levels: Tensor) -> Pieces:
-        """All pieces with a pixel that reaches the level of its map, up to rounding."""
+    def _reaching(self, levels: Tensor, counts: Sequence[int]) -> Pieces:
+        """All pieces with a pixel that reaches the level of its map, up to rounding; where they hold enough pixels."""
         low, high, weight = self._axis(self.unit.shape[1])
         length = math.gcd(self.frame, _LENGTH)
         cells = self._across.view(*self._across.shape[:2], -1, length)  # (N, h, pieces of a row, length)
@@ -149,8 +151,12 @@ class Stretched:
         flat, rows, width = cells.flatten(0, 2), cells.shape[1], cells.shape[2]
         above, below = (((of * rows + line[row]) * width + piece) for line in (low, high))
         values = flat.index_select(0, above).lerp_(flat.index_select(0, below), weight[row, None])
-        counts = torch.bincount(of, minlength=len(levels)).tolist()
-        return Pieces(of, row * self.frame + piece * length, values, counts)
+        pieces = torch.bincount(of, minlength=len(levels)).tolist()
+        reached = [
+            _last(part.flatten(), count)
+            for part, count in zip(torch.split_with_sizes(values, pieces), counts, strict=True)
+        ]
+        return Pieces(of, row * self.frame + piece * length, values, pieces, torch.stack(reached))
 
     @cached_property
     def _across(self) -> Tensor:
@@ -166,10 +172,11 @@ def _highest(values: Tensor, of: Tensor, maps: int) -> Tensor:
     return values.new_full((maps,), -torch.inf).scatter_reduce(0, of, values, "amax")
 
 
-def _count(chosen: Tensor, of: Tensor, maps: int) -> list[int]:
-    """How many pixels of pieces, bool ``(P, length)``, are chosen in each map."""
-    counts: list[int] = of.new_zeros(maps).index_add_(0, of, chosen.sum(dim=1)).tolist()
-    return counts
+def _last(values: Tensor, count: int) -> Tensor:
+    """The last of so many highest values: below all numbers where there are fewer, above them where there is none."""
+    if 0 < len(values) < count:
+        return values.new_tensor(-torch.inf)
+    return values.kthvalue(len(values) - count + 1).values if len(values) else values.new_tensor(torch.inf)
 
 
 def _resize(maps: Tensor, height: int, width: int) -> Tensor:

@@ -67,19 +67,15 @@ def area_matched_iou(stretched: Stretched, annotations: Annotations, highest: Pi
     """
     counts = torch.tensor(annotations.counts, dtype=torch.float64, device=stretched.unit.device)
     pieces = stretched.highest(annotations.at_least_one) if highest is None else highest
-    common = counts * counts / stretched.frame**2  # a constant map is one tie over the frame
+    # Equal values come out of the interpolation with different rounding, which must not choose.
+    above, reached = pieces.levels + ROUNDING, pieces.levels - ROUNDING
+    found = []
     for i, (values, annotated) in enumerate(pieces.by_map(pieces.values, annotations.pieces(pieces))):
-        if len(values) and annotations.counts[i]:
-            common[i] = _common(values, annotated, annotations.counts[i])
+        for chosen in (values > above[i], values >= reached[i]):
+            found += [chosen.count_nonzero(), (chosen & annotated).count_nonzero()]
+    all_above, common_above, all_reached, common_reached = torch.stack(found).view(-1, 4).double().T
+    # Expected, of as many pixels as there are in the annotation; of a constant map, which is one tie over the frame.
+    drawn = (counts - all_above) * (common_reached - common_above) / (all_reached - all_above)
+    common = torch.where(all_reached > 0, common_above + drawn, counts * counts / stretched.frame**2)
     iou = torch.where(counts > 0, common / (2 * counts - common), 0.0)
     return iou.where(stretched.finite, torch.nan)
-
-
-def _common(values: Tensor, annotated: Tensor, count: int) -> Tensor:
-    """Number of the highest values that are annotated, as many as are counted: expected, where the last ones tie."""
-    threshold = values.kthvalue(len(values) - count + 1).values
-    # Equal values come out of the interpolation with different rounding, which must not choose.
-    above = values > threshold + ROUNDING
-    tied = (values >= threshold - ROUNDING) ^ above
-    drawn = (count - above.sum()) * (tied & annotated).sum().double() / tied.sum()
-    return (above & annotated).sum() + drawn
