@@ -154,7 +154,7 @@ _SHAP = partial(Method, family="gradient", reduction="absolute", cost="many_pass
 METHODS = (
     _captum("guided_grad_cam", "Guided Grad-CAM", _guided_grad_cam, "absolute", "one_pass", PAPER, "GuidedGradCam"),
     _captum("input_x_gradient", "Input x Gradient", _input_x_gradient, "absolute", "one_pass", PAPER, "InputXGradient"),
-    _captum("guided_backprop", "Guided Backprop.", _guided_backprop, "positive", "one_pass", PAPER, "GuidedBackprop"),
+    _captum("guided_backprop", "Guided Backprop", _guided_backprop, "positive", "one_pass", PAPER, "GuidedBackprop"),
     _captum("saliency", "Saliency", _saliency, "absolute", "one_pass", FAST, "Saliency"),
     _captum("deconvolution", "Deconvolution", _deconvolution, "positive", "one_pass", FAST, "Deconvolution"),
     _captum("deep_lift", "DeepLift", _deep_lift, "absolute", "one_pass", FAST, "DeepLift"),

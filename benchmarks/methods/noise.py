@@ -29,7 +29,7 @@ def _guided_grad_cam(context: Context) -> Attribution:
 _BASES: dict[str, tuple[str, str, int, Callable[[Context], Attribution], dict[str, object]]] = {
     "saliency": ("Saliency", "gradient", 1, lambda context: Saliency(context.network), {"abs": False}),
     "input_x_gradient": ("Input x Gradient", "gradient", 1, lambda context: InputXGradient(context.network), {}),
-    "guided_backprop": ("Guided Backprop.", "gradient", 1, lambda context: GuidedBackprop(context.guided_network), {}),
+    "guided_backprop": ("Guided Backprop", "gradient", 1, lambda context: GuidedBackprop(context.guided_network), {}),
     "guided_grad_cam": ("Guided Grad-CAM", "gradient", 2, _guided_grad_cam, {"interpolate_mode": "bilinear"}),
     "normgrad_conv1x1_combined": ("NormGrad conv1x1", "normgrad", 1, lambda context: combined(context, "conv1x1"), {}),
 }
