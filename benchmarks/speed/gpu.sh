@@ -15,7 +15,8 @@ fi
 mkdir -p "$out"
 failed=0
 
-python -m pytest -q -p no:cacheprovider tests/test_traps.py >"$out/traps.txt" 2>&1 || failed=1
+traps='tests/test_traps.py tests/test_modes.py tests/test_compiled.py tests/test_precision.py tests/test_several_devices.py'
+python -m pytest -q -p no:cacheprovider $traps >"$out/traps.txt" 2>&1 || failed=1
 tail -n 3 "$out/traps.txt"
 python -m benchmarks.speed.on_device --device "$DEVICE" --out "$out" $quick >"$out/on_device.txt" || failed=1
 cat "$out/on_device.txt"
