@@ -140,22 +140,23 @@ class Stretched:
         return torch.stack(levels)
 
     def _reaching(self, levels: Tensor, counts: Sequence[int]) -> Pieces:
-        """All pieces with a pixel that reaches the level of its map, up to rounding; where they hold enough pixels."""
+        """All pieces with a pixel that reaches the level of its map, up to rounding, and how high so many pixels are."""
         low, high, weight = self._axis(self.unit.shape[1])
         length = math.gcd(self.frame, _LENGTH)
         cells = self._across.view(*self._across.shape[:2], -1, length)  # (N, h, pieces of a row, length)
         # No pixel is higher than the mixture of the highest values of the two pieces of the map that it lies between.
         tops = cells.amax(dim=3)
-        bounds = torch.lerp(tops[:, low], tops[:, high], weight[:, None])
+        bounds = tops[:, low].lerp_(tops[:, high], weight[:, None])
         of, row, piece = (bounds >= levels[:, None, None] - 3 * ROUNDING).nonzero(as_tuple=True)
+        del bounds  # what is held at once costs page faults
         flat, rows, width = cells.flatten(0, 2), cells.shape[1], cells.shape[2]
         above, below = (((of * rows + line[row]) * width + piece) for line in (low, high))
-        values = flat.index_select(0, above).lerp_(flat.index_select(0, below), weight[row, None])
-        pieces = torch.bincount(of, minlength=len(levels)).tolist()
-        reached = [
-            _last(part.flatten(), count)
-            for part, count in zip(torch.split_with_sizes(values, pieces), counts, strict=True)
-        ]
+        values, pieces = flat.index_select(0, above), torch.bincount(of, minlength=len(levels)).tolist()
+        parts = (torch.split_with_sizes(part, pieces) for part in (values, below, weight[row, None]))
+        reached = []
+        for part, under, share, count in zip(*parts, counts, strict=True):  # map by map: so much stays in the caches
+            part.lerp_(flat.index_select(0, under), share)
+            reached.append(_last(part.flatten(), count))
         return Pieces(of, row * self.frame + piece * length, values, pieces, torch.stack(reached))
 
     @cached_property
