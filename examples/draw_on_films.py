@@ -182,7 +182,8 @@ def main() -> None:
         for number in range(count):
             times, place = divmod(number // 2, len(films))  # each film is clean once and has objects once
             film = np.asarray(Image.open(films[place]).convert("L"))
-            film, boxes = film[:, ::-1] if times % 2 else film, []
+            film = film[:, ::-1] if times % 2 else film
+            boxes: list[Box] = []
             if number % 2:
                 film, boxes = draw_objects(rng, film, given.set, sizes)
             name = f"{split}{number:05}.png"
