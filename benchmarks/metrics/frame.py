@@ -140,7 +140,7 @@ class Stretched:
         return torch.stack(levels)
 
     def _reaching(self, levels: Tensor, counts: Sequence[int]) -> Pieces:
-        """All pieces with a pixel that reaches the level of its map, up to rounding, and how high so many pixels are."""
+        """All pieces with a pixel that reaches the level of its map, up to rounding, and the level of ``counts``."""
         low, high, weight = self._axis(self.unit.shape[1])
         length = math.gcd(self.frame, _LENGTH)
         cells = self._across.view(*self._across.shape[:2], -1, length)  # (N, h, pieces of a row, length)
