@@ -165,19 +165,21 @@ PRAISED = "normgrad_conv1x1_combined"
 
 
 def sanity_sentence(results: Sequence[Path]) -> str:
-    """What the first page must say of the map that it recommends, from the first stored run that knows."""
+    """What the first page must say of the map that it recommends, from the stored runs that know."""
+    sentences = []
     for run in results:
         table = pd.read_csv(run / "consistency.csv")
         verdicts = follows(table).set_index("method")
         if PRAISED in verdicts.index:
             of, (chance,) = verdicts.loc[PRAISED], table.loc[table["method"] == CHANCE, "value"]
             shares = [f"{100 * cell[0]:.0f} %" for cell in (of.drawn_anew, of.trained)]
-            return (
+            sentences.append(
                 f"With all weights of the classifier drawn anew, the combined map hits the object on {shares[0]} of "
                 f"the films of `{run.name}`, with the trained weights on {shares[1]}, a random point on "
-                f"{100 * chance:.0f} %: by the rule of [](sanity.md) it follows **{SANITY_WORDS[of.follows]}**.\n"
+                f"{100 * chance:.0f} %: by the rule of [](sanity.md) it follows **{SANITY_WORDS[of.follows]}**."
             )
-    return "Whether a map follows the weights or the picture is measured, not assumed: see [](sanity.md).\n"
+    unknown = "Whether a map follows the weights or the picture is measured, not assumed: see [](sanity.md)."
+    return " ".join(sentences or [unknown]) + "\n"
 
 
 SANITY_WORDS = {WEIGHTS: "the weights", PICTURE: "the picture", BOTH: "the weights and the picture", NEITHER: "neither"}
