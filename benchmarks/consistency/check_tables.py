@@ -160,21 +160,20 @@ def draw_consistency(table: pd.DataFrame, stem: Path) -> None:
         (runs[runs["measure"] == "accuracy"], "Blues", 0.0, "accuracy of runs and architectures"),
     ]
     panels = [panel for panel in panels if len(panel[0])]
-    methods = list(dict.fromkeys(table["method"]))
     columns = max(rows["variant"].nunique() for rows, *_ in panels)
-    height = 1.7 + 0.24 * len(methods)
+    height = 1.7 + 0.24 * max(rows["method"].nunique() for rows, *_ in panels)
     figure = Figure(figsize=(3.2 + 0.42 * columns, height * len(panels)), layout="constrained")
     for axis, (rows, colours, low, title) in zip(
         figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True
     ):
-        _draw(axis, rows, methods, colours, low)
+        _draw(axis, rows, colours, low)
         axis.set_title(title, fontsize=9, loc="left")
     for kind in (".png", ".svg"):
         write_figure(stem.with_suffix(kind), figure)
 
 
-def _draw(axis: Axes, rows: pd.DataFrame, methods: Sequence[str], colours: str, low: float) -> None:
-    variants = list(dict.fromkeys(rows["variant"]))
+def _draw(axis: Axes, rows: pd.DataFrame, colours: str, low: float) -> None:
+    methods, variants = (list(dict.fromkeys(rows[column])) for column in ("method", "variant"))
     rows = rows.drop_duplicates(["method", "variant"])  # an architecture may stand under both checks
     values = rows.pivot(index="method", columns="variant", values="value").reindex(index=methods, columns=variants)
     axis.imshow(values.to_numpy(), cmap=colours, vmin=low, vmax=1, aspect="auto")
