@@ -123,8 +123,7 @@ class Stretched:
 
     def lowest(self) -> Tensor:
         """Minima of the frames, float64 ``(N,)``; of maps that are neither constant nor not finite."""
-        inverted = replace(self, unit=1 - self.unit).highest([1] * len(self.unit))
-        return 1 - _highest(inverted.values.amax(dim=1), inverted.of, len(self.unit))
+        return 1 - replace(self, unit=1 - self.unit).highest([1] * len(self.unit)).levels
 
     def _levels(self, chosen: Sequence[int], shares: Sequence[float]) -> Tensor:
         """Levels that about those shares of the pixels of some maps reach, by a lattice of pixels."""
