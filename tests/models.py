@@ -17,6 +17,8 @@ from normgrad_attr.functional import combine_maps
 
 # Each trap is tried on both classes.
 KINDS = ("single", "combined")
+each_kind = pytest.mark.parametrize("kind", KINDS)
+SIZE = (12, 12)  # of the images that follow
 
 
 class Net(nn.Module):
@@ -38,7 +40,7 @@ class Net(nn.Module):
 
 
 def images(batch: int = 2) -> Tensor:
-    return torch.randn(batch, 3, 12, 12)
+    return torch.randn(batch, 3, *SIZE)
 
 
 def build(kind: str, forward_func: Callable[..., Any], *layers: Any, **kwargs: Any) -> Any:

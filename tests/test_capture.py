@@ -10,14 +10,13 @@ from collections import namedtuple
 import pytest
 import torch
 import torch._dynamo  # which checkpoint would import in the middle of a pass, whose frames would live on
-from models import KINDS, Net, build, images, plain, refused, saved_for_backward, untouched
+from models import SIZE, Net, build, each_kind, images, plain, refused, saved_for_backward, untouched
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from normgrad_attr import NormGrad
 from normgrad_attr._capture import capture
 
-SIZE = (12, 12)
 LAYERS = ["conv1", "bn", "relu1", "block.0", "block.1", "block"]
 
 
@@ -27,7 +26,7 @@ def count_saved(run) -> list[torch.Size]:
     return [shape for shape, _ in saved if shape is not None]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @pytest.mark.parametrize("layer_input", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_next_to_in_place_operations(kind, name, layer_input):
@@ -68,7 +67,7 @@ class Branches(nn.Module):
         return self.head(self.join(first * self.right(x) + x).mean((2, 3)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @pytest.mark.parametrize("layer_input", [False, True])
 @pytest.mark.parametrize(
     "names", [["left"], ["right"], ["left", "right"], ["right", "left", "stem"], ["join", "right"]]
@@ -103,7 +102,7 @@ class AddedInPlace(nn.Module):
         return x.square().mean((2, 3))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @pytest.mark.parametrize("layer_input", [False, True])
 @pytest.mark.parametrize(
     "layer",
@@ -181,7 +180,7 @@ class Moded(nn.Module):
             return self.net.head(x.mean((2, 3)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @pytest.mark.parametrize("outer", [torch.enable_grad, torch.no_grad])
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("where", ["before", "up to", "around", "everything"])
@@ -195,7 +194,7 @@ def test_enable_grad_inside_the_model(kind, where, frozen, outer, layer):
     torch.testing.assert_close(actual, expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_no_grad_before_the_layer_inside_the_model(kind):
     model, x = Moded("before", torch.no_grad).eval(), images()
     expected = plain(kind, lambda: model(x)[:, 0], [model.net.block], SIZE)
@@ -204,7 +203,7 @@ def test_no_grad_before_the_layer_inside_the_model(kind):
     torch.testing.assert_close(actual, expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @pytest.mark.parametrize("where", ["up to", "around", "everything"])
 def test_no_grad_around_the_layer_inside_the_model_is_explained(kind, where):
     model, x = Moded(where, torch.no_grad).eval(), images()
@@ -232,7 +231,7 @@ class Checkpointed(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.cpu.amp.autocast")  # by torch 2.4's own checkpoint
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @pytest.mark.parametrize(
     "layers", [["stem"], ["block"], ["block.0"], ["block.1"], ["last"], ["block.1", "stem", "last"]]
 )
@@ -247,7 +246,7 @@ def test_checkpointed_blocks(kind, layers):
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # torch's own, in every such inference
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_blocks_checkpointed_the_reentrant_way(kind):
     model, x = Checkpointed(reentrant=True).eval(), images()
     model.active = False
@@ -303,7 +302,7 @@ def test_layers_with_several_output_tensors(container):
         build("combined", model, "split").attribute(x, 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_several_inputs_and_arguments_that_are_no_tensors(kind):
     class Model(nn.Module):
         def __init__(self) -> None:
@@ -327,7 +326,7 @@ def test_several_inputs_and_arguments_that_are_no_tensors(kind):
         torch.testing.assert_close(actual, (expected, expected))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @pytest.mark.parametrize("layer_input", [False, True])
 def test_inputs_that_require_grad(kind, layer_input):
     net = Net().eval()
@@ -370,7 +369,7 @@ def test_hooks_of_the_users_own_see_and_change_what_the_layer_gives():
     torch.testing.assert_close(doubled, 2 * plain_map)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_the_autocast_cache_is_not_left_with_weights_cut_from_the_graph(kind):
     net, x = Net(), images()
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -9,14 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from models import KINDS, Net, build, images, plain, refused, untouched
+from models import SIZE, Net, build, each_kind, images, plain, refused, untouched
 from torch import Tensor, nn
 
 from normgrad_attr import NormGrad
-
-SIZE = (12, 12)
-each_kind = pytest.mark.parametrize("kind", KINDS)
-
 
 compile_eager = functools.partial(torch.compile, backend="eager")
 needs_stance = pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="torch < 2.6 cannot run it eagerly")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from models import KINDS, Net, build, images, plain, refused, untouched
+from models import SIZE, Net, build, each_kind, images, plain, refused, untouched
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from normgrad_attr import NormGrad
-
-SIZE = (12, 12)
-each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @each_kind

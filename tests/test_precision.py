@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from models import KINDS, Net, build, images, plain, untouched
+from models import SIZE, Net, build, each_kind, images, plain, untouched
 from torch import Tensor, nn
 
 from normgrad_attr import NormGrad
 from normgrad_attr.functional import normgrad_map
-
-SIZE = (12, 12)
-each_kind = pytest.mark.parametrize("kind", KINDS)
-
 
 # Precision
 

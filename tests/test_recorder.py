@@ -14,7 +14,7 @@ import torch
 from captum.attr import LayerGradientXActivation
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
-from models import KINDS, Net, build, images, plain, untouched
+from models import Net, build, each_kind, images, plain, untouched
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
@@ -217,7 +217,7 @@ class Skip(nn.Module):
         return (self.behind(y).tanh() * skipped).mean((2, 3))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("by", ["layer", "hook"])
 def test_an_output_that_takes_a_second_way(kind: str, by: str, frozen: bool) -> None:
@@ -439,7 +439,7 @@ def test_a_layer_that_runs_in_a_thread_of_the_models_own() -> None:
 # Memory
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @pytest.mark.parametrize("options", [{}, {"attribute_to_layer_input": True}, {"grad_kwargs": {"create_graph": True}}])
 def test_no_reference_cycles(kind: str, options: dict[str, Any]) -> None:
     net, x = Net().eval(), images()

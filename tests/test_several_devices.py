@@ -8,14 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from models import KINDS, Net, build, images, plain, untouched
+from models import SIZE, Net, build, each_kind, images, plain, untouched
 from torch import Tensor, nn
 
 from normgrad_attr import CombinedNormGrad, NormGrad
 from normgrad_attr._capture import _sorted_by_device
-
-SIZE = (12, 12)
-each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def test_data_parallel_without_a_second_device():

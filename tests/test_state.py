@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from models import KINDS, build, plain, saved_for_backward, untouched
+from models import build, each_kind, plain, saved_for_backward, untouched
 from torch import Tensor, nn
 
 from normgrad_attr import NormGrad
@@ -442,7 +442,7 @@ def test_inputs_of_any_type_that_the_model_overwrites(dtype: torch.dtype, layer:
     torch.testing.assert_close(found[:, 0].float(), kept.detach().norm(dim=-1) * g.norm(dim=-1))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_inputs_that_are_no_tensors_are_refused(kind: str) -> None:
     net, x = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(144, 2)).eval(), images()
     method = build(kind, lambda d: net(d["x"]), net[0])

@@ -7,14 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from models import KINDS, Net, build, images, plain, refused, untouched
+from models import SIZE, Net, build, each_kind, images, plain, refused, untouched
 from torch import Tensor, nn
 
 from normgrad_attr import CombinedNormGrad, NormGrad
-
-SIZE = (12, 12)
-each_kind = pytest.mark.parametrize("kind", KINDS)
-
 
 # Modules that are used in other ways than once, in the forward, with tensors
 
