@@ -160,6 +160,33 @@ def films_by_split(folder: Path, rng: random.Random, counts: Sequence[int]) -> l
     return [[path for _, path in films[first:last]] for first, last in itertools.pairwise(cuts)]
 
 
+def write_set(
+    name_of_set: str,
+    out: Path,
+    splits: Sequence[Sequence[Path]],
+    sizes: Sizes,
+    rng: random.Random,
+    counts: Sequence[int],
+) -> None:
+    """Write a set in Object-CXR layout."""
+    for split, count, films in zip(("train", "dev", "test"), counts, splits, strict=True):
+        (out / split).mkdir(parents=True)
+        rows = []
+        for number in range(count):
+            times, place = divmod(number // 2, len(films))  # each film is clean once and has objects once
+            film = np.asarray(Image.open(films[place]).convert("L"))
+            film = film[:, ::-1] if times % 2 else film
+            boxes: list[Box] = []
+            if number % 2:
+                film, boxes = draw_objects(rng, film, name_of_set, sizes)
+            name = f"{split}{number:05}.png"
+            Image.fromarray(film).save(out / split / name)
+            rows.append([name, ";".join("0 {} {} {} {}".format(*box) for box in boxes)])
+        rng.shuffle(rows)
+        with (out / f"{split}.csv").open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows([["image_name", "annotation"], *rows])
+
+
 def main() -> None:
     """Write a set."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -174,24 +201,17 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    rng, sizes = random.Random(given.seed), annotated_sizes(given.annotations)
-    splits = films_by_split(given.films, rng, given.counts)
-    for split, count, films in zip(("train", "dev", "test"), given.counts, splits, strict=True):
-        (given.out / split).mkdir(parents=True)
-        rows = []
-        for number in range(count):
-            times, place = divmod(number // 2, len(films))  # each film is clean once and has objects once
-            film = np.asarray(Image.open(films[place]).convert("L"))
-            film = film[:, ::-1] if times % 2 else film
-            boxes: list[Box] = []
-            if number % 2:
-                film, boxes = draw_objects(rng, film, given.set, sizes)
-            name = f"{split}{number:05}.png"
-            Image.fromarray(film).save(given.out / split / name)
-            rows.append([name, ";".join("0 {} {} {} {}".format(*box) for box in boxes)])
-        rng.shuffle(rows)
-        with (given.out / f"{split}.csv").open("w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerows([["image_name", "annotation"], *rows])
+    rng = random.Random(given.seed)
+    try:
+        sizes = annotated_sizes(given.annotations)
+        splits = films_by_split(given.films, rng, given.counts)
+        if not all(splits):
+            parser.error(f"{given.films} has too few patients for three splits.")
+        write_set(given.set, given.out, splits, sizes, rng, given.counts)
+    except FileNotFoundError as error:
+        parser.error(f"{error.filename} is missing: --help says what the folders hold.")
+    except FileExistsError as error:
+        parser.error(f"{error.filename} is there already: choose another folder.")
 
 
 if __name__ == "__main__":

@@ -48,3 +48,12 @@ def test_objects_are_drawn_where_the_tables_say_and_patients_stay_apart(tmp_path
             assert film[~inside].max(initial=bare) <= bare + 110 / 3
     assert not patients["train"] & patients["dev"] | patients["train"] & patients["test"]
     assert not patients["dev"] & patients["test"]
+
+
+def test_missing_films_are_a_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "real", str(tmp_path / "out"), "--films", str(tmp_path)]
+    done = subprocess.run([*command, "--annotations", str(tmp_path)], capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert f"{tmp_path / 'train.csv'} is missing" in done.stderr
+    assert "Traceback" not in done.stderr
