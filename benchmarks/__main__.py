@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from benchmarks.commands.steps import add_steps, run_step
 from benchmarks.commands.tools import TOOLS, add_tools
 from benchmarks.run.errors import UserError
-from benchmarks.run.process import well_behaved
+from benchmarks.run.process import keep_freed_memory, well_behaved
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,4 +57,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())

@@ -136,12 +136,12 @@ def test_the_page_on_what_maps_follow_is_made_from_stored_results(made: ModuleTy
     (run / "config.json").write_text('{"preset": "synthetic", "seeds": 5, "out": "runs/synthetic_seeds"}')
     (run / "consistency.png").write_bytes(b"picture")
     rows = [
-        "smoothing,trained,normgrad_conv1x1_combined,accuracy,0.9,0.8,1,32",
-        "randomised,trained,normgrad_conv1x1_combined,accuracy,0.9,0.8,1,32",
-        "randomised,head only,normgrad_conv1x1_combined,rank_correlation,0.99,0.98,1,32",
-        "randomised,all weights,normgrad_conv1x1_combined,accuracy,0.6,0.5,0.7,32",
-        "randomised,all weights,normgrad_conv1x1_combined,accuracy_difference,-0.3,-0.4,-0.2,32",
-        "randomised,all weights,normgrad_conv1x1_combined,rank_correlation,0.4,0.3,0.5,32",
+        "smoothing,trained,normgrad_conv1x1_combined_suggested,accuracy,0.9,0.8,1,32",
+        "randomised,trained,normgrad_conv1x1_combined_suggested,accuracy,0.9,0.8,1,32",
+        "randomised,head only,normgrad_conv1x1_combined_suggested,rank_correlation,0.99,0.98,1,32",
+        "randomised,all weights,normgrad_conv1x1_combined_suggested,accuracy,0.6,0.5,0.7,32",
+        "randomised,all weights,normgrad_conv1x1_combined_suggested,accuracy_difference,-0.3,-0.4,-0.2,32",
+        "randomised,all weights,normgrad_conv1x1_combined_suggested,rank_correlation,0.4,0.3,0.5,32",
         "randomised,trained,(chance),accuracy,0.07,,,32",
     ]
     head = "check,variant,method,measure,value,ci_low,ci_high,films"
@@ -149,7 +149,7 @@ def test_the_page_on_what_maps_follow_is_made_from_stored_results(made: ModuleTy
     text = made.sanity_sections([run], tmp_path)
     assert "$ python -m benchmarks run --preset synthetic --seeds 5 --out runs/synthetic_seeds" in text
     assert "$ python -m benchmarks consistency --checkpoint runs/synthetic_seeds" in text
-    assert "| normgrad_conv1x1_combined | both | 90.0 [80.0, 100.0] | 60.0 [50.0, 70.0] | 0.99 | 0.40 |" in text
+    assert "| normgrad_conv1x1_combined_suggested | both | 90.0 [80.0, 100.0] | 60.0 [50.0, 70.0] | 0.99 | 0.40 |" in text
     assert "### synthetic_seeds: Smoothed or not" in text
     assert (tmp_path / "synthetic_seeds_consistency.png").read_bytes() == b"picture"
     sentence = made.sanity_sentence([run])

@@ -28,8 +28,8 @@ class Measure:
         digits: Behind the point.
         unit: Behind the title; shares with the unit "%" or "points" are shown times 100.
         source: Author and label in the bibliography of the documentation; empty for what has none.
-        of_film: Its value on one film, None or NaN where it has none. Absent for what is taken otherwise: energy and
-            IoU with the scores, FROC from the peaks of all films.
+        of_film: Its value on one film, None or NaN where it has none. Absent for what is taken otherwise, such
+            as energy and IoU with the scores, FROC from the peaks of all films, and thresholds from other images.
     """
 
     title: str

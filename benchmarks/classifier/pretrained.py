@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.run.config import PRESETS
+from benchmarks.run.config import FREE_SETTINGS, make_config
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
 
@@ -31,7 +31,8 @@ def synthetic_run() -> Path:
     The name depends on the recipe and on the programs that draw the films, so that a changed recipe is never mistaken
     for what was trained before.
     """
-    digest = hashlib.sha256(repr(sorted(PRESETS[PRESET].items())).encode())
+    recipe = {name: value for name, value in make_config(PRESET, {}).to_dict().items() if name not in FREE_SETTINGS}
+    digest = hashlib.sha256(repr(sorted(recipe.items())).encode())
     for path in sorted((ROOT / "benchmarks" / "synthetic").glob("*.py")):
         digest.update(path.read_bytes())
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

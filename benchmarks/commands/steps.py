@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.commands.options import add_common, add_devices, add_scoring, add_training
 from benchmarks.run.config import EVALUATION, PRESETS, Config, make_config
+from benchmarks.run.devices import use_threads
 from benchmarks.run.files import make_folder
 from benchmarks.run.lock import only_one
 
@@ -84,10 +85,7 @@ def run_step(command: str, settings: dict[str, Any]) -> None:
         make_folder(out)
     with held(out, "report" if command == "report" else "results", command):
         config = new or configure(command, settings)
-        if config.devices.threads is not None:
-            import torch
-
-            torch.set_num_threads(config.devices.threads)
+        use_threads(config.devices.threads)
         if config.seeds > 1:
             _each_seed(command, config)
         else:

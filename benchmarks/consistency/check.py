@@ -26,7 +26,7 @@ from benchmarks.consistency.variants import CHANCE, SMOOTHED, TOLERANCE, TRAINED
 from benchmarks.methods import Method, select_methods
 from benchmarks.metrics.pointing_game import TOLERANCES, chance_level, is_hit
 from benchmarks.run.config import Config, check
-from benchmarks.run.devices import plain_device_errors
+from benchmarks.run.devices import plain_device_errors, use_threads
 from benchmarks.run.directory import saved_config
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
@@ -66,8 +66,7 @@ def consistency(
     seeds = config.of_each_seed()
     runs = load_runs([checkpoint, *others]) if others or len(seeds) > 1 else []
     check_repetitions(runs)
-    if config.devices.threads is not None:
-        torch.set_num_threads(config.devices.threads)
+    use_threads(config.devices.threads)
     with plain_device_errors(config):
         device = Fabric(accelerator=config.devices.accelerator, devices=1).device
     played: list[dict[tuple[str, str], Played]] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from benchmarks.consistency.variants import ALL, CHANCE, HEAD, TRAINED
@@ -27,7 +29,8 @@ def follows(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The columns of :data:`FOLLOWS_COLUMNS`, the best method with trained weights first: ``trained`` and
         ``drawn_anew`` are accuracies as (value, low, high), the correlations with the trained network's map are those
-        after the head and after all weights were drawn anew, ``follows`` is a key of :data:`RULES`.
+        after the head and after all weights were drawn anew, NaN where there are none, ``follows`` is a key of
+        :data:`RULES`.
     """
     drawn = table[table["check"] == "randomised"].set_index(["method", "variant", "measure"])
     chance = drawn["value"].get((CHANCE, TRAINED, "accuracy"))
@@ -37,7 +40,7 @@ def follows(table: pd.DataFrame) -> pd.DataFrame:
         trained, anew = cells.get((method, TRAINED, "accuracy")), cells.get((method, ALL, "accuracy"))
         if chance is None or trained is None or anew is None:
             continue
-        correlations = [cells[method, variant, "rank_correlation"][0] for variant in (HEAD, ALL)]
+        correlations = [cells.get((method, variant, "rank_correlation"), (math.nan,))[0] for variant in (HEAD, ALL)]
         fell = cells[method, ALL, "accuracy_difference"][2] < 0
         if trained[1] <= chance:
             verdict = NEITHER

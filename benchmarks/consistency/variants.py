@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from torch import Tensor
 
 from benchmarks.consistency.randomise import blocks_from_the_top, randomised
 from benchmarks.methods import Explain, Method
+from benchmarks.metrics.class_sensitivity import rank_correlation
 from benchmarks.metrics.frame import stretch
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, choose_maxima
 from benchmarks.run.files import whole_file
 from benchmarks.run.stored import DamagedError, read_array
 from benchmarks.scoring.batch import FilmBatch, explain_within_memory, seeded
-from benchmarks.scoring.job import Job
-from normgrad_attr.functional import spearman
+from benchmarks.scoring.job import Job, digest
 
 PROTOCOL, TOLERANCE = MAIN_PROTOCOL, MAIN_TOLERANCE
 TRAINED, SMOOTHED, HEAD, ALL = "trained", "smoothed", "head only", "all weights"
@@ -67,7 +67,7 @@ def play_variants(
     Args:
         job: Network and films.
         methods: Without baselines.
-        folder: Where results are kept, under a name made of all that they depend on.
+        folder: Where results are kept, those of a method in a folder that is named by all that they depend on.
         verdicts: Of films that the network has judged before, as of
             :meth:`benchmarks.scoring.store.ScoreStore.verdicts`; the others are judged here.
         show: Draw a progress bar with the time left.
@@ -76,7 +76,7 @@ def play_variants(
         Results by variant and method, variants in their order; and why a method could not run, by its name or by its
         name and variant.
     """
-    folder = folder / job.digest()
+    places = {method: folder / f"{method.name}.{digest(job.method_facts(method.name))[:8]}" for method in methods}
     blank = torch.zeros(1, 3, job.films.size, job.films.size, device=job.device)
     drawn = variants(blocks_from_the_top(job.network, blank))
     wanted = [
@@ -85,13 +85,13 @@ def play_variants(
         for method in methods
         if method.cost == "one_pass" or variant in (TRAINED, SMOOTHED, HEAD, ALL)
     ]
-    played = {of: result for of in wanted if (result := _kept(folder, *of)) is not None}
+    played = {of: result for of in wanted if (result := _kept(places, *of)) is not None}
     pending = [of for of in wanted if of not in played]
     failures: dict[str, str] = {}
     if pending:
         films = [FilmBatch(job, batch, verdicts) for batch in range(job.batches)]
-        _compute(films, drawn, pending, folder, failures, show)
-        played |= {of: result for of in pending if (result := _kept(folder, *of)) is not None}
+        _compute(films, drawn, pending, places, failures, show)
+        played |= {of: result for of in pending if (result := _kept(places, *of)) is not None}
     else:
         print(f"{len(methods)} methods are checked on {len(job.positives)} films already; nothing to do.")
     return {
@@ -115,7 +115,7 @@ def play(films: Sequence[FilmBatch], maps: Tensor, reference: Tensor, *, smooth:
         points.append(maxima.points.double().where(maxima.finite[:, None], torch.nan))
         annotations = batch.annotations(tuple(range(len(batch.positions))))
         distances.append(maxima.distances(annotations))
-    correlation = spearman(maps, reference).numpy()
+    correlation = rank_correlation(maps, reference).numpy()
     return Played(torch.cat(points).cpu().numpy(), torch.cat(distances).cpu().numpy(), correlation)
 
 
@@ -123,7 +123,7 @@ def _compute(
     films: Sequence[FilmBatch],
     drawn: dict[str, tuple[str, ...]],
     pending: list[tuple[str, Method]],
-    folder: Path,
+    places: Mapping[Method, Path],
     failures: dict[str, str],
     show: bool,
 ) -> None:
@@ -137,7 +137,7 @@ def _compute(
         for variant, method in pending:
             progress.update(task, description=f"{method.name}, {variant}")
             blocks = drawn.get(variant, ())
-            if variant != TRAINED and not _maps_path(folder, method).exists():
+            if variant != TRAINED and not _maps_path(places[method]).exists():
                 progress.advance(task)  # it failed on the trained network
                 continue
             if made_for != blocks:
@@ -147,7 +147,7 @@ def _compute(
                 if variant == TRAINED:
                     maps = trained = _maps(films, method, method.prepare(context))
                 else:
-                    trained = torch.from_numpy(read_array(_maps_path(folder, method)))
+                    trained = torch.from_numpy(read_array(_maps_path(places[method])))
                     maps = trained if variant == SMOOTHED else _maps(films, method, method.prepare(context))
                 result = play(films, maps, trained, smooth=variant == SMOOTHED)
             except OSError:  # the disk, which no other method will find any better
@@ -157,8 +157,8 @@ def _compute(
                 failures[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
             else:
                 if variant == TRAINED:
-                    _write(_maps_path(folder, method), maps.numpy())
-                _write(_path(folder, variant, method), result)
+                    _write(_maps_path(places[method]), maps.numpy())
+                _write(_path(places[method], variant), result)
             progress.advance(task)
 
 
@@ -171,22 +171,22 @@ def _maps(films: Sequence[FilmBatch], method: Method, explain: Explain) -> Tenso
     return torch.cat(parts)
 
 
-def _kept(folder: Path, variant: str, method: Method) -> Played | None:
+def _kept(places: Mapping[Method, Path], variant: str, method: Method) -> Played | None:
     """A result that was kept, and for the trained network its maps; None where one is not there, or not whole."""
     try:
         if variant == TRAINED:
-            read_array(_maps_path(folder, method), "r")
-        return Played(**read_array(_path(folder, variant, method)))
+            read_array(_maps_path(places[method]), "r")
+        return Played(**read_array(_path(places[method], variant)))
     except (DamagedError, TypeError):
         return None
 
 
-def _path(folder: Path, variant: str, method: Method) -> Path:
-    return folder / variant.replace(" ", "_") / f"{method.name}.npz"
+def _path(place: Path, variant: str) -> Path:
+    return place / f"{variant.replace(' ', '_')}.npz"
 
 
-def _maps_path(folder: Path, method: Method) -> Path:
-    return folder / "maps" / f"{method.name}.npy"
+def _maps_path(place: Path) -> Path:
+    return place / "maps.npy"
 
 
 def _write(path: Path, content: Played | npt.NDArray[Any]) -> None:

@@ -10,7 +10,6 @@ Films that are not in it have objects of unknown kind.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from benchmarks.data.annotations import Shape
 from benchmarks.data.csv_table import read_rows
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_rows
 
 HEADER = ["image_name", "kinds"]
 
@@ -34,10 +34,8 @@ def write_kinds(table: Path, films: Iterable[tuple[str, Iterable[Shape]]]) -> No
         table: CSV of the split.
         films: Name and shapes of each film.
     """
-    with kinds_table(table).open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows((name, ";".join(s.content for s in shapes)) for name, shapes in films if shapes)
+    rows = ((name, ";".join(s.content for s in shapes)) for name, shapes in films if shapes)
+    write_rows(kinds_table(table), HEADER, rows)
 
 
 def read_kinds(table: Path) -> Iterator[tuple[str, str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from benchmarks.data.kinds import write_kinds
 from benchmarks.data.object_cxr import read_split, split_tables
 from benchmarks.data.records import Record
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import write_text
+from benchmarks.run.files import write_rows
 
 
 def split_off(
@@ -44,6 +42,8 @@ def split_off(
         raise UserError(f"--out: {out} holds something already: choose another folder.")
     if not 0 < share < 1:
         raise UserError(f"--share is {share}: it must be between 0 and 1.")
+    if seed < 0:
+        raise UserError(f"--seed is {seed}: it must be at least 0.")
     splits = {split: read_split(data, split) for split in ("train", "dev")}
     names = {split: [_patient(record, patients) for record in records] for split, records in splits.items()}
     drawn = _draw(splits[of], names[of], share, seed)
@@ -102,11 +102,7 @@ def _draw(records: Sequence[Record], names: Sequence[str], share: float, seed: i
 
 
 def _write(table: Path, records: Sequence[Record], data: Path) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image_path", "annotation"])
     names = [record.path.relative_to(data).as_posix() for record in records]
-    writer.writerows((name, format_annotation(record.shapes)) for name, record in zip(names, records, strict=True))
     known = [
         (name, record.shapes)
         for name, record in zip(names, records, strict=True)
@@ -114,4 +110,5 @@ def _write(table: Path, records: Sequence[Record], data: Path) -> None:
     ]
     if known:
         write_kinds(table, known)
-    write_text(table, text.getvalue())
+    rows = ((name, format_annotation(record.shapes)) for name, record in zip(names, records, strict=True))
+    write_rows(table, ("image_path", "annotation"), rows)

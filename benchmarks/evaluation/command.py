@@ -55,7 +55,6 @@ def evaluate_command(
     check: bool = False,
     dev_images: Path | None = None,
     image_size: int | None = None,
-    threads: int | None = None,
     **settings: Any,
 ) -> None:
     """Evaluate, and write the report.
@@ -63,10 +62,6 @@ def evaluate_command(
     Raises:
         UserError: As of ``benchmarks.evaluate``; or there are neither ``model`` and ``data`` nor a preset, or both.
     """
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
     given = {name: settings.pop(name) for name in PREPARATION if name in settings}
     if image_size is not None:
         given["size"] = (image_size, image_size)

@@ -25,11 +25,13 @@ from benchmarks.methods import select_methods
 from benchmarks.methods.layer_choice import named_layers
 from benchmarks.models import OpenModel, load_model, open_model
 from benchmarks.run.config import OPEN, Config, check
+from benchmarks.run.devices import use_threads
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import make_folder
 from benchmarks.run.lock import only_one
 from benchmarks.run.text_tables import counted
+from benchmarks.scoring.job import evenly_spaced
 
 EXPLAIN = ("labelled", "predicted")
 Images = list[LabelledImage]
@@ -115,6 +117,7 @@ def evaluate(
     select_methods([name for name in names if name not in {method.name for method in own}] or ["paper"])
     opened = _opened(model, preprocess, classes, weights, outputs, dict(preparation or {}))
     config = _config(Path(out), names, truth, opened, settings)
+    use_threads(config.devices.threads)
     found = data if isinstance(data, LabelledSet) else load_dataset(data)
     told = list(found.remarks)
     if opened.classes is None:
@@ -129,7 +132,7 @@ def evaluate(
     game = None
     if grid is not None:
         single = [image for image in found.images if len(image.labels) == 1 and image.labels[0] in matched]
-        game = GridGame(opened, single[:: _every(single, limit)], matched, grid, chosen)
+        game = GridGame(opened, single if limit is None else evenly_spaced(single, limit), matched, grid, chosen)
     asked = tuning = None
     images = _limited(found, matched, limit)
     others: tuple[Images, Images] = ([], [])
@@ -163,11 +166,7 @@ def _limited(
 ) -> list[LabelledImage]:
     """Images with an object that the network knows, or without, evenly spaced where there are more than wanted."""
     images = [image for image in data.images if any(of.category in matched for of in image.objects) == shown]
-    return images[:: _every(images, limit)]
-
-
-def _every(images: Sequence[LabelledImage], limit: int | None) -> int:
-    return 1 if limit is None else max(1, -(-len(images) // limit))
+    return images if limit is None else evenly_spaced(images, limit)
 
 
 def _tuning(dev: LabelledSet | Path | str, asked: Asked, limit: int | None) -> tuple[Asked, tuple[Images, Images]]:

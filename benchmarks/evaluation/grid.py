@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from benchmarks.classifier.network import weights_digest
 from benchmarks.evaluation.questions import Question, Questions
 from benchmarks.evaluation.step import channels_last
 from benchmarks.formats.labelled import LabelledImage
-from benchmarks.methods import Context, Explain, Layers, Method
+from benchmarks.methods import Explain, Layers, Method
 from benchmarks.metrics.grid_game import Grid, chance, confidence, draw_grids, play, play_difull, with_nothing
 from benchmarks.models import OpenModel
 from benchmarks.run.config import Config
@@ -128,7 +128,7 @@ class GridJob(Job):
         """A method for cells and the network with an output that is always zero; None where it cannot be had."""
         if method.name not in self._difull:
             network = with_nothing(self.network)
-            context = Context(network, self.cell, self.scoring.budget, layers=self.layers, outputs=self.outputs)
+            context = replace(self, network=network, shape=self.cell, training=None).context()
             try:
                 self._difull[method.name] = method.prepare(context) if method.family != "own" else None
             except Exception:  # as of the method itself; what is missing stays empty in the table
@@ -226,7 +226,7 @@ class GridGame:
         return GridJob(
             network, weights, films, list(range(len(films.grids))), config.replace(score_batch_size=4).scoring,
             config.seed, device, to_input=channels_last, outputs=self.model.outputs, explain="labelled", shape=shape,
-            layers=self.layers, cell=self.model.shape,
+            layers=self.layers, contrast=self.model.contrast, cell=self.model.shape,
         )  # fmt: skip
 
 

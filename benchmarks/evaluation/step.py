@@ -48,7 +48,7 @@ class Asked:
         return Job(
             network.to(device), weights, questions, list(range(len(questions))), config.scoring, config.seed, device,
             to_input=channels_last, outputs=self.model.outputs, explain=self.explain, shape=self.model.shape,
-            layers=self.layers, own_pixels=self.own_pixels,
+            layers=self.layers, contrast=self.model.contrast, own_pixels=self.own_pixels,
         )  # fmt: skip
 
 

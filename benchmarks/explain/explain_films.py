@@ -12,6 +12,7 @@ from benchmarks.explain.result_files import PAGE, Results, is_own_overlay
 from benchmarks.explain.verdict import NOTICE, Explanation
 from benchmarks.films.decode import read_film
 from benchmarks.films.grey import Film
+from benchmarks.run.devices import use_threads
 from benchmarks.run.errors import UserError, printable
 
 SMALLEST = 32
@@ -41,12 +42,7 @@ def explain(
     Raises:
         UserError: As :class:`Explainer` does; or, after all others are written, films that could not be explained.
     """
-    if threads is not None:
-        import torch
-
-        if threads < 1:
-            raise UserError(f"--threads is {threads}: it must be at least 1.")
-        torch.set_num_threads(threads)
+    use_threads(threads)
     explainer = Explainer(checkpoint, method)
     results = Results(Path("explained") if out is None else out, dicom)
     print(NOTICE)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import html
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from benchmarks.explain.structured_report import require_highdicom, structured_r
 from benchmarks.explain.verdict import NOTICE, Explanation
 from benchmarks.films.grey import Film
 from benchmarks.run.errors import UserError, printable
-from benchmarks.run.files import whole_file, write_json, write_text
+from benchmarks.run.files import whole_file, write_json, write_rows, write_text
 from normgrad_attr import __version__
 
 MAKER = "normgrad_attr explain"
@@ -114,11 +112,8 @@ class Results:
                 results.append((path.name, content))
         results.sort(key=lambda item: (-item[1]["probability"], item[0]))
         rows = [_row(name, content) for name, content in results]
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([_harmless_cell(row[column]) for column in COLUMNS] for row in rows)
-        write_text(self.folder / TABLE, text.getvalue())
+        cells = ([_harmless_cell(row[column]) for column in COLUMNS] for row in rows)
+        write_rows(self.folder / TABLE, COLUMNS, cells)
         write_text(self.folder / PAGE, _page(rows))
 
 

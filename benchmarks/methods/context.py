@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from benchmarks.classifier.network import STD
 from benchmarks.methods.copies import rewritten, untouched_copy
 from benchmarks.methods.layer_choice import Layers, choose_layers, output_shape
 from benchmarks.run.errors import UserError
@@ -18,6 +19,9 @@ TrainingFilms = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
 BUDGET = 300
 """Forward passes for a film that a method may spend, where nothing else is said."""
+
+CONTRAST = 1 / STD[1]
+"""Between black and white on films that are normalised as the classifier takes them."""
 
 REFERENCES = 8
 """Most clean training films that serve as references of a method."""
@@ -33,6 +37,7 @@ class Context:
         training: Draws the training films for methods that learn from some; None where there are none.
         layers: The layers that layer methods look at, where they are not to be found.
         outputs: ``"softmax"`` for one class an image, ``"sigmoid"`` for several.
+        contrast: Between black and white, in units of the network's input.
     """
 
     def __init__(
@@ -44,11 +49,13 @@ class Context:
         *,
         layers: Layers | None = None,
         outputs: str = "softmax",
+        contrast: float = CONTRAST,
     ) -> None:
         self.network = network
         self.image_shape = (3, image_size, image_size) if isinstance(image_size, int) else image_size
         self.budget = budget
         self.outputs = outputs
+        self.contrast = contrast
         self._training = training
         self._layers = layers
         self._shapes: dict[str, tuple[int, ...]] = {}

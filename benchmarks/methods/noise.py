@@ -7,7 +7,6 @@ from functools import partial
 
 from captum.attr import Attribution, GuidedBackprop, GuidedGradCam, InputXGradient, NoiseTunnel, Saliency
 
-from benchmarks.classifier.network import STD
 from benchmarks.methods.context import Context
 from benchmarks.methods.method import Explain, Method
 from benchmarks.methods.normgrad import combined
@@ -15,8 +14,8 @@ from benchmarks.methods.normgrad import combined
 COPIES = 24
 """Most noisy copies of a film."""
 
-DEVIATION = 0.15 / STD[1]
-"""Standard deviation of the noise: 15 % of the range from black to white, in units of the normalised film."""
+DEVIATION = 0.15
+"""Standard deviation of the noise, as a share of the range from black to white."""
 
 KINDS = {"smoothgrad": "SmoothGrad", "smoothgrad_sq": "SmoothGrad²", "vargrad": "VarGrad"}
 
@@ -39,9 +38,9 @@ _BASES: dict[str, tuple[str, str, int, Callable[[Context], Attribution], dict[st
 def _noisy(base: str, kind: str, context: Context) -> Explain:
     _, _, forwards, make, options = _BASES[base]
     method = NoiseTunnel(make(context))
-    copies = min(COPIES, context.budget // forwards)
+    copies, deviation = min(COPIES, context.budget // forwards), DEVIATION * context.contrast
     return lambda images, targets: method.attribute(
-        images, nt_type=kind, nt_samples=copies, nt_samples_batch_size=1, stdevs=DEVIATION, target=targets, **options
+        images, nt_type=kind, nt_samples=copies, nt_samples_batch_size=1, stdevs=deviation, target=targets, **options
     )
 
 
@@ -52,7 +51,7 @@ METHODS = tuple(
         # without noise.
         reduction="signed" if kind != "smoothgrad" or family == "normgrad"
         else "positive" if base == "guided_backprop" else "absolute",
-        cost="many_passes", source="captum.attr.NoiseTunnel", random=True,
+        cost="many_passes", source="captum.attr.NoiseTunnel", random=True, version=2,
     )
     for base, (title, family, *_) in _BASES.items()
     for kind in KINDS

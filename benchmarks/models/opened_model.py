@@ -44,6 +44,16 @@ class OpenModel:
     name: str = ""
 
     @property
+    def contrast(self) -> float:
+        """Between black and white, in units of the input, on average over its channels."""
+        _, height, width = self.shape
+        image = Image.new("RGB", (width, height))
+        image.paste("white", (width // 2, 0, width, height))
+        values = self.prepare(image)
+        quarter = max(1, values.shape[-1] // 4)  # what lies in the middle is mixed by resizing
+        return abs(float(values[..., -quarter:].mean() - values[..., :quarter].mean()))
+
+    @property
     def same_size(self) -> bool:
         """Whether all inputs have one size, so that they fit into a batch."""
         return getattr(self.prepare, "same_size", True)

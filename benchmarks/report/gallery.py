@@ -28,7 +28,7 @@ from benchmarks.metrics.pointing_game import PROTOCOLS
 from benchmarks.report.drawn_maps import drawn_maps
 from benchmarks.report.results import Results
 from benchmarks.scoring.batch import scored_cost
-from benchmarks.scoring.job import Job
+from benchmarks.scoring.job import Job, evenly_spaced
 from normgrad_attr.functional import is_constant
 from normgrad_attr.visualize import heat
 
@@ -65,8 +65,7 @@ def choose_films(hits: pd.DataFrame, most: int = FILMS) -> list[str]:
     rest = share.drop(worst)
     divided = list((rest - 0.5).abs().sort_values(kind="stable").index[: most // 3])
     rest = rest.drop(divided)
-    spaced = np.linspace(0, len(rest) - 1, most - len(worst) - len(divided)).round().astype(int)
-    chosen = {*worst, *divided, *rest.index[spaced]}
+    chosen = {*worst, *divided, *evenly_spaced(list(rest.index), most - len(worst) - len(divided))}
     return [name for name in share.index if name in chosen]
 
 

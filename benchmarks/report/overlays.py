@@ -22,7 +22,7 @@ from benchmarks.report.gallery import OUTLIERS, affordable
 from benchmarks.report.results import Results
 from benchmarks.report.subject import Subject
 from benchmarks.run.files import write_figure
-from benchmarks.scoring.job import Job, annotation_mask
+from benchmarks.scoring.job import Job, annotation_mask, evenly_spaced
 from normgrad_attr.functional import is_constant
 from normgrad_attr.visualize import heat
 
@@ -61,8 +61,7 @@ def draw_overlays(
         protocol: whose points are marked.
         tolerance: in pixels of the frame.
     """
-    chosen = np.unique(np.linspace(0, len(job.positives) - 1, rows).round().astype(int))
-    positions = [job.positives[i] for i in chosen]
+    positions = evenly_spaced(job.positives, rows)
     seconds = seconds_per_image(results.scores)
     methods = sorted(methods, key=lambda method: "paper" not in method.sets)
     methods = [method for method in methods if method.family != "baseline"]

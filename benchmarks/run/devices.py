@@ -1,4 +1,4 @@
-"""What goes wrong with devices: those that are not there, and those whose memory is full."""
+"""Threads, and what goes wrong with devices: those that are not there, and those whose memory is full."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from contextlib import contextmanager
 
 from benchmarks.run.config import Config, flag
 from benchmarks.run.errors import UserError
+
+
+def use_threads(threads: int | None) -> None:
+    """Have torch compute with so many threads, or as many as it chooses.
+
+    Raises:
+        UserError: There are none.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise UserError(f"--threads is {threads}: it must be at least 1.")
+    import torch  # late: settings are read without it
+
+    torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -96,6 +98,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_rows(path: Path, head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Write rows of text as CSV in UTF-8."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

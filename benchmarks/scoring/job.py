@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.classifier.network import normalise
 from benchmarks.methods import METHODS, Context, Layers, TrainingFilms
+from benchmarks.methods.context import CONTRAST
 from benchmarks.metrics.frame import FRAME
 from benchmarks.run.config import Scoring
 from benchmarks.run.directory import version
@@ -23,6 +24,7 @@ FORMAT = 4
 """Raise it when the same films, settings and packages would give other numbers whatever the method."""
 
 
+T = TypeVar("T")
 Keep = Callable[[str, Sequence[int], Tensor], None]
 """The name of a method, positions of films, and their maps float ``(N, 1, h, w)``."""
 
@@ -97,6 +99,7 @@ class Job:
         explain: whether maps explain the ``"predicted"`` or the ``"labelled"`` class.
         shape: of an input, (C, H, W); where None, that of films of three equal channels.
         layers: those that layer methods look at, where they are not to be found.
+        contrast: between black and white, in units of the network's input.
         own_pixels: whether distances are in pixels of the films as they are, instead of the frame's.
         keep: gets the maps for the predicted or labelled class, as soon as they are there.
     """
@@ -114,6 +117,7 @@ class Job:
     explain: str = "predicted"
     shape: tuple[int, int, int] | None = None
     layers: Layers | None = None
+    contrast: float = CONTRAST
     own_pixels: bool = False
     keep: Keep | None = None
 
@@ -122,9 +126,10 @@ class Job:
 
     def context(self) -> Context:
         """What the methods share for the network."""
-        shape = self.shape or self.films.size
-        budget = self.scoring.budget
-        return Context(self.network, shape, budget, self.training, layers=self.layers, outputs=self.outputs)
+        return Context(
+            self.network, self.shape or self.films.size, self.scoring.budget, self.training,
+            layers=self.layers, outputs=self.outputs, contrast=self.contrast,
+        )  # fmt: skip
 
     def annotated(self) -> Iterator[tuple[FilmRecord, tuple[int, int]]]:
         """The annotated films, each with its width and height in pixels as stored."""
@@ -191,11 +196,11 @@ def annotation_mask(job: Job, position: int) -> np.ndarray:
     return job.films.mask(position, (FRAME, FRAME), job.scoring.truth)
 
 
-def evenly_spaced(positions: Sequence[int], most: int) -> list[int]:
-    """At most so many of some positions, first and last included: a choice that knows nothing of results."""
-    if len(positions) <= most:
-        return list(positions)
-    return [positions[i] for i in np.linspace(0, len(positions) - 1, most).round().astype(int)]
+def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of some items, first and last included: a choice that knows nothing of results."""
+    if len(items) <= most:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
 def _versions(*packages: str) -> dict[str, str]:

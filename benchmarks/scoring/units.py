@@ -40,7 +40,7 @@ B = TypeVar("B", bound=FilmBatch)
 
 
 class Step(ABC, Generic[S, B]):
-    """A step of the benchmark that works through units; without any state, so that processes can hand it on.
+    """A step of the benchmark that works through units; it holds no results, so that processes can hand it on.
 
     Attributes:
         name: stem of its files in the run directory.

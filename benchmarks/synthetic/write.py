@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import threading
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from rich.progress import track
 from benchmarks.data.annotations import Shape, format_annotation
 from benchmarks.data.kinds import write_kinds
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_rows
 from benchmarks.synthetic.anatomy import draw_anatomy
 from benchmarks.synthetic.distractors import draw_distractors
 from benchmarks.synthetic.placing import draw_objects
@@ -123,10 +123,8 @@ def _write_splits(pool: ProcessPoolExecutor, root: Path, counts: Mapping[str, in
         drawn = list(track(films, f"Drawing {split}", total=count, console=Console(stderr=True), transient=True))
         annotated = [(f"{number:05}.jpg", shapes) for number, shapes in zip(numbers, drawn, strict=True)]
         write_kinds(root / f"{split}.csv", annotated)
-        with (root / f"{split}.csv").open("w", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["image_name", "annotation"])
-            writer.writerows((name, format_annotation(shapes)) for name, shapes in annotated)
+        rows = ((name, format_annotation(shapes)) for name, shapes in annotated)
+        write_rows(root / f"{split}.csv", ("image_name", "annotation"), rows)
         first += count
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import normgrad_attr
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import write_json
+from benchmarks.run.files import write_json, write_text
 from benchmarks.run.stored import read_json
 from benchmarks.zoo.architecture import PIP, Architecture
 from benchmarks.zoo.by_configuration import BY_CONFIGURATION
@@ -71,7 +71,7 @@ def zoo(
         records = {key: records[key] for key in order}
         write_json(store, {"versions": _versions(packages), "architectures": records})
         print(f"{number}/{len(chosen)} {one.key}: {status(records[one.key])}", file=sys.stderr, flush=True)
-    out.joinpath("zoo.md").write_text(markdown(read_json(store)), encoding="utf-8")
+    write_text(out / "zoo.md", markdown(read_json(store)))
     shown = {one.key: records[one.key] for one in chosen}
     print_summary(shown)
     bad = [key for key, record in shown.items() if is_bad(record)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.consistency.variants import ALL, HEAD
 from benchmarks.run.text_tables import markdown_table
 from benchmarks.shapes.outlines import KINDS
 
@@ -67,16 +68,40 @@ def _of_protocol(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["protocol"] == PROTOCOL) & (table["tolerance"] == TOLERANCE)]
 
 
-def costs_section(table: Path) -> str:
+COSTS = {
+    "accuracy, inside": ("summary", 0, "higher"),
+    "accuracy, within 15 px": ("summary", 15, "higher"),
+    "energy": ("measures", "energy", "higher"),
+    "insertion": ("measures", "insertion", "higher"),
+    "deletion": ("measures", "deletion", "lower"),
+    "FROC": ("measures", "froc", "higher"),
+    "class sensitivity": ("measures", "class_sensitivity", "lower"),
+    "rank correlation with the head drawn anew": ("consistency", HEAD, "lower"),
+    "rank correlation with all weights drawn anew": ("consistency", ALL, "lower"),
+}
+"""By what stands in the table: the file of a run, what chooses a row for each method, and which values are better."""
+COMPARED = ("grad_cam", "normgrad_conv1x1_combined", "normgrad_class_sensitive_combined")
+
+
+def costs_section(run: Path) -> str:
     """What the class-sensitive recipe gains and loses on the chest films of the default set.
 
     Args:
-        table: CSV with a row for each measure and a column for each method.
+        run: Folder with ``summary.csv``, ``measures.csv`` and ``consistency.csv``.
     """
-    if not table.exists():
+    if not (run / "consistency.csv").exists():
         return ""
-    rows = pd.read_csv(table)
-    methods = [name for name in rows.columns if name not in ("measure", "better")]
-    head = ["measure", "better", *(f"`{name}`" for name in methods)]
-    shown = [[row["measure"], row["better"], *(f"{row[name]:.3f}" for name in methods)] for _, row in rows.iterrows()]
-    return "\n".join([*markdown_table([head, *shown], left=(0, 1)), ""])
+    summary, measures, consistency = (pd.read_csv(run / f"{of}.csv") for of in ("summary", "measures", "consistency"))
+    summary = summary[summary["protocol"] == "fair"]
+    consistency = consistency[(consistency["check"] == "randomised") & (consistency["measure"] == "rank_correlation")]
+    values = {
+        "summary": summary.set_index(["tolerance", "method"])["accuracy"],
+        "measures": measures.set_index(["measure", "method"])["value"],
+        "consistency": consistency.set_index(["variant", "method"])["value"],
+    }
+    head = ["measure", "better", *(f"`{name}`" for name in COMPARED)]
+    rows = [
+        [words, better, *(f"{values[table][key, name]:.3f}" for name in COMPARED)]
+        for words, (table, key, better) in COSTS.items()
+    ]
+    return "\n".join([*markdown_table([head, *rows], left=(0, 1)), ""])

@@ -10,7 +10,7 @@ import torch
 from benchmarks.classifier import pretrained
 from benchmarks.classifier.network import build_network
 from benchmarks.classifier.pretrained import make_synthetic_run, synthetic_run
-from benchmarks.run.config import PRESETS
+from benchmarks.run.config import PRESETS, make_config
 from benchmarks.run.errors import UserError
 
 
@@ -59,10 +59,13 @@ def test_another_recipe_or_other_films_are_another_body(tmp_path: Path, monkeypa
     before = synthetic_run()
     monkeypatch.setitem(PRESETS, "synthetic", {**PRESETS["synthetic"], "epochs": 99})
     recipe = synthetic_run()
+    # Not named by the preset, but by the default of all settings.
+    monkeypatch.setattr(pretrained, "make_config", lambda preset, _: make_config(preset, {"batch_size": 99}))
+    default = synthetic_run()
     (tmp_path / "benchmarks" / "synthetic").mkdir(parents=True)
     (tmp_path / "benchmarks" / "synthetic" / "objects.py").write_text("# drawn otherwise")
     monkeypatch.setattr(pretrained, "ROOT", tmp_path)
-    assert len({before, recipe, synthetic_run()}) == 3
+    assert len({before, recipe, default, synthetic_run()}) == 4
 
 
 def test_the_checkpoint_of_a_run_is_a_start(tmp_path: Path) -> None:

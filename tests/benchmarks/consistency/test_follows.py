@@ -42,6 +42,13 @@ def test_verdicts_by_their_rules() -> None:
     assert table["correlation_head"].tolist() == [0.9] * 4
 
 
+def test_a_method_that_fails_under_another_head_has_no_correlation_there() -> None:
+    rows = [row for row in ROWS if row[1:4] != (HEAD, "half", "rank_correlation")]
+    table = follows(pd.DataFrame(rows, columns=list(COLUMNS))).set_index("method")
+    assert table["follows"]["half"] == "both"
+    assert table["correlation_head"].isna().to_dict() == {"stays": False, "half": True, "forgets": False, "poor": False}
+
+
 def test_section_says_what_its_words_mean() -> None:
     lines = follows_section(pd.DataFrame(ROWS, columns=list(COLUMNS)))
     assert "a random point scores 7.0." in lines[0]

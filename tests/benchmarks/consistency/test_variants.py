@@ -150,7 +150,7 @@ def test_what_is_there_is_not_computed_again(
     assert not list(tmp_path.rglob("*.part"))
 
 
-@pytest.mark.parametrize("damaged", ["trained/one.npz", "all_weights/one.npz", "maps/one.npy"])
+@pytest.mark.parametrize("damaged", ["trained.npz", "all_weights.npz", "maps.npy"])
 def test_what_is_damaged_is_computed_again(job: Job, tmp_path: Path, damaged: str) -> None:
     one = method("one", bright)
     before, _ = play_variants(job, [one], tmp_path)
@@ -162,6 +162,25 @@ def test_what_is_damaged_is_computed_again(job: Job, tmp_path: Path, damaged: st
     for key, result in before.items():
         np.testing.assert_array_equal(again[key].distance, result.distance)
         np.testing.assert_array_equal(again[key].correlation, result.correlation)
+
+
+def test_another_version_of_a_method_is_computed_again(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = lambda place: lambda context: lambda images, targets: (torch.arange(64.0) == place).view(1, 1, 8, 8)  # noqa: E731
+    points = []
+    for version, place in ((1, 0), (2, 63)):
+        one = replace(method("one", lambda context, at=place: fixed(at)(context)), version=version)
+        monkeypatch.setitem(METHODS, "one", one)
+        played, _ = play_variants(replace(job, positives=job.positives[:1]), [one], tmp_path)
+        points.append(played[TRAINED, "one"].points[0, 0])
+    assert points[0] < FRAME / 2 < points[1]
+
+
+def test_rounding_noise_has_no_rank_correlation(job: Job) -> None:
+    films = [FilmBatch(job, batch) for batch in range(job.batches)]
+    flat = 1 + 1e-7 * torch.rand(POSITIVES, 1, 8, 8)
+    assert np.isnan(play(films, flat, torch.rand(POSITIVES, 1, 8, 8)).correlation).all()
 
 
 def test_other_films_or_weights_never_mix(job: Job, tmp_path: Path) -> None:

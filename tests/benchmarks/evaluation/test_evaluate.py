@@ -198,6 +198,20 @@ def test_tolerances_in_pixels_of_the_image(data, tmp_path):
         assert scores.loc[f"{image}.png: {name}", "distance"] == right
 
 
+def test_a_limit_is_met(data, tmp_path):
+    table = asked(tmp_path, data, ["center"], limit=3).table
+    assert table["images"].eq(3).all()
+
+
+def test_threads_are_those_asked_for(data, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        asked(tmp_path, data, ["center"], threads=before + 1)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_kept_maps_are_the_maps(data, tmp_path):
     result = asked(tmp_path, data, [channel_of_target], keep_maps=True)
     maps = result.maps("channel_of_target")

@@ -186,3 +186,26 @@ def test_a_training_network_is_asked_in_eval_mode_and_its_weights_stay():
 def test_scores_of_a_sequence_that_is_empty():
     with pytest.raises(UserError, match="an object of type tuple"):
         find_scores(())
+
+
+@pytest.mark.parametrize(
+    ("settings", "contrast"),
+    [
+        ({}, 1.0),
+        ({"value_range": (-1024.0, 1024.0), "channels": 1}, 2048.0),
+        ({"mean": (0.5, 0.4, 0.3), "std": (0.5, 0.25, 0.125)}, (2 + 4 + 8) / 3),
+        ({"resize": "shorter"}, 1.0),
+    ],
+)
+def test_contrast_is_what_black_and_white_differ_by(settings, contrast):
+    model = open_model(Gives(lambda scores: scores), classes=["a", "b", "c"], size=(16, 24), **settings)
+    assert model.contrast == pytest.approx(contrast)
+
+
+def test_contrast_of_images_that_are_standardised_one_by_one():
+    def standardised(image):
+        values = torch.from_numpy(np.array(image.resize((8, 8)))).permute(2, 0, 1).float()
+        return (values - values.mean()) / values.std(correction=0).clamp(min=1e-6)
+
+    model = open_model(Gives(lambda scores: scores), standardised, classes=["a", "b", "c"])
+    assert model.contrast == pytest.approx(2.0)  # -1 and 1 are black and white in equal parts

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import os
+import platform
+import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 PROGRAM = """
 import sys, time
@@ -45,3 +50,28 @@ def test_work_goes_on_when_nobody_reads(tmp_path: Path) -> None:
         assert process.wait(timeout=30) == 0
         assert process.stderr.read() == ""
     assert (tmp_path / "done").exists()
+
+
+FREES = """
+import resource
+from benchmarks.run.process import keep_freed_memory
+keep_freed_memory()
+for _ in range(3):
+    bytearray(20 * 2**20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    bytearray(20 * 2**20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is a setting of glibc")
+@pytest.mark.parametrize("own_setting", [False, True])
+def test_freed_memory_is_not_fetched_again(own_setting: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    if own_setting:  # the user's, under which each block comes from the kernel
+        environment["MALLOC_MMAP_THRESHOLD_"] = "131072"
+    done = subprocess.run([sys.executable, "-c", FREES], env=environment, capture_output=True, text=True, check=True)
+    pages = 10 * 20 * 2**20 // resource.getpagesize()
+    faults = int(done.stdout)
+    assert faults > pages / 2 if own_setting else faults < pages / 100
