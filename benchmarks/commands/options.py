@@ -44,7 +44,6 @@ def add_scoring(command: argparse.ArgumentParser, saved: str) -> None:
     command.add_argument(
         "--budget", type=int, metavar="N", help=f"forward passes a method may spend on a film; default: 300{saved}"
     )
-    command.add_argument("--allow-weak", action="store_true", help="score a classifier that guesses, too")
     command.add_argument("--score-batch-size", type=int, metavar="N", help="films per batch while scoring")
 
 
@@ -69,5 +68,15 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def pairs(text: str) -> dict[str, str]:
-    """``A=B,C=D`` as a dictionary."""
-    return {part.partition("=")[0]: part.partition("=")[2] for part in text.split(",") if part}
+    """``A=B,C=D`` as a dictionary.
+
+    Raises:
+        ArgumentTypeError: A name stands there twice.
+    """
+    found: dict[str, str] = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        if name in found:
+            raise argparse.ArgumentTypeError(f"{name} is given twice, as {found[name]} and as {value}: give it once")
+        found[name] = value
+    return found

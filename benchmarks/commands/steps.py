@@ -36,6 +36,8 @@ def add_steps(commands: Any) -> None:
             add_training(command)
         if name in ("run", "score", "measure", "report"):
             add_scoring(command, saved="" if name == "run" else ", or what the run was started with")
+        if name in ("run", "score"):
+            command.add_argument("--allow-weak", action="store_true", help="score a classifier that guesses, too")
         if name == "score":
             command.add_argument("--checkpoint", type=Path, metavar="RUN", help="score the classifier of this run")
         if name in ("run", "measure"):

@@ -15,7 +15,7 @@ _AS = "save it as CSV in UTF-8 with commas (in a spreadsheet: CSV UTF-8)"
 
 
 def read_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a CSV in UTF-8 with commas; rows of blanks are left out.
+    """Rows of a CSV in UTF-8 with commas; rows of blanks and Excel's line ``sep=,`` are left out.
 
     Args:
         table: The file.
@@ -24,9 +24,11 @@ def read_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
         The number of the row's (last) line, and its cells.
 
     Raises:
-        UserError: Another encoding or separator (names it and the cure), or no CSV.
+        UserError: Another encoding or separator (names it and the cure), a cell behind the last that has a name, or no
+            CSV.
     """
     number = 0
+    names: list[str] = []
     _refuse_utf16(table)
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
@@ -35,8 +37,11 @@ def read_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
                 number = reader.line_num
                 if len(cells) == 1:
                     _check_separator(table, number, cells[0])
-                if any(cell.strip() for cell in cells):
-                    yield number, cells
+                if not any(cell.strip() for cell in cells) or (number == 1 and ",".join(cells).strip() == "sep=,"):
+                    continue
+                names = names or cells
+                _check_length(table, number, cells, names)
+                yield number, cells
     except csv.Error as error:
         raise UserError(f"{table}, after row {number}: not readable as CSV ({error}).") from None
     except UnicodeDecodeError:
@@ -56,6 +61,16 @@ def _first_other_row(table: Path) -> int:
     with table.open("rb") as stream:
         rows = enumerate(stream, start=1)
         return next(row for row, line in rows if line != line.decode(errors="ignore").encode())
+
+
+def _check_length(table: Path, number: int, cells: list[str], names: list[str]) -> None:
+    """Refuse what stands in no column: where a comma is part of a cell, all behind it has moved."""
+    named = max(place for place, name in enumerate(names, start=1) if name.strip())
+    if behind := [cell for cell in cells[named:] if cell.strip()]:
+        raise UserError(
+            f"{table}, row {number}: {behind[0].strip()[:40]!r} is behind the last of {named} columns: put cells with "
+            "commas in quotes, write decimal points, or give the column a name."
+        )
 
 
 def _check_separator(table: Path, number: int, cell: str) -> None:

@@ -16,6 +16,7 @@ from benchmarks.formats.labelled import LabelledSet
 from benchmarks.formats.load import load_dataset
 from benchmarks.formats.matching import match_categories
 from benchmarks.models import open_model
+from benchmarks.models.preparation import option
 from benchmarks.run.config import flag
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError, printable
@@ -113,8 +114,7 @@ def _refuse_own(preset: str, given: Mapping[str, Any]) -> None:
     own = ("model", "data", "weights", "classes", "outputs", "size", *PREPARATION, "images", "format", "columns")
     for name in own:
         if given.get(name) is not None:
-            told = "image-size" if name == "size" else name.replace("_", "-")
-            raise UserError(f"--preset {preset} brings its own network and pictures: leave out --{told}.")
+            raise UserError(f"--preset {preset} brings its own network and pictures: leave out {option(name)}.")
 
 
 def shapes_preset() -> dict[str, Any]:

@@ -10,21 +10,23 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.evaluation.grid import GridGame
+from benchmarks.evaluation.grid import GridGame, GridStep
+from benchmarks.evaluation.kept_maps import FOLDER
+from benchmarks.evaluation.measuring import EvaluationMeasureStep
 from benchmarks.evaluation.network_verdicts import look
 from benchmarks.evaluation.own_methods import own_methods, register_all
 from benchmarks.evaluation.play import DEV, SCORES, play
 from benchmarks.evaluation.questions import ask
 from benchmarks.evaluation.reopen import write_finished
 from benchmarks.evaluation.result import Evaluation, GridEvaluation
-from benchmarks.evaluation.step import Asked
+from benchmarks.evaluation.step import Asked, EvaluationStep
 from benchmarks.formats.labelled import LabelledImage, LabelledSet
 from benchmarks.formats.load import load_dataset
 from benchmarks.formats.matching import match_categories
 from benchmarks.methods import select_methods
 from benchmarks.methods.layer_choice import named_layers
 from benchmarks.models import OpenModel, load_model, open_model
-from benchmarks.run.config import OPEN, Config, check
+from benchmarks.run.config import CACHE, EVALUATION, OPEN, Config, check
 from benchmarks.run.devices import use_threads
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
@@ -36,6 +38,8 @@ from benchmarks.scoring.job import evenly_spaced
 EXPLAIN = ("labelled", "predicted")
 Images = list[LabelledImage]
 TOLERANCE_IN = ("frame", "image")
+OWN = {EVALUATION, *(f"{step.name}.sqlite" for step in (EvaluationStep, EvaluationMeasureStep, GridStep))}
+"""Files by one of which the folder of an evaluation is known."""
 
 
 def evaluate(
@@ -113,12 +117,15 @@ def evaluate(
             raise UserError(f"{flag} is {value!r}: choose {' or '.join(known)}.")
     if grid is not None and not 2 <= grid <= 4:
         raise UserError(f"--grid is {grid}: it must be 2, 3 or 4.")
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit is {limit}: it must be at least 1.")
     names, own = own_methods([methods] if isinstance(methods, str) else methods)
     select_methods([name for name in names if name not in {method.name for method in own}] or ["paper"])
     opened = _opened(model, preprocess, classes, weights, outputs, dict(preparation or {}))
     config = _config(Path(out), names, truth, opened, settings)
     use_threads(config.devices.threads)
     found = data if isinstance(data, LabelledSet) else load_dataset(data)
+    sets = [found]
     told = list(found.remarks)
     if opened.classes is None:
         raise UserError(
@@ -140,11 +147,13 @@ def evaluate(
         asked = Asked(opened, ask(images, matched, explain), explain, chosen, tolerance_in == "image")
         told.append(f"{counted(len(asked.questions), 'question')} about {counted(len(images), 'image')}.")
         if dev is not None:
-            tuning, others = _tuning(dev, asked, limit)
+            sets.append(dev if isinstance(dev, LabelledSet) else load_dataset(dev))
+            tuning, others = _tuning(sets[1], asked, limit)
     if process_rank() == 0 and not config.quiet:
         print(*told, sep="\n")
     if (config.out / "config.json").exists():
         raise UserError(f"{config.out} holds a run, with a classifier of its own: choose another --out.")
+    _refuse_files_of_others(config.out, sets)
     make_folder(config.out)
     with only_one(config.out, "results", "evaluate") if process_rank() == 0 else nullcontext():
         asking = asked or game
@@ -161,6 +170,26 @@ def evaluate(
         return played.result(config, found, told)
 
 
+def _refuse_files_of_others(out: Path, sets: Sequence[LabelledSet]) -> None:
+    """Refuse a folder of files that are not an evaluation's, which would replace those of the same names."""
+    if not out.is_dir():
+        return
+    there = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    # One that was stopped early has left no more than its cache and the folder for maps.
+    if not (there & OWN or there <= {CACHE} or there == {CACHE, FOLDER}):
+        other = min(there - {CACHE})
+        raise UserError(
+            f"{out} holds {other} and is no folder of an evaluation, so nothing is written: choose another --out."
+        )
+    for data in sets:
+        folders = {image.path.parent for image in data.images}
+        folders.add(data.source if data.source.is_dir() else data.source.parent)
+        if out.resolve() in {folder.resolve() for folder in folders}:
+            raise UserError(
+                f"{out} holds files of the data {data.source}, which results may replace: choose another --out."
+            )
+
+
 def _limited(
     data: LabelledSet, matched: Mapping[str, int], limit: int | None, *, shown: bool = True
 ) -> list[LabelledImage]:
@@ -169,9 +198,8 @@ def _limited(
     return images if limit is None else evenly_spaced(images, limit)
 
 
-def _tuning(dev: LabelledSet | Path | str, asked: Asked, limit: int | None) -> tuple[Asked, tuple[Images, Images]]:
+def _tuning(data: LabelledSet, asked: Asked, limit: int | None) -> tuple[Asked, tuple[Images, Images]]:
     """Questions on which thresholds are tuned, about other images than those of the game; their images, and others."""
-    data = dev if isinstance(dev, LabelledSet) else load_dataset(dev)
     matched, _ = match_categories(data, asked.model.classes or ())
     images = _limited(data, matched, limit)
     questions = ask(images, matched, asked.explain)

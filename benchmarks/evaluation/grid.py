@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from benchmarks.analysis.tallies import percentile_interval
 from benchmarks.analysis.weighing import Weighing
 from benchmarks.classifier.network import weights_digest
+from benchmarks.evaluation.network_verdicts import check_finite
 from benchmarks.evaluation.questions import Question, Questions
 from benchmarks.evaluation.step import channels_last
 from benchmarks.formats.labelled import LabelledImage
@@ -91,6 +92,7 @@ class Grids:
             for first in range(0, len(self.classes), 16):
                 some = range(first, min(first + 16, len(self.classes)))
                 logits.append(model.network(self.cells(some).to(device)).cpu())
+                check_finite(logits[-1], [self._films.records[i].path for i in some], model.name)
         scores = torch.cat(logits)
         labels = torch.zeros_like(scores, dtype=torch.bool)
         labels[torch.arange(len(labels)), self.classes] = True

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from lightning.fabric import Fabric
+from torch import Tensor
 
 from benchmarks.analysis.true_positives import youden_threshold
 from benchmarks.classifier.network import weights_digest
@@ -22,6 +23,7 @@ from benchmarks.methods.target_scores import probabilities
 from benchmarks.models import OpenModel
 from benchmarks.run.config import Config
 from benchmarks.run.devices import plain_device_errors
+from benchmarks.run.errors import UserError
 from benchmarks.run.files import whole_file
 from benchmarks.run.stored import DamagedError, read_array
 from benchmarks.scoring.job import evenly_spaced
@@ -166,14 +168,35 @@ def _judged(model: OpenModel, films: Questions, outputs: list[int], config: Conf
     size = config.scoring.score_batch_size
     with torch.no_grad():
         for first in range(0, len(films), size):
-            images = torch.stack([films[i][0] for i in range(first, min(first + size, len(films)))])
-            parts.append(probabilities(network(images.to(device)), model.outputs).cpu())
+            some = films.records[first : first + size]
+            images = torch.stack([films[first + i][0] for i in range(len(some))])
+            scores = network(images.to(device)).cpu()
+            check_finite(scores, [question.path for question in some], model.name)
+            parts.append(probabilities(scores, model.outputs))
     shares = torch.cat(parts)
     chosen = shares.argmax(dim=1, keepdim=True) == torch.tensor(outputs)
     judged = shares[:, outputs].numpy().astype(np.float32), chosen.numpy()
     with whole_file(path) as stream:
         np.savez(stream, shares=judged[0], chosen=judged[1])
     return judged
+
+
+def check_finite(scores: Tensor, images: Sequence[Path], model: str) -> None:
+    """Refuse a network that gives some images no scores, before maps are computed that mean nothing.
+
+    Args:
+        scores: Float ``(N, K)``.
+        images: Files of the N images.
+        model: Name of the network.
+
+    Raises:
+        UserError: Names the first such image.
+    """
+    for path, finite in zip(images, scores.isfinite().all(dim=1).tolist(), strict=True):
+        if not finite:
+            raise UserError(
+                f"{model} gives scores that are not finite for {path}: mend the network, or leave the image out."
+            )
 
 
 def _kept(path: Path, images: int) -> Judged | None:
@@ -183,4 +206,5 @@ def _kept(path: Path, images: int) -> Judged | None:
         shares, chosen = judged["shares"], judged["chosen"]
     except (DamagedError, KeyError):
         return None
-    return (shares, chosen) if len(shares) == len(chosen) == images else None
+    whole = len(shares) == len(chosen) == images and np.isfinite(shares).all()
+    return (shares, chosen) if whole else None

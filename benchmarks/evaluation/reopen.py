@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.data.annotations import Shape
 from benchmarks.evaluation.network_verdicts import Verdicts
-from benchmarks.evaluation.play import DEV, MEASURES, Played
+from benchmarks.evaluation.play import DEV, GRID, MEASURES, SCORES, Played
 from benchmarks.evaluation.questions import AskedImages, Question
 from benchmarks.evaluation.result import Evaluation, GridEvaluation
 from benchmarks.evaluation.step import Asked
@@ -25,7 +25,7 @@ from benchmarks.run.config import EVALUATION, Config, from_dict
 from benchmarks.run.directory import EVALUATION_REMEDY, evaluated
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json, write_text
-from benchmarks.run.stored import DamagedError
+from benchmarks.run.stored import DamagedError, Evaluated
 from benchmarks.scoring.job import Job, evenly_spaced
 from benchmarks.scoring.unit_store import EVERY
 
@@ -151,6 +151,7 @@ def open_evaluation(folder: Path, methods: Sequence[str] = ()) -> Evaluation | G
         UserError: There is none, or none that is whole.
     """
     record = evaluated(folder)
+    _check_played(record, folder / EVALUATION)
     config = from_dict(record.settings, folder / EVALUATION).replace(out=folder)
     for name, parts in record.own_methods.items():
         if name not in METHODS:
@@ -181,6 +182,21 @@ def open_evaluation(folder: Path, methods: Sequence[str] = ()) -> Evaluation | G
         )  # fmt: skip
     data = LabelledSet((), (), record.format, record.data)
     return Played(asked, jobs, dev, record.grid, verdicts).result(config, data, record.told)
+
+
+def _check_played(record: Evaluated, path: Path) -> None:
+    """Refuse a record of nothing that was played, or without what its results depend on.
+
+    Raises:
+        DamagedError: It is such.
+    """
+    played = [] if record.explain is None else [SCORES, MEASURES]
+    played += [] if record.grid is None else [GRID]
+    if not played:
+        raise DamagedError(f"{path} is damaged (neither explain nor grid says what was played): {EVALUATION_REMEDY}.")
+    for name in played:
+        if EVERY not in record.facts.get(name, {}):
+            raise DamagedError(f"{path} is damaged (facts lacks {name}): {EVALUATION_REMEDY}.")
 
 
 def _not_here(context: Any) -> Any:

@@ -20,7 +20,8 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of ITU-R 601
 def grey_of_monochrome(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDArray[np.uint8], str]:
     """Grey of a monochrome film: modality rescale or table, window or table, then inversion for MONOCHROME1.
 
-    The first of several windows or tables is taken, a table before a window; without either the film's depth.
+    The first of several windows or tables is taken, a table before a window; without either, or with a window that is
+    none, the film's depth.
 
     Args:
         stored: Stored values, any integer type.
@@ -35,14 +36,17 @@ def grey_of_monochrome(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDAr
     """
     real = _real(stored, dataset)
     values, white, inverse = _rescaled(stored, dataset)
-    note = ""
+    note = fault = ""
     centre, width = first(dataset.get("WindowCenter")), first(dataset.get("WindowWidth"))
+    function = str(dataset.get("VOILUTFunction") or "LINEAR")
+    if centre is not None and width is not None and not dataset.get("VOILUTSequence"):
+        fault = _fault_of_window(width, function)
     if dataset.get("VOILUTSequence"):
         # White is the table's largest entry: many hold fewer bits than they announce.
         entries, white = look_up(values, dataset.VOILUTSequence[0], dataset)
         unit: npt.NDArray[np.floating] = entries / np.float32(white)
-    elif centre is not None and width is not None:
-        unit = window(values, centre, width, str(dataset.get("VOILUTFunction") or "LINEAR"))
+    elif centre is not None and width is not None and not fault:
+        unit = window(values, centre, width, function)
         if np.ptp(unit[real]) < 1 / 255 and np.ptp(values[real]) > 0:
             raise UserError(f"has a window (centre {centre:g}, width {width:g}) that leaves one grey value of it")
     elif dataset.get("ModalityLUTSequence"):
@@ -55,7 +59,8 @@ def grey_of_monochrome(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDAr
     if dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
         unit = 1 - unit
     unit[~real] = 0
-    return to_bytes(unit), note
+    left_out = f"its window was left out, since {fault}" if fault else ""
+    return to_bytes(unit), ", and ".join(filter(None, (left_out, note)))
 
 
 def _real(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.bool_]:
@@ -151,19 +156,25 @@ def window(values: npt.ArrayLike, centre: float, width: float, function: str = "
         ValueError: The width makes no window, or the function is unknown.
     """
     values = _floats(np.asarray(values))
-    if width < 1 if function == "LINEAR" else width <= 0:
-        raise ValueError(f"a window of width {width:g} is none")
+    if fault := _fault_of_window(width, function):
+        raise ValueError(fault)
     if function == "LINEAR":
         # A window of width 1 is a threshold.
         unit = (values - (centre - 0.5)) / max(width - 1, 1e-12) + 0.5
     elif function == "LINEAR_EXACT":
         unit = (values - centre) / width + 0.5
-    elif function == "SIGMOID":
-        unit = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -80, 80)))
     else:
-        raise ValueError(f"the VOI LUT function {function!r} is unknown")
+        unit = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -80, 80)))
     clipped: npt.NDArray[np.floating] = np.clip(unit, 0, 1)
     return clipped
+
+
+def _fault_of_window(width: float, function: str) -> str:
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        return f"the VOI LUT function {function!r} is unknown"
+    if width < 1 if function == "LINEAR" else width <= 0:
+        return f"a window of width {width:g} is none"
+    return ""
 
 
 def grey_of_colour(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDArray[np.uint8], str]:

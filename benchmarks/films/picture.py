@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -52,15 +54,31 @@ def load_picture(stream: BinaryIO, at_least: int | None = None, upright: bool = 
         UserError: The rest of a sentence that begins with the film's name.
         Exception: Whatever Pillow says of a damaged file.
     """
-    with Image.open(stream, formats=FORMATS) as image:
-        deep = 2 if "16" in image.mode + _rawmode(image) else 4 if image.mode in ("I", "F") else 1
+    with opened(stream) as image:
+        return _decoded(image, stream, at_least, upright, "RGB" if colour else "L")
+
+
+@contextmanager
+def opened(stream: BinaryIO, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
+    """A picture of a size that fits into memory, and of right sums, not yet decoded.
+
+    Args:
+        stream: At the beginning of the file.
+        formats: Names of Pillow's, of which it may be one.
+
+    Raises:
+        UserError: The rest of a sentence that begins with the film's name.
+        Exception: Whatever Pillow says of a damaged file.
+    """
+    with Image.open(stream, formats=formats) as image:
+        deep = 2 if "16" in image.mode + rawmode_of(image) else 4 if image.mode in ("I", "F") else 1
         width, height = image.size
         check_size(width, height, deep * len(image.getbands()))  # Pillow warns of large pictures only
         if image.format == "PNG":  # Pillow decodes a damaged one to noise, but can check its sums
             image.verify()
     stream.seek(0)
-    with Image.open(stream, formats=FORMATS) as image:
-        return _decoded(image, stream, at_least, upright, "RGB" if colour else "L")
+    with Image.open(stream, formats=formats) as image:
+        yield image
 
 
 def picture_size(stream: BinaryIO) -> tuple[int, int]:
@@ -87,7 +105,7 @@ def _check_upright(image: Image.Image) -> None:
 
 
 def _decoded(image: Image.Image, stream: BinaryIO, at_least: int | None, upright: bool, mode: str) -> Film:
-    size, rawmode, notes = image.size, _rawmode(image), []
+    size, rawmode, notes = image.size, rawmode_of(image), []
     if (pages := getattr(image, "n_frames", 1)) > 1:
         notes.append(f"it is the first of {pages} pages")
     if not upright:
@@ -114,8 +132,12 @@ def _decoded(image: Image.Image, stream: BinaryIO, at_least: int | None, upright
     return Film(pixels, size, tuple(filter(None, [*notes, note])))
 
 
-def _rawmode(image: Image.Image) -> str:
-    """How the file lays out a pixel; unknown once it is decoded."""
+def rawmode_of(image: Image.Image) -> str:
+    """How the file lays out a pixel, in Pillow's words; unknown once it is decoded.
+
+    Raises:
+        UserError: The rest of a sentence: in a way that Pillow reads wrongly.
+    """
     tags = getattr(image, "tag_v2", {})
     if tags.get(_PLANES) == _ONE_A_COLOUR and max(tags.get(_BITS, (8,))) > 8:
         raise UserError("has its colours in planes of more than 8 bits: save it as 16-bit grey")
@@ -124,9 +146,14 @@ def _rawmode(image: Image.Image) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
+def white_is_zero(image: Image.Image) -> bool:
+    """Whether a TIFF says that its smallest value is white; Pillow inverts those of 8 bits and fewer."""
+    return bool(getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
+
+
 def _deep_grey(image: Image.Image) -> tuple[npt.NDArray[np.uint8], str]:
     tags = getattr(image, "tag_v2", {})
-    inverse = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    inverse = white_is_zero(image)
     values = np.asarray(image)
     if image.mode == "I" and tags.get(_BITS) == (32,) and tags.get(_SAMPLES, (_UNSIGNED,)) == (_UNSIGNED,):
         values = values.view(np.uint32)  # Pillow has signed numbers only

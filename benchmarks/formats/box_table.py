@@ -10,10 +10,12 @@ from benchmarks.data.annotations import Shape
 from benchmarks.data.csv_table import read_rows
 from benchmarks.formats.coco import box_of_size
 from benchmarks.formats.entries import Entry, Reading, number_in
-from benchmarks.formats.image_files import ImageFiles
+from benchmarks.formats.image_files import ImageFiles, composed
 from benchmarks.formats.labelled import LabelledObject
 from benchmarks.run.errors import UserError
 
+SUFFIXES = (".csv", ".tsv")
+"""Of the names of tables; tabs are refused in a sentence of their own."""
 CORNERS = ("x1", "y1", "x2", "y2")
 SIZED = ("x", "y", "width", "height")
 
@@ -66,7 +68,7 @@ PRESETS = {
 
 def recognised(source: Path) -> str | None:
     """Which of ``PRESETS`` a file is by its header, if any."""
-    if source.suffix.lower() != ".csv" or not source.is_file():
+    if source.suffix.lower() not in SUFFIXES or not source.is_file():
         return None
     header = header_of(source)
     return next((name for name, preset in PRESETS.items() if set(preset.columns.values()) <= set(header)), None)
@@ -103,7 +105,7 @@ def read(source: Path, images: Path | None, preset: Preset) -> Reading:
         where = f"{source}, row {number}"
         with reading.at(where):
             row = {meaning: cells[place].strip() if place < len(cells) else "" for meaning, place in places.items()}
-            name = row["image"]
+            name = composed(row["image"])
             if name not in entries:
                 entries[name] = None  # an image that is missing is told once
                 entries[name] = Entry(where, name, files.find(name), size=preset.size)
@@ -126,7 +128,7 @@ def preset_of(columns: Mapping[str, str]) -> Preset:
         columns: The table's name of each of ``image``, ``category``, and ``CORNERS`` or ``SIZED``.
 
     Raises:
-        UserError: Another choice of names.
+        UserError: Another choice of names, or one column for two things.
     """
     choices = [{"image", "category", *sides} for sides in (CORNERS, SIZED)]
     if set(columns) not in choices:
@@ -134,6 +136,10 @@ def preset_of(columns: Mapping[str, str]) -> Preset:
             f"columns names {', '.join(columns) or 'nothing'}: it must name image, category and either "
             f"{', '.join(CORNERS)} or {', '.join(SIZED)}."
         )
+    meanings: dict[str, str] = {}
+    for meaning, name in columns.items():
+        if (other := meanings.setdefault(name, meaning)) != meaning:
+            raise UserError(f"columns gives {name!r} for both {other} and {meaning}: name a column for each.")
     return Preset(dict(columns))
 
 
@@ -145,8 +151,10 @@ def header_of(source: Path) -> list[str]:
 def _object(row: Mapping[str, str], preset: Preset) -> LabelledObject | None:
     """The object of a row, without a shape where it has a category alone; None where there is nothing."""
     sides = SIZED if "width" in row else CORNERS
-    texts = [row[side] for side in sides]
+    texts = ["" if row[side].lower() == "nan" else row[side] for side in sides]  # as pandas may write nothing
     category = row["category"]
+    if preset.categories is not None:
+        category = category.removesuffix(".0")  # as pandas writes a number beside a blank
     nothing = category == preset.nothing
     if any(texts) and nothing:
         raise ValueError(f"it has a box, but its {preset.columns['category']} is {category!r}")

@@ -48,7 +48,7 @@ def read(source: Path, images: Path | None) -> Reading:
     files = ImageFiles(images, [folder, folder / "images", folder.parent / "images"], _alias)
     reading = Reading()
     items = read_object(source).items()
-    reading.faults += [f"{source}: {name!r} is there twice: keep one." for name in names_twice(source)]
+    reading.faults += names_twice(source)
     for name, raw in items:
         where = f"{source}, {name}"
         with reading.at(where):

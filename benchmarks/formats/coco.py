@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from benchmarks.data.annotations import Shape
 from benchmarks.formats.entries import Entry, Reading
 from benchmarks.formats.image_files import ImageFiles
-from benchmarks.formats.json_entries import decode_entry, read_object
+from benchmarks.formats.json_entries import decode_entry, names_twice, read_object
 from benchmarks.formats.labelled import LabelledObject
 from benchmarks.formats.run_lengths import RunLengths, decompress
 from benchmarks.run.errors import UserError
 
 _PARTS = ("images", "annotations", "categories")
 _Side = Annotated[int, msgspec.Meta(ge=1)]
+_Id = int | str
 
 
 class Category(msgspec.Struct):
     """An entry of ``categories``, as far as it is read."""
 
-    id: int
+    id: _Id
     name: str
 
 
 class Image(msgspec.Struct):
     """An entry of ``images``, as far as it is read."""
 
-    id: int
+    id: _Id
     file_name: str
     width: _Side | None = None
     height: _Side | None = None
@@ -42,15 +43,22 @@ class Runs(msgspec.Struct):
     counts: str | list[int]
 
 
+class Segmentation(msgspec.Struct):
+    """Run lengths, or an object that says nothing."""
+
+    size: tuple[_Side, _Side] | None = None
+    counts: str | list[int] | None = None
+
+
 class Annotation(msgspec.Struct):
     """An entry of ``annotations``, as far as it is read."""
 
-    image_id: int
-    category_id: int
-    id: int | None = None
+    image_id: _Id
+    category_id: _Id
+    id: _Id | None = None
     bbox: list[float] | None = None
-    segmentation: list[list[float]] | Runs | None = None
-    iscrowd: Annotated[int, msgspec.Meta(ge=0, le=1)] | bool = 0
+    segmentation: list[list[float]] | Segmentation | Literal[""] | None = None
+    iscrowd: Annotated[int, msgspec.Meta(ge=0, le=1)] | bool | None = None
 
 
 def recognises(source: Path, images: Path | None) -> bool:
@@ -84,15 +92,15 @@ def read(source: Path, images: Path | None) -> Reading:
             raise UserError(f'{source}: "{part}" is no list.') from None
     folder = source.parent
     usual = [folder, folder / "images", folder.parent / "images", folder.parent / source.stem.rpartition("_")[2]]
-    reading = Reading()
+    reading = Reading(faults=names_twice(source))
     names = _categories(source, entries["categories"], reading)
     found = _images(source, entries["images"], ImageFiles(images, usual), reading)
     _annotations(source, entries["annotations"], names, found, reading)
     return reading
 
 
-def _categories(source: Path, raws: list[msgspec.Raw], reading: Reading) -> dict[int, str]:
-    names: dict[int, str] = {}
+def _categories(source: Path, raws: list[msgspec.Raw], reading: Reading) -> dict[_Id, str]:
+    names: dict[_Id, str] = {}
     for number, raw in enumerate(raws):
         with reading.at(f"{source}, categories[{number}]"):
             category = decode_entry(raw, Category)
@@ -105,9 +113,9 @@ def _categories(source: Path, raws: list[msgspec.Raw], reading: Reading) -> dict
     return names
 
 
-def _images(source: Path, raws: list[msgspec.Raw], files: ImageFiles, reading: Reading) -> dict[int, Entry | None]:
+def _images(source: Path, raws: list[msgspec.Raw], files: ImageFiles, reading: Reading) -> dict[_Id, Entry | None]:
     """Entries by the id of their image, None for those with a fault of their own."""
-    found: dict[int, Entry | None] = {}
+    found: dict[_Id, Entry | None] = {}
     for number, raw in enumerate(raws):
         with reading.at(f"{source}, images[{number}]"):
             image = decode_entry(raw, Image)
@@ -123,9 +131,9 @@ def _images(source: Path, raws: list[msgspec.Raw], files: ImageFiles, reading: R
 
 
 def _annotations(
-    source: Path, raws: list[msgspec.Raw], names: dict[int, str], images: dict[int, Entry | None], reading: Reading
+    source: Path, raws: list[msgspec.Raw], names: dict[_Id, str], images: dict[_Id, Entry | None], reading: Reading
 ) -> None:
-    known: set[int] = set()
+    known: set[_Id] = set()
     for number, raw in enumerate(raws):
         where = f"{source}, annotations[{number}]"
         with reading.at(where):
@@ -146,14 +154,16 @@ def _annotations(
 
 def _shapes(annotation: Annotation) -> tuple[Shape | RunLengths, ...]:
     parts = annotation.segmentation
-    if isinstance(parts, Runs):
+    if isinstance(parts, Segmentation) and parts != Segmentation():
+        if parts.size is None or parts.counts is None:
+            raise ValueError("its segmentation is an object without size or counts, which run lengths have")
         counts = decompress(parts.counts) if isinstance(parts.counts, str) else tuple(parts.counts)
         runs = RunLengths(counts, *parts.size)
         if not any(counts[1::2]):
             raise ValueError("its run lengths mark no pixel: remove it")
         return (runs,)
-    if parts:
-        return tuple(_polygon(part) for part in parts)
+    if isinstance(parts, list) and any(parts):  # [] and [[]] say as little as null, "" and {}
+        return tuple(_polygon(part) for part in parts if part)
     if annotation.bbox is None:
         raise ValueError("it has neither a bbox nor a segmentation")
     if len(annotation.bbox) != 4:

@@ -70,6 +70,32 @@ class Reading:
         return self
 
 
+def text_of(path: Path) -> str:
+    """What a text file in UTF-8 holds, without a mark of the byte order.
+
+    Raises:
+        UserError: It cannot be read, or is in another encoding.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not in UTF-8: save it so.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
+
+
+def names_in(path: Path) -> list[str]:
+    """Names of classes, one a line; blank lines at the end do not count.
+
+    Raises:
+        UserError: As ``text_of``; or a line is blank before the last, which shifts the classes behind.
+    """
+    names = [line.strip() for line in text_of(path).rstrip().splitlines()]
+    if "" in names:
+        raise UserError(f"{path}, line {names.index('') + 1}: it is blank where a class is named: remove or name it.")
+    return names
+
+
 def number_in(text: str, name: str) -> float:
     """A number of a text file.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -38,7 +39,9 @@ class ImageFiles:
         self._alias = alias
 
     def find(self, name: str) -> Path:
-        """The image of a name: a path inside a folder, or a file's name anywhere below, with suffix or without.
+        """The image of a name: a path inside a folder, or a file's name, with suffix or without.
+
+        Names count in the folders themselves, and also below those that hold images alone.
 
         Raises:
             ValueError: There is none, or several; a fragment that fits behind "row 7: ".
@@ -51,7 +54,7 @@ class ImageFiles:
             for folder in self._folders:
                 if (folder / parts).is_file():
                     return folder / parts
-            found = self._below.get(parts.name, []) if parts.name == name else []
+            found = list(self._by_name.get(composed(parts.as_posix()), ()))
         except OSError as error:
             raise ValueError(f"the image {shown} cannot be looked for ({error.strerror})") from None
         if len(found) > 1:
@@ -62,19 +65,51 @@ class ImageFiles:
         return found[0]
 
     @cached_property
-    def _below(self) -> dict[str, list[Path]]:
-        """Images by their name, and by their name without its suffix."""
-        found: dict[str, list[Path]] = {}
-        for folder in self._through:
-            for path in images_below(folder):
-                names = {path.name, path.stem}
-                if self._alias is not None:
-                    names.add(self._alias(PurePosixPath(path.relative_to(folder).as_posix())))
+    def _by_name(self) -> dict[str, dict[Path, None]]:
+        """Images, each once, by their path and their name, both also without the suffix."""
+        found: dict[str, dict[Path, None]] = {}
+        for folder in self._folders:
+            below = folder in self._through
+            for path in images_below(folder) if below else images_in(folder):
+                inside = PurePosixPath(path.relative_to(folder).as_posix())
+                names = {str(inside), str(inside.with_suffix("")), path.name, path.stem}
+                if below and self._alias is not None:
+                    names.add(self._alias(inside))
                 for name in names:
-                    found.setdefault(name, []).append(path)
+                    found.setdefault(composed(name), {})[path] = None
         return found
+
+
+def composed(name: str) -> str:
+    """A name as it is compared: macOS takes letters and their accents apart, which look the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is a program's own, as ``.ipynb_checkpoints``, ``._1.png`` and ``__MACOSX`` are."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """Files below a folder with one of some suffixes, in the order of the alphabet; none that is hidden."""
+    return (
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in suffixes
+        and not any(map(is_hidden, path.relative_to(folder).parts))
+        and path.is_file()
+    )
 
 
 def images_below(folder: Path) -> Iterator[Path]:
     """Files below a folder that have the name of an image, in the order of the alphabet."""
-    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file())
+    return files_below(folder, SUFFIXES)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Those in a folder itself."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not is_hidden(path.name) and path.is_file()
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.formats.entries import Entry, Reading
-from benchmarks.formats.image_files import SUFFIXES, images_below
+from benchmarks.formats.image_files import images_below, images_in, is_hidden
 from benchmarks.run.errors import UserError
 
 
@@ -14,7 +14,7 @@ def recognises(source: Path, images: Path | None) -> bool:
     if images is not None or not source.is_dir():
         return False
     folders = _folders(source)
-    here = [path for path in source.iterdir() if path.is_file() and not path.name.startswith(".")]
+    here = [path for path in source.iterdir() if path.is_file() and not is_hidden(path.name)]
     reserved = {"images", "masks", "labels", "Annotations", "JPEGImages"} & {folder.name for folder in folders}
     return not here and not reserved and any(next(images_below(folder), None) for folder in folders)
 
@@ -35,8 +35,7 @@ def read(source: Path, images: Path | None) -> Reading:
     if not folders:
         raise UserError(f"{source} holds no folders: give a folder with a folder for each class.")
     reading = Reading(categories=[folder.name for folder in folders])
-    loose = [path for path in sorted(source.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
-    reading.faults += [f"{path}: it is in no folder of a class: move it into one." for path in loose]
+    reading.faults += [f"{path}: it is in no folder of a class: move it into one." for path in images_in(source)]
     for folder in folders:
         paths = list(images_below(folder))
         if not paths:
@@ -48,4 +47,4 @@ def read(source: Path, images: Path | None) -> Reading:
 
 
 def _folders(source: Path) -> list[Path]:
-    return sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in source.iterdir() if path.is_dir() and not is_hidden(path.name))

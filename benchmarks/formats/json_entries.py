@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def read_object(path: Path) -> dict[str, msgspec.Raw]:
     """The entries of the object that a file holds, not yet decoded.
 
     Raises:
-        UserError: It cannot be read, is no JSON, holds something else than an object, or has a name twice.
+        UserError: It cannot be read, is no JSON, or holds something else than an object.
     """
     try:
         content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
@@ -33,15 +34,16 @@ def read_object(path: Path) -> dict[str, msgspec.Raw]:
 
 
 def decode_entry(raw: msgspec.Raw, kind: Any) -> Any:
-    """One entry as the kind that it should be.
+    """One entry as the kind that it should be; 1.0 is as good as 1.
 
     Raises:
-        ValueError: It is of another kind, has a number that is none, or a name twice; a fragment that fits behind
-            "annotation 7: ".
+        ValueError: It is of another kind, or has a number that is none; a fragment that fits behind "annotation 7: ".
     """
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
+        with suppress(ValueError, RecursionError):
+            return msgspec.convert(json.loads(bytes(raw), parse_float=_whole), kind)
         reason, _, place = str(error).replace("`", "").partition(" - at ")
         place = place.removeprefix("$").removeprefix(".")
         raise ValueError(f"{place}: " * bool(place) + reason[0].lower() + reason[1:]) from None
@@ -50,15 +52,24 @@ def decode_entry(raw: msgspec.Raw, kind: Any) -> Any:
 
 
 def names_twice(path: Path) -> list[str]:
-    """Names that stand twice in one object, of which JSON would keep the last and drop the first.
+    """Faults of names that stand twice in one object, of which JSON would keep the last and drop the first.
 
     Args:
         path: A file that ``read_object`` reads.
     """
-    twice: list[str] = []
+    faults: list[str] = []
 
-    def seen(pairs: list[tuple[str, Any]]) -> None:
-        twice.extend(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+    def seen(pairs: list[tuple[str, Any]]) -> None:  # returns nothing, so that nothing is kept
+        counts = Counter(name for name, _ in pairs)
+        if len(counts) < len(pairs):
+            place = next((f" in the object of id {value}" for name, value in pairs if name == "id"), "")
+            faults.extend(f"{path}: {n!r} is there twice{place}: keep one." for n, count in counts.items() if count > 1)
 
-    json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=seen)
-    return twice
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    json.loads(text, object_pairs_hook=seen, parse_int=str)  # of digits, Python has a limit
+    return faults
+
+
+def _whole(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() else number

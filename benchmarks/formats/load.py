@@ -105,7 +105,7 @@ def _recognised(source: Path, images: Path | None) -> str:
     names = [name for name, format in FORMATS.items() if format.recognises(source, images)]
     if len(names) > 1:
         raise UserError(f"{source} may be {' or '.join(names)}: say which with `format`.")
-    if not names and source.suffix.lower() == ".csv" and (header := box_table.header_of(source)):
+    if not names and source.suffix.lower() in box_table.SUFFIXES and (header := box_table.header_of(source)):
         raise UserError(
             f"{source} has the columns {printable(', '.join(header), 200)}: say with `columns` which are image, "
             "category, and x1, y1, x2, y2 or x, y, width, height."

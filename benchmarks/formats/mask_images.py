@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.formats.entries import Entry, Reading
-from benchmarks.formats.image_files import ImageFiles, images_below
+from benchmarks.formats.entries import Entry, Reading, names_in
+from benchmarks.formats.image_files import ImageFiles, composed, images_below, images_in, is_hidden
 from benchmarks.formats.labelled import LabelledObject
 from benchmarks.formats.run_lengths import RunLengths
 from benchmarks.run.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 CLASSES = "classes.txt"
 """Beside the masks: names of the values 1, 2, ..., a line each."""
@@ -21,6 +24,8 @@ UNNAMED = "object"
 """Category of masks that hold one value and have no names."""
 VOID = 255
 """Value of pixels that nobody judged, where classes have values."""
+_SPREAD = {"L;2": 85, "L;4": 17}
+"""By what Pillow multiplies grey of 2 and 4 bits, so that it is seen."""
 
 
 def recognises(source: Path, images: Path | None) -> bool:
@@ -46,10 +51,12 @@ def read(source: Path, images: Path | None) -> Reading:
     files = ImageFiles(images, [folder.parent / "images"])
     if not folder.is_dir():
         raise UserError(f"{source} is no folder of masks.")
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
     masks = [(mask, name) for name in classes for mask in images_below(folder / name)]
     reading = Reading(categories=classes)
-    if not masks:
+    if masks:
+        reading.faults += [f"{path}: it is in no folder of a class: move it into one." for path in images_in(folder)]
+    else:
         masks = [(mask, "") for mask in images_below(folder)]
         reading.categories = _names(folder)
     if not masks:
@@ -57,7 +64,7 @@ def read(source: Path, images: Path | None) -> Reading:
     entries: dict[str, Entry | None] = {}
     for path, name in masks:
         with reading.at(str(path)):
-            stem = path.relative_to(folder / name).with_suffix("").as_posix()
+            stem = composed(path.relative_to(folder / name).with_suffix("").as_posix())
             if stem not in entries:
                 entries[stem] = None  # an image that is missing is told once
                 entries[stem] = Entry(str(path), stem, files.find(stem))
@@ -87,28 +94,38 @@ def _folder(source: Path) -> Path:
 
 def _names(folder: Path) -> list[str]:
     path = folder / CLASSES if (folder / CLASSES).is_file() else folder.parent / CLASSES
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").strip().splitlines()]
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError):
-        raise UserError(f"{path} is not readable as text in UTF-8.") from None
+    return names_in(path) if path.exists() else []
 
 
 def _values(path: Path) -> npt.NDArray[Any]:
     """Values of a mask, (height, width); those of the palette where it has one."""
-    from PIL import Image
+    from benchmarks.films.picture import opened, rawmode_of, white_is_zero
 
     try:
-        with Image.open(path, formats=("PNG", "TIFF", "BMP", "JPEG")) as image:
-            if image.format == "JPEG":
-                raise ValueError("JPEG blurs the values of a mask: save it as PNG")
-            if image.mode not in ("1", "L", "P", "I", "I;16"):
-                raise ValueError(f"it has colours ({image.mode}) where a mask has one value a pixel: save it as grey")
-            return np.asarray(image).astype(np.int64)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        with path.open("rb") as stream, opened(stream, ("PNG", "TIFF", "BMP", "JPEG")) as image:
+            if fault := _fault_of(image, white_is_zero(image)):
+                raise ValueError(fault)
+            spread = _SPREAD.get(rawmode_of(image)[:3], 1)
+            return np.asarray(image).astype(np.int64) // spread
+    except UserError as error:
+        raise ValueError(f"it {error}") from None
+    except ValueError:
+        raise
+    except Exception as error:  # Pillow reports damage by any type
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged or no image"
         raise ValueError(f"it cannot be read ({reason})") from None
+
+
+def _fault_of(image: Image, inverse: bool) -> str:
+    if image.format == "JPEG":
+        return "JPEG blurs the values of a mask: save it as PNG"
+    if (pages := getattr(image, "n_frames", 1)) > 1:
+        return f"it holds {pages} pages where a mask is one picture: save each as a mask of its own"
+    if image.mode not in ("1", "L", "P", "I", "I;16"):
+        return f"it has colours ({image.mode}) where a mask has one value a pixel: save it as grey"
+    if inverse:  # programs that write labels mean what is stored, those that write pictures what is seen
+        return "it is a TIFF whose 0 is white (MinIsWhite), so that it is unclear which pixels count: save it as PNG"
+    return ""
 
 
 def _of_class(values: npt.NDArray[Any], name: str) -> list[LabelledObject]:
@@ -125,6 +142,11 @@ def _by_value(values: npt.NDArray[Any], names: list[str], path: Path) -> list[La
             some = ", ".join(map(str, present[:5]))
             raise ValueError(f"it holds the values {some}: name them in {path.parent / CLASSES}, a line each from 1 on")
         return list(objects_of(RunLengths.of(values != 0), UNNAMED))
+    if present == [VOID] and len(names) < VOID:
+        raise ValueError(
+            f"its only value beside 0 is {VOID}, which stands for pixels that nobody judged: write the number of their "
+            f"class, 1 to {len(names)}, or put the mask into a folder of its class and leave {CLASSES} out"
+        )
     present = [value for value in present if value != VOID or len(names) >= VOID]
     unknown = [value for value in present if not 0 < value <= len(names)]
     if unknown:

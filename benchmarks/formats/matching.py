@@ -22,7 +22,7 @@ def match_categories(data: LabelledSet, classes: Sequence[str]) -> tuple[dict[st
         lists what does not meet, empty where all do.
 
     Raises:
-        UserError: No category meets an output, or one meets several.
+        UserError: No category meets an output, one meets several, or two meet the same.
 
     Example:
         >>> from pathlib import Path
@@ -43,6 +43,11 @@ def match_categories(data: LabelledSet, classes: Sequence[str]) -> tuple[dict[st
                 "give the outputs different names with `classes`."
             )
         if places:
+            if rival := next((name for name, place in meeting.items() if place == places[0]), None):
+                raise UserError(
+                    f"The categories {rival!r} and {category!r} of {data.source} both meet the output "
+                    f"{classes[places[0]]!r} of the model: give objects of one kind one name, or rename one category."
+                )
             meeting[category] = places[0]
     if not meeting:
         raise UserError(

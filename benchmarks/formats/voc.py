@@ -6,8 +6,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from benchmarks.data.annotations import Shape
-from benchmarks.formats.entries import Entry, Reading, number_in
-from benchmarks.formats.image_files import ImageFiles
+from benchmarks.formats.entries import Entry, Reading, number_in, text_of
+from benchmarks.formats.image_files import ImageFiles, composed, files_below
 from benchmarks.formats.labelled import LabelledObject
 from benchmarks.run.errors import UserError
 
@@ -17,7 +17,10 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 def recognises(source: Path, images: Path | None) -> bool:
     """Whether it is a file of XML, a folder with some, a folder of VOC, or a list of VOC's ``ImageSets``."""
     if source.is_dir():
-        return _folder(source) is not None
+        folder = _folder(source)
+        if folder is None or folder.name == "Annotations":
+            return folder is not None
+        return any(path.parent == folder for path in _below(folder))  # whose it is further below, nobody knows
     return source.suffix.lower() == ".xml" or _listed_in(source) is not None
 
 
@@ -32,12 +35,11 @@ def read(source: Path, images: Path | None) -> Reading:
         UserError: There is no file of XML.
     """
     reading = Reading()
-    paths = _paths(source, reading)
+    folder, paths = _paths(source, reading)
     if not paths:
         if reading.faults:
             return reading
         raise UserError(f"{source} holds no XML file, as VOC's annotations are.")
-    folder = paths[0].parent
     usual = [folder.parent / "JPEGImages", folder / "images", folder.parent / "images", folder]
     files = ImageFiles(images, usual)
     from_zero: list[str] = []
@@ -53,28 +55,33 @@ def read(source: Path, images: Path | None) -> Reading:
 
 
 def _folder(source: Path) -> Path | None:
-    return next((f for f in (source / "Annotations", source) if f.is_dir() and any(f.glob("*.xml"))), None)
+    return next((f for f in (source / "Annotations", source) if f.is_dir() and _below(f)), None)
+
+
+def _below(folder: Path) -> list[Path]:
+    return list(files_below(folder, (".xml",)))
 
 
 def _listed_in(source: Path) -> Path | None:
     """The folder whose annotations a list is of."""
-    if source.suffix != ".txt" or len(source.parents) < 3:
+    if source.suffix.lower() != ".txt" or len(source.parents) < 3:
         return None
     folder = source.parents[2] / "Annotations"
     return folder if source.parents[1].name == "ImageSets" and folder.is_dir() else None
 
 
-def _paths(source: Path, reading: Reading) -> list[Path]:
+def _paths(source: Path, reading: Reading) -> tuple[Path, list[Path]]:
+    """The folder of the annotations, and those that are read."""
     if source.is_dir():
         folder = _folder(source)
-        return [] if folder is None else sorted(folder.glob("*.xml"))
+        return (source, []) if folder is None else (folder, _below(folder))
     listed = _listed_in(source)
     if listed is None:
-        return [source]
-    names = [words[0] for line in source.read_text(encoding="utf-8").splitlines() if (words := line.split())]
-    paths = [listed / f"{name}.xml" for name in names]
-    reading.faults += [f"{source}: {path} is missing." for path in paths if not path.is_file()]
-    return [path for path in paths if path.is_file()]
+        return source.parent, [source]
+    names = [words[0] for line in text_of(source).splitlines() if (words := line.split())]
+    found = {composed(path.relative_to(listed).with_suffix("").as_posix()): path for path in _below(listed)}
+    reading.faults += [f"{source}: {listed / name}.xml is missing." for name in names if composed(name) not in found]
+    return listed, [found[composed(name)] for name in names if composed(name) in found]
 
 
 def _entry(path: Path, files: ImageFiles, reading: Reading, from_zero: list[str]) -> Entry:
@@ -111,6 +118,8 @@ def _size(root: ElementTree.Element) -> tuple[int, int] | None:
     if size is None:
         return None
     width, height = (_number(size, side) for side in ("width", "height"))
+    if width == height == 0:  # as some programs write that they do not know
+        return None
     if min(width, height) < 1 or not (width.is_integer() and height.is_integer()):
         raise ValueError(f"its <size> is {width:g} x {height:g} pixels")
     return int(width), int(height)

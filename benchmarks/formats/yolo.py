@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data.annotations import Shape
-from benchmarks.formats.entries import Entry, Reading, number_in
-from benchmarks.formats.image_files import images_below
+from benchmarks.formats.entries import Entry, Reading, names_in, number_in, text_of
+from benchmarks.formats.image_files import composed, files_below, images_below
 from benchmarks.formats.labelled import LabelledObject
 from benchmarks.run.errors import UserError
 
@@ -21,9 +21,9 @@ _LEEWAY = 1e-3
 def recognises(source: Path, images: Path | None) -> bool:
     """Whether it is a YAML file with names, or a folder with one of ``NAMES`` in it or above."""
     if source.is_file():
-        return source.suffix in (".yaml", ".yml")
+        return source.suffix.lower() in (".yaml", ".yml")
     return _names_file(source) is not None and any(
-        path.name not in NAMES for path in _label_folder(source).rglob("*.txt")
+        path.name not in NAMES for path in files_below(_label_folder(source), (".txt",))
     )
 
 
@@ -43,7 +43,7 @@ def read(source: Path, images: Path | None) -> Reading:
     names_file = source if source.is_file() else _names_file(source)
     if names_file is None:
         raise UserError(f"{source} has none of {', '.join(NAMES)} in it or beside it, which name the classes.")
-    content = _yaml(names_file) if names_file.suffix in (".yaml", ".yml") else {}
+    content = _yaml(names_file) if names_file.suffix.lower() in (".yaml", ".yml") else {}
     names = _names(names_file, content)
     if source.is_file():
         pictures = images or _split(source, content)
@@ -55,10 +55,13 @@ def read(source: Path, images: Path | None) -> Reading:
         if not folder.is_dir():
             raise UserError(f"{source}: there is no folder {folder}: name that of the images with `images`.")
     reading = Reading(categories=names, in_shares=True)
-    texts = {path.relative_to(labels).with_suffix(""): path for path in sorted(labels.rglob("*.txt"))}
-    owners: dict[Path, Path] = {}
+    texts: dict[str, Path] = {}
+    for path in files_below(labels, (".txt",)):
+        if (first := texts.setdefault(_stem(path, labels), path)) != path:
+            reading.faults.append(f"{path}: {first} is of the same image: keep one.")
+    owners: dict[str, Path] = {}
     for path in images_below(pictures):
-        stem = path.relative_to(pictures).with_suffix("")
+        stem = _stem(path, pictures)
         if stem in owners:
             reading.faults.append(f"{path}: {owners[stem]} would have the same labels: rename one.")
             continue
@@ -74,10 +77,14 @@ def read(source: Path, images: Path | None) -> Reading:
     return reading
 
 
+def _stem(path: Path, folder: Path) -> str:
+    return composed(path.relative_to(folder).with_suffix("").as_posix())
+
+
 def _read_lines(path: Path, names: list[str], entry: Entry, reading: Reading) -> None:
     lines: list[str] = []
     with reading.at(str(path)):
-        lines = _text(path).splitlines()
+        lines = text_of(path).splitlines()
     for number, line in enumerate(lines, start=1):
         if words := line.split():
             where = f"{path}, line {number}"
@@ -139,19 +146,10 @@ def _split(source: Path, content: dict[str, Any]) -> Path:
     return inside if inside.is_dir() and not (root / folder).is_dir() else root / folder
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not in UTF-8: save it so.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
-
-
 def _yaml(path: Path) -> dict[str, Any]:
     import yaml
 
-    text = _text(path)
+    text = text_of(path)
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -164,7 +162,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 def _names(path: Path, content: dict[str, Any]) -> list[str]:
     if not content:
-        return [line.strip() for line in _text(path).strip().splitlines()]
+        return names_in(path)
     names = content["names"]
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):

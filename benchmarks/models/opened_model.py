@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.models import from_timm
-from benchmarks.models.preparation import Preparation
+from benchmarks.models.preparation import Preparation, option
 from benchmarks.models.unwrapping import Scores, TwoClasses, find_scores
 from benchmarks.run.errors import UserError
 
@@ -98,7 +98,8 @@ def open_model(
         raise UserError(f"--outputs is {outputs!r}: choose softmax (one class an image) or sigmoid (several).")
     if preprocess is not None and not isinstance(preprocess, Preparation):
         if given:
-            raise UserError(f"the model has a preprocess function of its own, so --{next(iter(given))} has no effect.")
+            unused = option(next(iter(given)))
+            raise UserError(f"the model has a preprocess function of its own, so {unused} has no effect: leave it out.")
         _check_whole(preprocess)
         prepare: Prepare = preprocess
     else:

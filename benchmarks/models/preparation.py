@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.run.config import MOST_PIXELS, flag
 from benchmarks.run.errors import UserError
 
 RESAMPLINGS = {
@@ -19,6 +21,22 @@ RESAMPLINGS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 SHORTER, STRETCH = "shorter", "stretch"
+
+
+def option(name: str) -> str:
+    """The command line's spelling of an attribute of :class:`Preparation`.
+
+    Args:
+        name: Of the attribute.
+
+    Returns:
+        An option.
+
+    Example:
+        >>> option("size"), option("value_range")
+        ('--image-size', '--value-range')
+    """
+    return "--image-size" if name == "size" else flag(name)
 
 
 @dataclass(frozen=True)
@@ -61,12 +79,21 @@ class Preparation:
         if self.channels not in (1, 3):
             raise UserError(f"--channels is {self.channels}: an image has 1 (grey) or 3 (colour).")
         if min(self.size) < 1:
-            raise UserError(f"--image-size is {self.size}: it must be at least 1.")
+            raise UserError(f"--image-size is {min(self.size)}: it must be at least 1.")
+        if max(self.size) > MOST_PIXELS:
+            raise UserError(f"--image-size is {max(self.size)}: it must be at most {MOST_PIXELS}.")
+        for name in ("mean", "std", "value_range"):
+            for number in getattr(self, name):
+                if not math.isfinite(number):
+                    raise UserError(f"{flag(name)} has the number {number}: give finite ones.")
         for name, values in (("--mean", self.mean), ("--std", self.std)):
             if len(values) not in (1, self.channels):
                 raise UserError(f"{name} has {len(values)} numbers: give 1, or {self.channels}, one a channel.")
         if min(self.std) <= 0:
             raise UserError(f"--std is {self.std}: it must be above 0.")
+        if len(self.value_range) != 2:
+            count = len(self.value_range)
+            raise UserError(f"--value-range has {count} number{'s' * (count != 1)}: give 2, of black and of white.")
         if self.value_range[0] >= self.value_range[1]:
             raise UserError(f"--value-range is {self.value_range}: its first number must be the smaller one.")
         if self.resize not in (STRETCH, SHORTER):

@@ -11,6 +11,7 @@ from torch import nn
 
 from benchmarks.models import from_file, from_timm, from_torchvision, from_transformers
 from benchmarks.models.opened_model import OpenModel, open_model
+from benchmarks.models.preparation import Preparation
 from benchmarks.models.state_files import load_state, read_state
 from benchmarks.run.errors import UserError
 
@@ -52,6 +53,7 @@ def load_model(
     kind, separator, name = specification.rpartition(":")
     if not separator or not name or not kind:
         raise UserError(f"--model {specification}: give {FORMS}.")
+    Preparation().changed(**preparation)  # refuses a senseless size before a network of that size is built
     random = weights == RANDOM
     path = None if weights is None or random else Path(weights)
     state = read_state(path) if path is not None else None

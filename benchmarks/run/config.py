@@ -24,10 +24,12 @@ OPEN = "evaluate"
 """In the place of a preset: the classifier and the data are others' than the suite's."""
 EVALUATION = "evaluation.json"
 """In the folder of an evaluation, which is no run: its classifier is the user's, and is not kept."""
+CACHE = "cache"
+"""Folder in that of results for what can be computed again."""
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Of a training, in Lightning's words; maps are always computed in float32."""
 MOST_PIXELS = 2**14
-"""Of a film's working size, on a side; no network takes more."""
+"""Of the working size of a film or an image, on a side; no network takes more."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class Config:
     @property
     def cache_dir(self) -> Path:
         """Folder for decoded and resized films."""
-        return self._shared(self.out) / "cache"
+        return self._shared(self.out) / CACHE
 
     def _shared(self, run: Path) -> Path:
         return run.parent if self.one_of_seeds else run

@@ -31,7 +31,7 @@ def plain_device_errors(config: Config) -> Iterator[None]:
 
     try:
         yield
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         asked = config.devices
         flags = " ".join(f"{flag(name)} {getattr(asked, name)}" for name in ("accelerator", "devices", "strategy"))
         raise UserError(

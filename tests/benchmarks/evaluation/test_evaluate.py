@@ -18,6 +18,7 @@ import benchmarks
 from benchmarks.__main__ import main
 from benchmarks.classifier.checkpoints import load_classifier
 from benchmarks.classifier.network import MEAN, STD
+from benchmarks.commands.options import pairs
 from benchmarks.evaluation.evaluate import evaluate
 from benchmarks.formats.load import load_dataset
 from benchmarks.models import Preparation, open_model
@@ -320,6 +321,8 @@ def test_object_cxr_through_the_open_path_gives_the_rows_of_its_run(tmp_path):
         ({"explain": "all"}, "--explain is 'all'"),
         ({"tolerance_in": "mm"}, "--tolerance-in is 'mm'"),
         ({"grid": 1}, "--grid is 1"),
+        ({"limit": 0}, "--limit is 0: it must be at least 1"),
+        ({"limit": -3}, "--limit is -3: it must be at least 1"),
         ({"layers": ["color"]}, "no layer 'color'; near it are colour"),
         ({"methods": ["grad_cm"]}, "no method 'grad_cm'; near it are grad_cam"),
         ({"methods": [3]}, "methods holds int"),
@@ -345,6 +348,113 @@ def test_a_function_that_gives_something_else_is_told_in_the_report(data, tmp_pa
     result = asked(tmp_path, data, ["center", wrong])
     assert "float maps" in result.results.failures["wrong"]
     assert list(result.table["method"].unique()) == ["center"]
+
+
+class NotFinite(Colours):
+    """Gives no numbers for what is bright in red, as trials of noise are not."""
+
+    def forward(self, images):
+        scores = super().forward(images)
+        return torch.where(images[:, 0].amax(dim=(1, 2))[:, None] == 250 / 255, torch.nan, scores)
+
+
+@pytest.mark.parametrize("further", [{}, {"grid": 2}])
+def test_an_image_without_finite_scores_is_named_before_maps_are_computed(further, data, tmp_path):
+    known = pytest.fail
+    one = load_dataset(data)
+    images = tuple(replace(image, labels=image.labels[:1]) for image in one.images) if further else one.images
+    images = tuple(replace(image, objects=()) for image in images) if further else images
+    with pytest.raises(UserError, match=r"NotFinite gives scores that are not finite for \S*0\.png: mend the network"):
+        asked(tmp_path, replace(one, images=images), {"known": known}, model=NotFinite(), **further)
+    with pytest.raises(UserError, match=r"0\.png"):  # once more: nothing of it is kept
+        asked(tmp_path, replace(one, images=images), {"known": known}, model=NotFinite(), **further)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["measures.csv"], "measures.csv"),
+        (["overlays.png", "cache/a"], "overlays.png"),
+        (["notes/a.txt"], "notes"),
+        (["maps/index.csv"], "maps"),
+    ],
+)
+def test_files_of_others_are_left_alone(names, told, data, tmp_path):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"holds {told} and is no folder of an evaluation.*: choose another --out"):
+        asked(tmp_path, data, ["center"])
+    found = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == dict.fromkeys(names, "mine")
+
+
+@pytest.mark.parametrize("name", ["measures.csv", "overlays.png"])
+@pytest.mark.parametrize("role", ["data", "dev"])
+def test_annotations_and_images_in_the_folder_are_left_alone(name, role, data, tmp_path):
+    out = tmp_path / "out"
+    asked(out, data, ["center"], limit=1)  # an evaluation's own, so the folder is known
+    (out / name).write_bytes(b"mine")
+    other = load_dataset(write_colours(tmp_path / "other"))
+    if name == "measures.csv":
+        other = replace(other, source=out / name)
+    else:
+        other = replace(other, images=(*other.images[:3], replace(other.images[3], path=out / name)))
+    sets = {"data": data, "dev": None, role: other}
+    with pytest.raises(UserError, match=r"out holds files of the data .*: choose another --out"):
+        asked(out, sets["data"], ["center"], dev=sets["dev"])
+    assert (out / name).read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("stopped_in", ["benchmarks.evaluation.evaluate.look", "benchmarks.evaluation.evaluate.play"])
+def test_a_stopped_evaluation_goes_on_in_its_folder(stopped_in, data, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed:
+        changed.setattr(stopped_in, stop)
+        with pytest.raises(KeyboardInterrupt):
+            asked(tmp_path, data, ["center"])
+    assert list(tmp_path.iterdir())
+    assert len(asked(tmp_path, data, ["center"], keep_maps=True).questions) == 6
+
+
+def test_an_evaluation_that_was_stopped_while_scoring_goes_on(data, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed:
+        changed.setattr(ScoreStep, "compute", stop)
+        with pytest.raises(KeyboardInterrupt):
+            asked(tmp_path, data, ["center"], keep_maps=True)
+    assert not (tmp_path / "evaluation.json").exists()
+    assert len(asked(tmp_path, data, ["center"], keep_maps=True).questions) == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--limit", "0"], "error: --limit is 0: it must be at least 1."),
+        (["--value-range", "0"], "error: --value-range has 1 number: give 2, of black and of white."),
+        (["--image-size", "10000000"], "error: --image-size is 10000000: it must be at most 16384."),
+        (["--accelerator", "tpu"], "--accelerator tpu --devices 1 --strategy auto cannot be had on this machine"),
+    ],
+)
+def test_values_that_no_evaluation_takes_are_a_line(given, message, data, tmp_path, capsys):
+    line = ["evaluate", "--model", "torchvision:resnet18", "--weights", "none", "--data", str(data), "--quiet"]
+    line += ["--classes", "red,green,blue", "--image-size", "64", "--out", str(tmp_path / "out"), "--methods", "center"]
+    assert main([*line, *given]) == 2
+    assert message in (said := capsys.readouterr().err)
+    assert said.count("\n") == 1
+
+
+def test_a_column_is_named_once(data, capsys):
+    line = ["evaluate", "--data", str(data), "--check", "--columns"]
+    with pytest.raises(SystemExit) as stop:
+        main([*line, "image=file,x1=left,image=path"])
+    assert stop.value.code == 2
+    assert "--columns: image is given twice, as file and as path: give it once" in capsys.readouterr().err
+    assert pairs("image=file,x1=left") == {"image": "file", "x1": "left"}
 
 
 def test_check_says_all_that_is_wrong_at_once(data, tmp_path, capsys):

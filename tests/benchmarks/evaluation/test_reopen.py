@@ -115,6 +115,9 @@ def test_other_commands_refuse_it_in_a_sentence(line, message, folder, capsys):
     [
         ("evaluation.json", '{"model": "mine"}', "missing required field"),
         ("evaluation.json", "{", "it is no JSON"),
+        ("evaluation.json", {"explain": None}, "neither explain nor grid says what was played"),
+        ("evaluation.json", {"grid": 2}, "facts lacks grid"),
+        ("evaluation.json", {"facts": {}}, "facts lacks scores"),
         ("questions.json", '{"images": []}', "is gone or damaged"),
         ("questions.json", None, "is gone or damaged"),
         ("scores.sqlite", None, "holds no complete scores .* `python -m benchmarks evaluate`"),
@@ -122,6 +125,8 @@ def test_other_commands_refuse_it_in_a_sentence(line, message, folder, capsys):
 )
 def test_what_is_damaged_is_told_with_its_remedy(name, text, message, folder, tmp_path, monkeypatch, capsys):
     copied = elsewhere(folder, tmp_path, monkeypatch)
+    if isinstance(text, dict):  # what a record says instead
+        text = json.dumps({**json.loads((copied / name).read_text()), **text})
     (copied / name).unlink() if text is None else (copied / name).write_text(text)
     with pytest.raises(UserError, match=message) as caught:
         open_evaluation(copied)

@@ -77,9 +77,10 @@ def test_lookup_table_of_values_of_interest(tmp_path: Path) -> None:
     table.add_new("LUTData", "US", [0, 255, 51, 102])
     pixels = np.array([[5, 10], [11, 12]], dtype=np.uint16)
 
-    film = grey(write_dicom(tmp_path / "a.dcm", pixels, VOILUTSequence=[table]))
+    film = read_film(write_dicom(tmp_path / "a.dcm", pixels, VOILUTSequence=[table], WindowCenter=5, WindowWidth=0))
 
-    np.testing.assert_array_equal(film, [[0, 0], [255, 51]])
+    np.testing.assert_array_equal(film.grey, [[0, 0], [255, 51]])
+    assert film.notes == ()  # the window counts for nothing beside a table
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,22 @@ def test_window_functions(function: str, values: list[float], expected: list[flo
 def test_window_that_is_none() -> None:
     with pytest.raises(ValueError, match="width 0 is none"):
         window([1.0], 10, 0)
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"WindowWidth": 0}, "a window of width 0 is none"),
+        ({"WindowWidth": -400}, "a window of width -400 is none"),
+        ({"WindowWidth": 0.5}, "a window of width 0.5 is none"),
+        ({"WindowWidth": 400, "VOILUTFunction": "LOG"}, "the VOI LUT function 'LOG' is unknown"),
+    ],
+)
+def test_a_window_that_is_none_is_left_out(tmp_path: Path, tags: dict[str, object], reason: str) -> None:
+    """The film is shown by its 12 bits, as if it had no window."""
+    film = read_film(write_dicom(tmp_path / "a.dcm", RAMP, BitsStored=12, WindowCenter=5, **tags))
+    np.testing.assert_array_equal(film.grey, RAMP // 16)
+    assert film.notes == (f"its window was left out, since {reason}",)
 
 
 def test_colour_capture(tmp_path: Path) -> None:
@@ -290,7 +307,6 @@ def test_empty_tags_are_as_good_as_none(tmp_path: Path) -> None:
     ("tags", "sentence"),
     [
         ({"NumberOfFrames": 2}, "holds 2 frames"),
-        ({"WindowCenter": 5, "WindowWidth": 0}, "a window of width 0 is none"),
         ({"WindowCenter": 90000, "WindowWidth": 100}, "window .centre 90000, width 100. that leaves one grey value"),
         ({"RescaleSlope": 0, "RescaleIntercept": 5}, "has a RescaleSlope of 0"),
         ({"Modality": "CT"}, "has the modality CT, which is no radiograph"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -96,3 +98,37 @@ def test_other_names_of_columns(tmp_path: Path) -> None:
         load_dataset(source, columns={"image": "file"})
     with pytest.raises(UserError, match="but the format is coco: leave one of them out"):
         load_dataset(source, format="coco", columns=columns)
+    with pytest.raises(UserError, match="columns gives 'left' for both x and y: name a column for each"):
+        load_dataset(source, columns={**columns, "y": "left"})
+
+
+def test_numbers_as_pandas_writes_them(tmp_path: Path) -> None:
+    """1.0 for 1, and NaN for nothing."""
+    for name in "ab":
+        picture(tmp_path / f"{name}.png")
+    rows = "patientId,x,y,width,height,Target\na,1,2,3,4,1.0\nb,NaN,NaN,NaN,NaN,0.0\n"
+    data = load_dataset(table(tmp_path / "rsna.csv", rows))
+    assert [image.labels for image in data.images] == [("Pneumonia",), ()]
+    rows = "image_id,class_name,x_min,y_min,x_max,y_max\na,Nodule,1,2,5,6\nb,No finding,nan,NaN,NaN,NaN\n"
+    data = load_dataset(table(tmp_path / "vindr.csv", rows))
+    assert [image.labels for image in data.images] == [("Nodule",), ()]
+    assert data.images[0].objects[0].box == (1, 2, 5, 6)
+
+
+def test_tables_of_spreadsheets(tmp_path: Path) -> None:
+    """Excel's first line names the separator; tabs are told of."""
+    picture(tmp_path / "a.png")
+    text = "image,category,x1,y1,x2,y2\na.png,cat,1,2,5,6\n"
+    for first in ("sep=,", '"sep=,"'):
+        assert load_dataset(table(tmp_path / "t.csv", f"{first}\n{text}")).images[0].objects[0].box == (1, 2, 5, 6)
+    with pytest.raises(UserError, match=r"t\.tsv has its columns separated by tabs: save it as CSV in UTF-8"):
+        load_dataset(table(tmp_path / "t.tsv", text.replace(",", "\t")))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_images_beside_the_table_are_found_by_name(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
+    """Without a suffix, and whichever way an accent is written; rows that differ in that alone are of one image."""
+    picture(tmp_path / unicodedata.normalize(form, "Ren\u00e9.v1.png"))
+    rows = "image,category,x1,y1,x2,y2\nRen\u00e9.v1,cat,1,2,5,6\nRene\u0301.v1,dog,1,2,5,6\n"
+    (image,) = load_dataset(table(tmp_path / "t.csv", rows)).images
+    assert image.labels == ("cat", "dog")

@@ -121,3 +121,33 @@ def test_an_image_without_annotations_shows_nothing(tmp_path: Path) -> None:
     data = load(tmp_path, changed(annotations=annotations))
     assert data.images[1].objects == data.images[1].labels == ()
     assert data.remarks == ("1 of 2 categories has no image: person.",)
+
+
+@pytest.mark.parametrize("nothing", ["[[]]", '""', "{}", "null"])
+def test_a_segmentation_that_says_nothing_leaves_the_box(tmp_path: Path, nothing: str) -> None:
+    text = TEXT.replace('"segmentation": []', f'"segmentation": {nothing}')
+    data = load(tmp_path, text.replace('"counts": "641"', '"counts": [6, 4, 38]'))
+    assert data.images[1].objects[0].box == (0.25, 1.5, 2.75, 4.75)
+
+
+def test_numbers_and_ids_as_other_programs_write_them(data: LabelledSet, tmp_path: Path) -> None:
+    """Whole numbers with a point, ids in quotes throughout, and null where nothing is said."""
+    text = TEXT.replace('"counts": "641"', '"counts": [6, 4, 38]')
+    floats = text.replace("42,", "42.0,").replace("[6, 4, 2, 4, 32]", "[6.0, 4.0, 2, 4, 32.0]")
+    floats = floats.replace('"iscrowd": 1', '"iscrowd": 1.0').replace('"iscrowd": 0', '"iscrowd": null')
+    floats = floats.replace('"width": 8', '"width": 8.0').replace('"id": 18', '"id": 18.0')
+    assert floats.count(".0") > 8
+    quoted = text.replace('"id": 42', '"id": "42"').replace('"image_id": 42', '"image_id": "42"')
+    quoted = quoted.replace('"id": 7', '"id": "7"').replace('"image_id": 7', '"image_id": "7"')
+    for same in (floats, quoted):
+        loaded = load(tmp_path, same)
+        assert objects(loaded) == objects(data)
+        assert [image.where for image in loaded.images] == [image.where for image in data.images]
+
+
+def test_a_part_on_the_edge_is_no_fault(tmp_path: Path) -> None:
+    """A sliver at the end of 8 columns, which does not widen the box."""
+    annotations = json.loads(TEXT)["annotations"][:1]
+    annotations[0]["segmentation"][1] = [8, 4, 8, 5, 8, 6]
+    data = load(tmp_path, changed(annotations=annotations))
+    assert objects(data)[0].box == (1, 1, 8, 6)

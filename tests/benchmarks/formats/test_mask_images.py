@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +71,85 @@ def test_one_value_needs_no_name(root: Path) -> None:
     save(root / "masks" / "2.png", VALUES)
     with pytest.raises(UserError, match=r"it holds the values 1, 2, 255: name them in .*classes\.txt"):
         load_dataset(root)
+
+
+def packed(values: np.ndarray, bits: int) -> bytes:
+    """A grey PNG of few bits a pixel, which Pillow does not write: W3C's PNG specification, 7.2 and 11.2."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = [np.packbits((row[:, None] >> np.arange(bits)[::-1] & 1).astype(np.uint8)) for row in values]
+    header = struct.pack(">IIBBBBB", values.shape[1], len(values), bits, 0, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_of_few_bits_keeps_its_values(root: Path, bits: int) -> None:
+    values = np.where(VALUES == 255, 0, VALUES) % 2**bits
+    (root / "masks" / "1.png").write_bytes(packed(values, bits))
+    (root / "masks" / "classes.txt").write_text("heart\nlung\n")
+    (image,) = load_dataset(root).images
+    for value, name in enumerate(("heart", "lung"), start=1):
+        np.testing.assert_array_equal(category_mask(image, name, (3, 4), "shape"), values == value)
+
+
+def test_a_mask_that_is_nothing_but_255_is_refused(root: Path) -> None:
+    save(root / "masks" / "1.png", (VALUES == 1) * 255)
+    (root / "masks" / "classes.txt").write_text("heart\n")
+    with pytest.raises(
+        UserError, match=r"1\.png: its only value beside 0 is 255, .*: write the number of their class, 1"
+    ):
+        load_dataset(root)
+
+
+def test_a_blank_class_is_refused(root: Path) -> None:
+    save(root / "masks" / "1.png", VALUES == 1)
+    (root / "masks" / "classes.txt").write_text("\nheart\n")
+    with pytest.raises(UserError, match=r"classes\.txt, line 1: it is blank where a class is named"):
+        load_dataset(root)
+
+
+@pytest.mark.parametrize("mask", [VALUES == 1, (VALUES == 1).astype(np.uint8)])
+def test_a_tiff_whose_values_mean_two_things_is_refused(root: Path, mask: np.ndarray) -> None:
+    """Pillow shows the complement of what is stored where 0 is white."""
+    Image.fromarray(mask).save(root / "masks" / "1.tif", tiffinfo={262: 0})
+    with pytest.raises(UserError, match=r"1\.tif: it is a TIFF whose 0 is white .*: save it as PNG"):
+        load_dataset(root)
+
+
+def test_pages_are_refused(root: Path) -> None:
+    page = Image.fromarray((VALUES == 1).astype(np.uint8))
+    page.save(root / "masks" / "1.tif", save_all=True, append_images=[page])
+    with pytest.raises(UserError, match=r"1\.tif: it holds 2 pages where a mask is one picture"):
+        load_dataset(root)
+
+
+def test_damage_is_told_of(root: Path) -> None:
+    """One bit of the pixels is another: their sum tells it, though they decode."""
+    save(root / "masks" / "1.png", VALUES == 1)
+    content = bytearray((root / "masks" / "1.png").read_bytes())
+    content[content.index(b"IEND") - 5] ^= 1  # the last byte of the sum
+    (root / "masks" / "1.png").write_bytes(content)
+    with pytest.raises(UserError, match=r"1\.png: it cannot be read \(it is damaged or no image\)"):
+        load_dataset(root)
+
+
+def test_what_is_no_mask_of_a_class(root: Path) -> None:
+    """Programs' own folders and files are none; a mask beside the folders of the classes is a fault."""
+    save(root / "masks" / "heart" / "1.png", VALUES == 1)
+    save(root / "masks" / ".ipynb_checkpoints" / "1.png", VALUES == 1)
+    (root / "masks" / "heart" / "._1.png").write_bytes(b"")
+    assert load_dataset(root).categories == ("heart",)
+    save(root / "masks" / "2.png", VALUES == 1)
+    with pytest.raises(UserError, match=r"masks.2\.png: it is in no folder of a class: move it into one"):
+        load_dataset(root)
+
+
+def test_masks_of_one_image_meet_however_accents_are_written(root: Path) -> None:
+    Image.new("L", (4, 3)).save(root / "images" / "\u00e9.png")
+    for name, letter in (("heart", "\u00e9"), ("lung", "e\u0301")):
+        save(root / "masks" / name / f"{letter}.png", VALUES == 1)
+    (image,) = load_dataset(root).images
+    assert image.labels == ("heart", "lung")

@@ -40,3 +40,6 @@ def test_nothing_and_too_much_are_refused() -> None:
     with pytest.raises(UserError, match="'crane' meets the outputs 0 and 2"):
         match_categories(data("crane"), ["crane", "dog", "crane"])
     assert match_categories(data("dog"), ["crane", "dog", "crane"])[0] == {"dog": 1}
+    with pytest.raises(UserError, match=r"'cat' and 'Cat' of set\.json both meet the output 'cat' of the model"):
+        match_categories(data("cat", "Cat"), ["cat", "dog"])
+    assert match_categories(data("cat", "Cat"), ["cat", "Cat"])[0] == {"cat": 0, "Cat": 1}

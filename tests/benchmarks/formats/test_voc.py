@@ -87,3 +87,31 @@ def test_counting_from_zero_is_remarked(root: Path) -> None:
 
 def test_one_file_is_a_set(root: Path) -> None:
     assert [image.name for image in load_dataset(root / "Annotations" / "000001.xml").images] == ["000001.jpg"]
+
+
+def test_suffixes_in_capitals_and_folders_below_are_read(root: Path) -> None:
+    folder = root / "Annotations"
+    (folder / "deep").mkdir()
+    (folder / "000001.xml").rename(folder / "deep" / "000001.xml")
+    (folder / "000002.xml").rename(folder / "000002.XML")
+    (folder / "._000001.xml").write_bytes(b"\0")
+    for source in (root, folder):
+        data = load_dataset(source)
+        assert [image.name for image in data.images] == ["000002.jpg", "000001.jpg"]
+        assert data.images[1].objects[0].box == (0, 1, 3, 2)
+    listed = root / "ImageSets" / "Main" / "test.txt"
+    listed.write_bytes(b"\xef\xbb\xbfdeep/000001\n000002\n")
+    assert [image.name for image in load_dataset(listed).images] == ["000001.jpg", "000002.jpg"]
+
+
+def test_a_list_in_another_encoding_is_told_of(root: Path) -> None:
+    listed = root / "ImageSets" / "Main" / "test.txt"
+    listed.write_bytes("\u00e9\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"test\.txt is not in UTF-8: save it so"):
+        load_dataset(listed)
+
+
+def test_a_size_of_nothing_says_nothing(root: Path) -> None:
+    for name in ("000001", "000002"):
+        (root / "Annotations" / f"{name}.xml").write_text(TEXT.format(name=name, width=0, height=0))
+    assert [image.size for image in load_dataset(root).images] == [(8, 6), (8, 6)]

@@ -96,3 +96,29 @@ def test_a_split_must_be_chosen(root: Path) -> None:
     with pytest.raises(UserError, match="names train, val: give the folder of the images that count with `images`"):
         load_dataset(root / "data.yaml")
     assert load_dataset(root / "data.yaml", images=root / "images" / "val").images[0].objects[0].box == (0, 0, 200, 100)
+
+
+def test_suffixes_in_capitals_are_the_same(root: Path) -> None:
+    folder = root / "labels" / "train"
+    (folder / "a.txt").rename(folder / "a.TXT")
+    assert load_dataset(root / "data.yaml").images[0].objects[0].box == (90, 40, 110, 60)
+
+
+def test_blank_lines_do_not_shift_classes(root: Path) -> None:
+    (root / "data.yaml").unlink()
+    (root / "classes.txt").write_text("person\ntraffic light\n\n \n")
+    assert load_dataset(root / "labels" / "train").categories == ("person", "traffic light")
+    for text, line in (("\nperson\ntraffic light\n", 1), ("person\n\ntraffic light\n", 2)):
+        (root / "classes.txt").write_text(text)
+        with pytest.raises(
+            UserError, match=rf"classes\.txt, line {line}: it is blank where a class is named: remove or"
+        ):
+            load_dataset(root / "labels" / "train")
+
+
+def test_what_programs_keep_for_themselves_is_not_read(root: Path) -> None:
+    for name in ("images/train/.ipynb_checkpoints/a.jpg", "images/train/._a.jpg", "images/train/__MACOSX/b.jpg"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"no image")
+    (root / "labels" / "train" / "._a.txt").write_bytes(b"\xff")
+    assert [image.name for image in load_dataset(root / "data.yaml").images] == ["a.jpg", "b.jpg"]

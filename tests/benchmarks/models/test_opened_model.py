@@ -108,11 +108,17 @@ def test_the_shorter_side_keeps_the_aspect():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size": (0, 4)}, "--image-size"),
+        ({"size": (0, 4)}, "--image-size is 0: it must be at least 1"),
+        ({"size": (10**7, 10**7)}, "--image-size is 10000000: it must be at most 16384"),
         ({"channels": 2}, "--channels is 2"),
         ({"mean": (1.0, 2.0)}, "--mean has 2"),
+        ({"mean": (float("nan"),)}, "--mean has the number nan: give finite ones"),
         ({"std": (0.0,)}, "--std is"),
-        ({"value_range": (1.0, 0.0)}, "--value-range"),
+        ({"std": (1.0, float("nan"), 1.0)}, "--std has the number nan"),
+        ({"value_range": (1.0, 0.0)}, "--value-range is"),
+        ({"value_range": (0.0,)}, "--value-range has 1 number: give 2, of black and of white"),
+        ({"value_range": (0.0, 1.0, 2.0)}, "--value-range has 3 numbers"),
+        ({"value_range": (0.0, float("inf"))}, "--value-range has the number inf"),
         ({"resize": "crop"}, "--resize is"),
     ],
 )
@@ -144,7 +150,7 @@ def test_a_preprocess_function_that_keeps_the_image_is_taken():
     steps = [transforms.Resize((64, 48)), TENSOR, transforms.Normalize([0.5] * 3, [0.2] * 3)]
     model = open_model(Gives(lambda scores: scores), transforms.Compose(steps))
     assert model.shape == (3, 64, 48)
-    with pytest.raises(UserError, match="preprocess function of its own, so --size has no effect"):
+    with pytest.raises(UserError, match="preprocess function of its own, so --image-size has no effect"):
         open_model(Gives(lambda scores: scores), transforms.Compose(steps), size=(3, 3))
 
 

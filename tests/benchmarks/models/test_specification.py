@@ -115,6 +115,12 @@ def test_words_that_mean_nothing(word, message):
         load_model(word, "none")
 
 
+def test_a_senseless_size_is_told_before_a_network_of_that_size_is_built(monkeypatch):
+    monkeypatch.setattr("timm.create_model", lambda *_, **__: pytest.fail("a network is built"))
+    with pytest.raises(UserError, match="--image-size is 10000000: it must be at most 16384"):
+        load_model("timm:vit_tiny_patch16_224", "none", size=(10**7, 10**7))
+
+
 class Evil:
     def __reduce__(self):
         return print, ("this must not run",)

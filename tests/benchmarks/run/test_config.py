@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import build_parser
 from benchmarks.run.config import PRESETS, Augmentation, Config, from_dict, make_config
 from benchmarks.run.errors import UserError
 
@@ -78,3 +79,18 @@ def test_settings_of_the_parts_stand_beside_the_others() -> None:
     }
     with pytest.raises(TypeError, match="colour"):
         config.replace(colour=1)
+
+
+@pytest.mark.parametrize("command", ["run", "score"])
+def test_a_weak_classifier_may_be_scored(command: str) -> None:
+    assert build_parser().parse_args([command, "--allow-weak"]).allow_weak is True
+
+
+@pytest.mark.parametrize("command", ["data", "train", "measure", "report"])
+def test_where_nothing_is_scored_a_weak_classifier_needs_no_leave(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        build_parser().parse_args([command, "--allow-weak"])
+    assert stop.value.code == 2
+    assert "unrecognized arguments: --allow-weak" in capsys.readouterr().err
