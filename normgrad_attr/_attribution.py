@@ -331,6 +331,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
                     tensors = tuple(t.to(dtype or dtype_of(inputs, t)) for t in tensors)
                     broken.setdefault(layer, []).extend(~t.isfinite().all() for t in tensors)
                     tensors = tuple(layout.by_sample(t) for layout, t in zip(laid, tensors, strict=True))
+                    self._check_samples(layer, by_device[0].activations, tensors, one_pass.samples)
                     maps[extract, aggregate] = tensors[0] if len(tensors) == 1 else tensors
             results.append(maps)
         self._note_not_finite(findings, broken)
@@ -340,13 +341,27 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
         self, extract: str, layer: nn.Module, captured: Captured, layouts: Sequence[Layout]
     ) -> list[Summands]:
         """Summands of each of the layer's tensors, the batch in dimension 0 and channels in dimension 1."""
+        name = Named(self.forward_func, layer)
+        _check_batched(layer, captured.activations, name)
         if extract == "layer":
-            return [layer_summands(layer, captured, Named(self.forward_func, layer))]
+            layouts[0].check_samples(name)
+            return [layer_summands(layer, captured, name, layouts[0].batch_dim())]
         summands = []
         for x, g, layout in zip(captured.activations, captured.gradients, layouts, strict=True):
-            arranged = layout.order(self.channel_dim, tuple(x.shape), Named(self.forward_func, layer))
+            arranged = layout.order(self.channel_dim, tuple(x.shape), name)
             summands.append(virtual_identity(x.permute(arranged), g.permute(arranged), extract))
         return summands
+
+    def _check_samples(
+        self, layer: nn.Module, activations: tuple[Tensor, ...], maps: tuple[Tensor, ...], samples: int
+    ) -> None:
+        """Raise unless there is a map for each sample, or one of what all samples share, such as a table of weights."""
+        for activation, t in zip(activations, maps, strict=True):
+            if len(t) != samples > 1 and len(activation) > 1:
+                raise ValueError(
+                    f"Layer {Named(self.forward_func, layer)} gives {len(t)} maps for a batch of {samples}: its first "
+                    "dimension is not the batch, or it works on some of the samples; choose another layer."
+                )
 
     def _note_cancelled(
         self, findings: Findings, layer: nn.Module, sums: tuple[Tensor, ...], norms: tuple[Tensor, ...]
@@ -372,6 +387,15 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
                     )
 
             findings.note(torch.stack(flags), say)
+
+
+def _check_batched(layer: nn.Module, activations: tuple[Tensor, ...], name: object) -> None:
+    """Raise for a layer that is given a single sample without the dimension of the batch, which torch allows."""
+    if isinstance(layer, nn.modules.conv._ConvNd) and activations[0].dim() == len(layer.kernel_size) + 1:
+        raise ValueError(
+            f"Layer {name} works on a single sample, of shape {tuple(activations[0].shape)}, without a batch; let the "
+            "model give it x.unsqueeze(0), or choose another layer."
+        )
 
 
 def check_cell(extract: str, aggregate: str) -> None:

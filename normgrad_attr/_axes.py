@@ -45,7 +45,8 @@ class Axis:
         size: Number of places along it.
         kind: What it is, None as long as nothing has told.
         direction: The input's spatial dimension that it runs along, None if it does not or nothing tells.
-        origin: The axis that it came from by a convolution, pooling or the like, and so runs along.
+        origin: The axis that it came from by a convolution, pooling, a cut or the like, and so runs along.
+        span: Where it begins and ends on the origin, which lies from 0 to 1: it is cut inside, and padded outside.
         parts: Dimensions that it is a concatenation of, such as a class token and the patches.
         unmoved: The axis before its places were moved around, and by how many; None if not by a shift.
         of_input: The input that it is a dimension of, and its number there.
@@ -58,19 +59,20 @@ class Axis:
         direction: Direction | None = None,
         *,
         origin: Axis | None = None,
+        span: tuple[float, float] = (0.0, 1.0),
         parts: tuple[Dim, ...] = (),
         unmoved: tuple[Axis, int | None] | None = None,
         of_input: tuple[Input, int] | None = None,
     ) -> None:
         self.size, self.direction, self.origin, self.parts, self.unmoved = size, direction, origin, parts, unmoved
-        self.of_input = of_input
+        self.of_input, self.span = of_input, span
         self._kind = kind
 
     @property
     def kind(self) -> Kind | None:
         """What it is, None as long as nothing has told."""
         if self.of_input is None:
-            return self._kind
+            return self._kind or (None if self.origin is None else self.origin.kind)
         source, number = self.of_input
         return source.kinds[number] or ("space" if number in source.directions() else None)
 
@@ -78,6 +80,8 @@ class Axis:
     def kind(self, kind: Kind) -> None:
         if self.of_input is None:
             self._kind = kind
+            if self.origin is not None and self.origin.kind is None:
+                self.origin.kind = kind
         else:
             self.of_input[0].kinds[self.of_input[1]] = kind
 
@@ -150,15 +154,35 @@ def bind(dims: Iterable[Dim], kind: Kind) -> None:
         factor.axis.kind = factor.axis.kind or kind
 
 
-def resized(dim: Dim, size: int) -> Dim:
-    """The dimension after a convolution, pooling or resizing along it: coarser or finer, but along the same axis."""
+def resized(dim: Dim, size: int, stride: int | None = None) -> Dim:
+    """The dimension after a convolution, pooling or resizing along it: coarser or finer, but along the same axis.
+
+    What padding has added at the ends is used up by a window that moves, in steps of ``stride``, without padding of its
+    own.
+    """
     if size == size_of(dim):
         return dim
     axis = only_axis(dim)
     kind: Kind = "channel" if kind_of(dim) == "channel" else "space"
     if axis is None or axis.parts:
         return new(size, kind)
-    return whole(Axis(size, kind, origin=axis.origin or axis, unmoved=axis.unmoved))
+    begin, end = axis.span
+    used = max(0, axis.size - stride * size) * (end - begin) / axis.size if stride else 0
+    front, back = max(0.0, -begin), max(0.0, end - 1)
+    left = max(0.0, 1 - used / (front + back)) if front + back else 0.0
+    span = (max(begin, -left * front), min(end, 1 + left * back))
+    return whole(Axis(size, kind, origin=axis.origin or axis, span=span, unmoved=axis.unmoved))
+
+
+def cut(dim: Dim, start: int, size: int, step: int = 1) -> Dim:
+    """The dimension of ``size`` places from ``start`` on, which may lie outside: there it was padded."""
+    axis = only_axis(dim)
+    if axis is None or axis.parts:
+        return moved(dim, size)
+    begin, end = axis.span
+    place, first = (end - begin) / axis.size, start - start % step
+    span = (begin + first * place, begin + (first + size * step) * place)
+    return whole(Axis(size, axis.kind, origin=axis.origin or axis, span=span, unmoved=axis.unmoved))
 
 
 def as_grid(dims: Dims) -> Dims:
@@ -216,16 +240,16 @@ def sliced(dim: Dim, start: int, size: int, step: int = 1) -> Dim:
         return dim
     kind = kind_of(dim)
     axis = only_axis(dim)
-    if axis is None or kind != "space":
+    if kind in ("batch", "channel"):
         return new(size, kind)
-    if step > 1 and not axis.parts:
-        return resized(dim, size)
+    if axis is None or not axis.parts:
+        return cut(dim, start, size, step)
     parts, at = [], 0
     for part in axis.parts:
         if start <= at and at + size_of(part) <= start + size:
             parts.append(part)
         at += size_of(part)
-    return joined_parts(parts) if step == 1 and sum(map(size_of, parts)) == size else new(size, kind)
+    return joined_parts(parts) if step == 1 and sum(map(size_of, parts)) == size else moved(dim, size)
 
 
 def joined_parts(parts: Sequence[Dim]) -> Dim:

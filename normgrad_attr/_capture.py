@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -30,11 +31,13 @@ class Pass:
         layers: For each layer, in the order asked for, what was captured on each device (one, but for DataParallel).
         output: The model's output, detached unless the graph was asked for.
         root: Where the summed target scores stand in the graph; None if they depend on nothing that is recorded.
+        samples: Number of the target's scores.
     """
 
     layers: list[list[Captured]]
     output: Tensor
     root: Node | None
+    samples: int
 
 
 def capture(
@@ -109,10 +112,13 @@ def capture(
             outputs.append(output if keep_graph else output.detach())
             recorder.check_calls()
             chosen = target if choose_target is None else choose_target(output.detach())
-            score = _select(output, chosen).sum()
+            scores = _select(output, chosen)
+            score = scores.sum()
         captured = recorder.gradients(score, grad_kwargs)
         order = device_ids if device_ids is not None else getattr(forward_func, "device_ids", None)
-        return Pass([_sorted_by_device(captured[layer], order) for layer in layers], outputs[-1], score.grad_fn)
+        return Pass(
+            [_sorted_by_device(captured[layer], order) for layer in layers], outputs[-1], score.grad_fn, scores.numel()
+        )
 
     with EVERY_MODULE_RUNS, state.watched():
         set_chance_back = remembered_chance()
@@ -192,6 +198,12 @@ def _tensor(output: Any) -> Tensor:
 
 def _select(output: Tensor, target: Any) -> Tensor:
     """The target's score of each sample, by Captum's rules but with a sentence that helps."""
+    if isinstance(target, Integral):  # NumPy's too
+        target = int(target)
+    elif hasattr(target, "__array__") and not isinstance(target, Tensor):
+        target = torch.as_tensor(target)
+    if isinstance(target, Tensor) and target.dtype == torch.uint8:  # which torch would take for a mask
+        target = target.long()
     index = target
     if isinstance(target, list) and output.dim() == 2 and all(type(t) is int for t in target):
         index = torch.tensor(target, device="cpu") if len(target) == len(output) else target

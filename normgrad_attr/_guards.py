@@ -30,6 +30,10 @@ def check_call(forward_func: Callable[..., Any], inputs: Any) -> None:
                 f"Input {i} is a {type(t).__name__}, not a tensor; pass the tensors, and let forward_func build the "
                 "rest from them, as in lambda x: model({'image': x})."
             )
+        if t.is_nested:
+            raise TypeError(
+                f"Input {i} is a nested tensor, whose samples have sizes of their own; pass them one by one."
+            )
         if t.is_inference():
             raise RuntimeError(
                 f"Input {i} was made in torch.inference_mode() and cannot take part in a backward pass; pass its "

@@ -46,13 +46,14 @@ from normgrad_attr._recorder import Captured
 from normgrad_attr._window import Window
 
 
-def layer_summands(layer: nn.Module, captured: Captured, name: object) -> Summands:
+def layer_summands(layer: nn.Module, captured: Captured, name: object, batch_dim: int = 0) -> Summands:
     """Summands of the layer's own weight and bias.
 
     Args:
         layer: The layer.
         captured: Its input, and its output's gradient.
         name: Its name for messages.
+        batch_dim: Of input and output.
 
     Raises:
         ValueError: The layer's type has no entry in :data:`LAYER_EXTRACTS`, or the layer has no parameters.
@@ -63,29 +64,37 @@ def layer_summands(layer: nn.Module, captured: Captured, name: object) -> Summan
             "extract='conv1x1'."
         )
     base = next((t for t in type(layer).__mro__ if t in LAYER_EXTRACTS), None)
-    if base is None or not _computes_as(type(layer), base):
+    if base is None or not _computes_as(layer, base):
         known = ", ".join(t.__name__ for t in LAYER_EXTRACTS)
         reason = f"does not know layer {name}" if base is None else f"cannot tell what layer {name} does with its "
-        reason += "" if base is None else f"weight, for its class overrides {base.__name__}.forward"
+        reason += "" if base is None else f"weight, for its forward is not that of {base.__name__}"
         raise ValueError(
             f"extract='layer' {reason}; choose a layer of type {known}, or enter a function for "
             f"{type(layer).__name__} in normgrad_attr.LAYER_EXTRACTS."
         )
     assert captured.inputs is not None
-    x, g = accumulation_dtype(captured.inputs), accumulation_dtype(captured.gradients[0])
+    x, g = (accumulation_dtype(t).movedim(batch_dim, 0) for t in (captured.inputs, captured.gradients[0]))
     with torch.autocast(x.device.type, enabled=False):
         return LAYER_EXTRACTS[base](layer, x, g)
 
 
-def _computes_as(subclass: type[nn.Module], base: type[nn.Module]) -> bool:
-    """Whether a subclass leaves the base's computation alone."""
-    return all(getattr(subclass, f, None) is getattr(base, f, None) for f in ("forward", "_conv_forward"))
+def _computes_as(layer: nn.Module, base: type[nn.Module]) -> bool:
+    """Whether a layer's class, and the layer itself, leave the base's computation alone."""
+    names = ("forward", "_conv_forward")
+    own = any(name in vars(layer) for name in names)
+    return not own and all(getattr(type(layer), f, None) is getattr(base, f, None) for f in names)
 
 
 def _conv(layer: Any, x: Tensor, g: Tensor) -> Summands:
-    # Convolutions keep their padding in F.pad's order (last dimension first), padding="same" worked out.
-    ends = layer._reversed_padding_repeated_twice
-    pairs = tuple(zip(ends[-2::-2], ends[::-2], strict=True))
+    if layer.padding_mode != "zeros":  # kept in F.pad's order, the last dimension first
+        ends = layer._reversed_padding_repeated_twice
+        pairs = tuple(zip(ends[-2::-2], ends[::-2], strict=True))
+    elif layer.padding == "same":
+        spare = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        pairs = tuple((s // 2, s - s // 2) for s in spare)
+    else:
+        ends = (0,) * len(layer.kernel_size) if layer.padding == "valid" else layer.padding
+        pairs = tuple((p, p) for p in ends)
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     window = Window(layer.kernel_size, layer.stride, layer.dilation, pairs, mode)
     return Summands(g, x, window, layer.groups, bias=layer.bias is not None)

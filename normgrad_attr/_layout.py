@@ -6,11 +6,16 @@ import itertools
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
 from normgrad_attr._axes import Axis, Dim, Dims, Factor, kind_of, only_axis, size_of
+from normgrad_attr._combine import resize
 from normgrad_attr._graph_axes import GraphAxes
+
+#: Pieces that a place is cut into at most, to put a map where it lies.
+_FINEST = 8
 
 
 class Layouts:
@@ -81,14 +86,18 @@ class Layout:
                 f"channel_dim={channel_dim!r} is wrong for layer {name}: the channels of its activation of shape "
                 f"{shape} are in dimension {proved}; leave channel_dim out, and it is found for each layer."
             )
+        self.check_samples(name)
+        first = [self.batch_dim(), channel_dim % dims]
+        return first + [d for d in range(dims) if d not in first]
+
+    def check_samples(self, name: object) -> None:
+        """Raise ValueError, with the layer's name, if its samples lie in another order than the model's."""
         rows = only_axis(self.dims[self.batch_dim()]) if self.dims else None
         if rows is not None and rows.unmoved:
             raise ValueError(
                 f"Layer {name} gets the samples in another order than the model, and its maps would be in that order; "
                 "choose a layer before they are moved around."
             )
-        first = [self.batch_dim(), channel_dim % dims]
-        return first + [d for d in range(dims) if d not in first]
 
     def channel_dim(self) -> int | None:
         """The dimension of the channels, None if it cannot be told."""
@@ -120,7 +129,7 @@ class Layout:
         dim = self._batch()
         at = next((i for i, factor in enumerate(dim) if factor.axis.kind == "batch"), 0)
         before, behind = size_of(dim[:at]), size_of(self._folded()) // size_of(dim[:at])
-        if before * behind == 1:
+        if before * behind < 2 or len(maps) % (before * behind):
             return maps
         rows = maps.reshape(before, len(maps) // (before * behind), behind, *maps.shape[1:])
         return rows.movedim((1, 3), (0, 1)).reshape(rows.shape[1], 1, before * behind, *maps.shape[2:])
@@ -196,7 +205,10 @@ class Layout:
             raise ValueError(f"it is not known how its {_times(places)} places lie there")
         split = layer_map.reshape(*layer_map.shape[:2], *(f.size for f in factors))
         sides = (size_of(tuple(pieces)) for pieces in along)
-        return split.permute(0, 1, *(2 + i for i in order)).reshape(*layer_map.shape[:2], *sides)
+        on_grid = split.permute(0, 1, *(2 + i for i in order)).reshape(*layer_map.shape[:2], *sides)
+        for d, pieces in enumerate(along):
+            on_grid = _placed(on_grid, 2 + d, pieces[0].axis.span if pieces else (0.0, 1.0))
+        return on_grid
 
 
 def _patches(dim: Dim) -> tuple[int, Dim]:
@@ -219,6 +231,29 @@ def _one_grid(factors: list[Factor]) -> bool:
     same = len({f.axis for f in factors}) == 1
     nested = all(a.stride == b.stride * b.size for a, b in itertools.pairwise(factors))
     return same and nested and factors[0].size * factors[0].stride == factors[0].axis.size
+
+
+def _placed(maps: Tensor, dim: int, span: tuple[float, float]) -> Tensor:
+    """A map that covers a part of the input, or padding around it, on all of the input and nothing else.
+
+    What the network has not seen is zero. Less than a quarter of a place at either end is rounding, as of windows that
+    do not fit; elsewhere, parts of places are told apart by making them finer first.
+    """
+    begin, end = span
+    place = (end - begin) / maps.shape[dim]
+    if max(abs(begin), abs(1 - end)) < place / 4:
+        return maps
+    finer = next((n for n in range(1, _FINEST) if _whole(begin * n / place) and _whole((1 - end) * n / place)), _FINEST)
+    if finer > 1:
+        size = [s * finer if d == dim else s for d, s in enumerate(maps.shape)][2:]
+        maps = resize(maps, size)
+    before, behind = round(begin * finer / place), round((1 - end) * finer / place)
+    ends = [0] * (2 * (maps.dim() - 1 - dim)) + [before, behind]
+    return F.pad(maps, ends)
+
+
+def _whole(number: float) -> bool:
+    return abs(number - round(number)) < 0.1
 
 
 def _times(dims: list[Dim]) -> str:

@@ -20,6 +20,7 @@ from normgrad_attr._extract import accumulation_dtype
 from normgrad_attr._guards import check_call
 from normgrad_attr._layers import owner
 from normgrad_attr._per_sample import concatenate, copied, of_sample, own_arguments, rows
+from normgrad_attr._state import computed_weights
 
 
 class MetaSaliency(Attribution):
@@ -182,10 +183,13 @@ class MetaSaliency(Attribution):
         holder = _Holder(self.model, function)
         # A weight that parametrize.cached() keeps was computed from other weights, and would be kept from these.
         cached, parametrize._cache_enabled = parametrize._cache_enabled, 0
+        computed = [weight for module in self.model.modules() for weight in computed_weights(module)]
         try:
             return functional_call(holder, {f"model.{k}": v for k, v in state.items()}, args)
         finally:
             parametrize._cache_enabled = cached
+            for attributes, name, weight in computed:
+                attributes[name] = weight
 
     def _baselines_are_a_distribution(self, options: dict[str, Any]) -> bool:
         method = self.attribution_method

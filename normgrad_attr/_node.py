@@ -12,8 +12,8 @@ from normgrad_attr._axes import (
     size_of,
 )
 
-#: Key of a node's metadata: its index chose along the first dimension. The index itself is gone after the backward.
-ROWS_CHOSEN = "normgrad_attr: rows chosen"
+#: Key of a node's metadata: the one dimension that was indexed. The index itself is gone after the backward.
+INDEXED = "normgrad_attr: dimension indexed"
 Shape = tuple[int, ...]
 #: Dimensions of each operand; None for a weight or a constant.
 Operands = list[Dims | None]

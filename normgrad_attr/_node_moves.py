@@ -21,7 +21,7 @@ from normgrad_attr._axes import (
     sliced,
 )
 from normgrad_attr._node import (
-    ROWS_CHOSEN,
+    INDEXED,
     Operands,
     Rule,
     Shape,
@@ -169,11 +169,45 @@ def _shuffled(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims |
 
 
 def _indexed(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
-    """``x[index]``: rows that were chosen lie in an order of their own, of other dimensions nothing is told."""
+    """``x[:, index]``: places along the dimension that was indexed lie in an order of their own; or along any."""
     source, (shape,) = recorded(operands)[0], shapes
-    dims = fresh(shape, operands)
-    same = len(shape) == len(source) and shape[0] == size_of(source[0])
-    return [replaced(dims, 0, moved(source[0], shape[0])) if same and node.metadata.get(ROWS_CHOSEN) else dims]
+    at = node.metadata.get(INDEXED)
+    if len(shape) != len(source) or (at == 0 and shape[0] != size_of(source[0])):
+        return [fresh(shape, operands)]
+    return [
+        tuple(
+            moved(d, s) if at == i or (at is None and i) or size_of(d) != s else d
+            for i, (d, s) in enumerate(zip(source, shape, strict=True))
+        )
+    ]
+
+
+def _written(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """A tensor into a part of which another was written: places of that one may lie elsewhere now."""
+    base, *others = operands
+    dims = base or fresh(shapes[0], operands)
+    result = list(dims)
+    for other in recorded(others):
+        for at in range(1, len(dims)):
+            back = at - len(dims)
+            if len(other) < -back or other[back] != dims[at]:
+                result[at] = moved(dims[at], size_of(dims[at]))
+    return [tuple(result), *(fresh(shape, operands) for shape in shapes[1:])]
+
+
+def _scattered(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """Like :func:`_written`, at places that an index tells: samples, too, may lie elsewhere now."""
+    (dims,) = _written(node, operands, shapes)
+    rows_kept = hasattr(node, "_saved_dim") and 0 not in dims_of(node, len(shapes[0]), "_saved_dim")
+    if dims is None or rows_kept or not recorded(operands[1:]):
+        return [dims]
+    return [replaced(dims, 0, moved(dims[0], size_of(dims[0])))]
+
+
+def _sampled(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """``grid_sample``: every place is taken from anywhere."""
+    source, (shape,) = recorded(operands)[0], shapes
+    return [(*source[:2], *(moved(d, s) for d, s in zip(source[2:], shape[2:], strict=True)))]
 
 
 def _halves(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -213,6 +247,9 @@ MOVING: dict[str, Rule] = {
     **dict(entries(_roll, "Roll")),
     **dict(entries(_shuffled, "Flip Rot90 FftR2C FftC2R FftC2C IndexSelect Sort Gather")),
     **dict(entries(_indexed, "Index")),
+    **dict(entries(_written, "CopySlices SliceScatter SelectScatter")),
+    **dict(entries(_scattered, "IndexPut IndexPutImpl Scatter ScatterAdd ScatterReduce IndexCopy IndexAdd")),
+    **dict(entries(_sampled, "GridSampler2D GridSampler3D")),
     **dict(entries(_halves, "Glu")),
     **dict(entries(_sliding, "Unfold")),
 }

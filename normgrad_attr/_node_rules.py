@@ -12,6 +12,7 @@ from normgrad_attr._axes import (
     Kind,
     as_grid,
     bind,
+    cut,
     kind_of,
     merged,
     new,
@@ -19,7 +20,7 @@ from normgrad_attr._axes import (
     size_of,
     whole,
 )
-from normgrad_attr._node import Operands, Rule, Shape, UnreadableError, entries, fresh, recorded
+from normgrad_attr._node import Operands, Rule, Shape, UnreadableError, entries, fresh, recorded, signed
 
 # What keeps every place where it is.
 
@@ -33,7 +34,7 @@ def _elementwise(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dim
 
 
 def _first(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
-    """The first operand, changed in places; what else comes out is of no interest."""
+    """The first operand; what else comes out is of no interest."""
     return [operands[0] or fresh(shapes[0], operands), *(fresh(shape, operands) for shape in shapes[1:])]
 
 
@@ -92,7 +93,8 @@ def _convolution(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dim
     channels = _mixed(source, 1, shape[1])
     known = any(f.axis.kind == "batch" or f.axis.along() is not None for f in source[0])
     batch = source[0] if known else new(shape[0], "batch")
-    return [(batch, channels, *map(resized, as_grid(source[2:]), shape[2:]))]
+    strides = [None] * len(shape[2:]) if node._saved_transposed else node._saved_stride
+    return [(batch, channels, *map(resized, as_grid(source[2:]), shape[2:], strides))]
 
 
 def _pooling(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -102,7 +104,8 @@ def _pooling(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | 
     _bind_places(source)
     if _may_be_channels(source, 1):
         bind(source[1:2], "channel")
-    pooled = map(resized, as_grid(source[2:]), shape[2:])
+    strides = getattr(node, "_saved_stride", ()) or getattr(node, "_saved_kernel_size", ())
+    pooled = map(resized, as_grid(source[2:]), shape[2:], strides or [None] * len(shape[2:]))
     return [(*source[:2], *pooled), *(fresh(s, operands) for s in shapes[1:])]
 
 
@@ -114,7 +117,14 @@ def _bind_places(source: Dims) -> None:
 
 def _padding(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     source, (shape,) = recorded(operands)[0], shapes
-    return [tuple(resized(d, s) if d else new(s) for d, s in zip(source, shape, strict=True))]
+    ends = list(getattr(node, "_saved_pad", None) or node._saved_padding)  # of the last dimension first
+    before = ([0] * (2 * len(shape) - len(ends)) + ends[::-1])[1::2]
+    return [
+        tuple(
+            d if size_of(d) == s else cut(d, -signed(b), s) if d else new(s)
+            for d, s, b in zip(source, shape, before, strict=True)
+        )
+    ]
 
 
 def _shuffling(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -194,7 +204,6 @@ COMPUTING: dict[str, Rule] = {
             Sub Tan Tanh Threshold ToCopy Trunc Where Xlogy Fill Frac _Overwritten""",
         )
     ),
-    **dict(entries(_first, "CopySlices")),
     **dict(
         entries(
             _norm_over_first,

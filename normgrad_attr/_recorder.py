@@ -179,7 +179,8 @@ class Recorder:
             # A named tuple takes its fields one by one.
             return type(output)(*passed_on) if hasattr(output, "_fields") else type(output)(passed_on)
 
-        return layer.register_forward_hook(after, with_kwargs=True)
+        # What the layer itself computes counts for its weights, whatever hooks of the user make of it.
+        return layer.register_forward_hook(after, with_kwargs=True, prepend=self.keep_input)
 
     def _own_thread(self, layer: nn.Module) -> bool:
         own = self.thread in (None, threading.get_ident())

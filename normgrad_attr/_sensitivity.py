@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from normgrad_attr._captum import Attribution, run_forward
+from normgrad_attr._capture import begun
 from normgrad_attr._combine import is_constant
 from normgrad_attr._extract import check_tensors
-from normgrad_attr._state import ModelState
+from normgrad_attr._state import Arguments, ModelState
 
 
 def class_sensitivity(
@@ -57,7 +58,8 @@ def class_sensitivity(
     """
     if targets is None:
         with torch.no_grad(), ModelState(attribution_method.forward_func).watched():
-            output = run_forward(attribution_method.forward_func, inputs, None, additional_forward_args)
+            further = Arguments(additional_forward_args, keep_graph=False).copies()  # a look changes nothing
+            output = run_forward(attribution_method.forward_func, begun(inputs), None, further)
         if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] < 2:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(

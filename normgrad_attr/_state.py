@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from normgrad_attr._layers import name_of, owner
+from normgrad_attr._tape import storage_of
 from normgrad_attr._warn import warn
 
 _OF_TORCH = frozenset(vars(nn.Module()))
@@ -39,6 +40,7 @@ class ModelState:
         self.names: dict[nn.Module, frozenset[str]] = {}
         self.contents: list[tuple[Any, Any]] = []
         self.tensors: list[tuple[Tensor, int]] = []
+        self.computed: list[tuple[dict[str, Any], str, Tensor]] = []
         #: Where the buffers lie.
         self.memory: set[int] = set()
 
@@ -50,11 +52,11 @@ class ModelState:
             undo.callback(self.put_buffers_back)
             if model is not None:
                 self.see(model)
-            else:
-                undo.callback(nn.modules.module.register_module_forward_pre_hook(self.see).remove)
-                if "torch._dynamo" in sys.modules:  # whose wrapper warns of such hooks
-                    undo.enter_context(warnings.catch_warnings())
-                    warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
+            # A model may call networks that are no modules of its own.
+            undo.callback(nn.modules.module.register_module_forward_pre_hook(self.see).remove)
+            if "torch._dynamo" in sys.modules:  # whose wrapper warns of such hooks
+                undo.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
             yield
         sensitive = next(filter(_depends_on_mode, self.buffers), None)
         if sensitive is not None:
@@ -84,8 +86,9 @@ class ModelState:
             buffers = [(name, b) for name, b in held.items() if b is not None and not is_lazy(b)]
             self.buffers[m] = [(name, b, b.detach().clone(), b._version) for name, b in buffers]
             self.names[m] = frozenset(held)
-            self.memory.update(b.untyped_storage().data_ptr() for _, b in buffers)
+            self.memory.update(place for _, b in buffers if (place := storage_of(b)) is not None)
             if type(m).__module__.startswith("torch.nn."):
+                self.computed += computed_weights(m)
                 continue  # they hold nothing else that changes
             self.contents.append((vars(m), dict(vars(m))))
             attributes = [v for k, v in vars(m).items() if type(v) not in _ATOMS and k not in _OF_TORCH]
@@ -110,6 +113,8 @@ class ModelState:
 
     def put_buffers_back(self) -> None:
         """Give the buffers the values that they had, unseen by a backward of the user's own that may be pending."""
+        for attributes, name, weight in self.computed:
+            attributes[name] = weight
         for module, buffers in self.buffers.items():
             held = dict(module._buffers.items())
             for name in held.keys() - self.names[module]:
@@ -117,11 +122,19 @@ class ModelState:
             for name, buffer, value, version in buffers:
                 if buffer.grad_fn is not None:
                     buffer.detach_()
-                buffer.data.copy_(value)
+                if storage_of(buffer) is not None and buffer.shape == value.shape and not _overlaps(buffer):
+                    buffer.data.copy_(value)
+                elif buffer._version != version or buffer.shape != value.shape:
+                    buffer.data = value
                 if buffer._version != version:
                     _set_version(buffer, version)
                 if held.get(name) is not buffer:
                     module._buffers[name] = buffer
+
+
+def computed_weights(module: nn.Module) -> list[tuple[dict[str, Any], str, Tensor]]:
+    """What a module holds beside parameters and buffers: weights that hooks compute, as for weight norm and pruning."""
+    return [(vars(module), name, t) for name, t in vars(module).items() if isinstance(t, Tensor)]
 
 
 class Arguments:
@@ -194,7 +207,9 @@ def _depends_on_mode(module: nn.Module) -> bool:
     """Whether a module in training mode works differently there; the last two are torchvision's and timm's."""
     kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
     named = type(module).__name__ in ("StochasticDepth", "DropPath")
-    return module.training and (isinstance(module, kinds) or named)
+    inside = isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and module.dropout > 0
+    tracked = isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.track_running_stats
+    return module.training and (isinstance(module, kinds) or named or inside or tracked)
 
 
 def _container(value: Any, depth: int) -> Any:
@@ -252,6 +267,11 @@ def _fill(container: Any, new: Any) -> None:
         parts = list(new)
         container.clear()
         container.update(parts) if isinstance(container, set) else container.extend(parts)
+
+
+def _overlaps(t: Tensor) -> bool:
+    """Whether places of a tensor share memory, as of an expanded one."""
+    return any(stride == 0 and size > 1 for stride, size in zip(t.stride(), t.shape, strict=True))
 
 
 def _version(t: Tensor) -> int:

@@ -15,7 +15,7 @@ from normgrad_attr._capture import begun, forward
 from normgrad_attr._guards import EVERY_MODULE_RUNS, check_call
 from normgrad_attr._layers import owner
 from normgrad_attr._layout import Layout, Layouts
-from normgrad_attr._state import ModelState, remembered_chance
+from normgrad_attr._state import Arguments, ModelState, remembered_chance
 
 #: A map whose values differ by less than this part of the largest says nothing of where.
 _FLAT = 1e-3
@@ -148,7 +148,8 @@ def _trace(model: nn.Module, inputs: Any, additional_forward_args: Any) -> dict[
         for module in names:
             undo.callback(module.register_forward_hook(after).remove)
         sample = begun(_two(inputs) if additional_forward_args is None else inputs)
-        score = _any_score(forward(model, sample, additional_forward_args))
+        further = Arguments(additional_forward_args, keep_graph=False).copies()  # a look changes nothing
+        score = _any_score(forward(model, sample, further))
     first = sample[0] if isinstance(sample, tuple) else sample
     once = {module: outputs[0] for module, outputs in given.items() if len(outputs) == 1 and outputs[0] is not None}
     layouts = Layouts(None if score is None else score.grad_fn)

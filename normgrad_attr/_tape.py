@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from normgrad_attr._node import ROWS_CHOSEN
+from normgrad_attr._node import INDEXED
 
 
 class NotKeptError(RuntimeError):
@@ -52,7 +52,7 @@ class Tape(TorchFunctionMode):
     def pack(self, t: Tensor) -> tuple[Tensor, int] | None:
         if not self.on:
             return None
-        copy = self.copies or (self.passing and t.untyped_storage().data_ptr() in self.passing)
+        copy = self.copies or (self.passing and storage_of(t) in self.passing)
         t = t.clone() if copy else t.detach()  # without its graph, which would make a circle
         return t, t._version
 
@@ -66,12 +66,13 @@ class Tape(TorchFunctionMode):
         kwargs = kwargs or {}
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        if not self.on and (func in _OVERWRITE or (func in _MAY_OVERWRITE and kwargs.get("inplace"))):
+        functorch = any(torch._C._functorch.is_functorch_wrapped_tensor(a) for a in args if isinstance(a, Tensor))
+        if not self.on and not functorch and (func in _OVERWRITE or (func in _MAY_OVERWRITE and kwargs.get("inplace"))):
             result = _Overwritten.apply(func, kwargs, *args)
         else:
             result = func(*args, **kwargs)
-        if func is Tensor.__getitem__ and result.grad_fn is not None and _chooses_rows(args[1]):
-            result.grad_fn.metadata[ROWS_CHOSEN] = True
+        if func is Tensor.__getitem__ and result.grad_fn is not None and (at := _indexed(args[1])) is not None:
+            result.grad_fn.metadata[INDEXED] = at
         if self.constants and differentiable(result) and not (result.requires_grad or result._is_view()):
             tensors = [a for a in args if isinstance(a, Tensor)]
             if tensors and not any(a is result for a in tensors):
@@ -97,9 +98,12 @@ class Tape(TorchFunctionMode):
                     _replace(t, t.detach())
 
 
-def _chooses_rows(index: Any) -> bool:
-    first = index[0] if isinstance(index, tuple) and index else index
-    return isinstance(first, (Tensor, list)) or hasattr(first, "__array__")
+def _indexed(index: Any) -> int | None:
+    """The one dimension in which something is chosen; None where there are several, or it cannot be told."""
+    parts = index if isinstance(index, tuple) else (index,)
+    chosen = [at for at, part in enumerate(parts) if isinstance(part, (Tensor, list)) or hasattr(part, "__array__")]
+    told = all(isinstance(part, slice) for part in parts[: chosen[0]]) if len(chosen) == 1 else False
+    return chosen[0] if told else None
 
 
 def _replace(old: Any, new: Any) -> None:
@@ -146,6 +150,11 @@ class _Overwritten(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> Any:
         raise NotKeptError("What an in-place operation overwrote was not kept.")
+
+
+def storage_of(t: Tensor) -> int | None:
+    """Where a tensor lies; None for one that does not lie in one place, as a sparse one."""
+    return t.untyped_storage().data_ptr() if t.layout is torch.strided else None
 
 
 def differentiable(value: Any) -> bool:

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
+
+from normgrad_attr._layout import Layout, Layouts
 
 IMAGE = (2, 3, 12, 20)  # patches of 4 make 3 rows and 5 columns
 GRID = (3, 5)
@@ -107,7 +110,7 @@ LAYOUTS: dict[str, tuple[Callable[[Tensor], Tensor], int, tuple[int, ...] | None
     "pooling": (lambda x: F.max_pool2d(patches(x, size=2), 2), 1, GRID),
     "resizing": (lambda x: F.interpolate(patches(x), scale_factor=2), 1, (6, 10)),
     "transposed convolution": (lambda x: F.conv_transpose2d(patches(x), torch.randn(8, 4, 2, 2), stride=2), 1, (6, 10)),
-    "padding": (lambda x: F.pad(patches(x), (1, 1, 1, 1), mode="reflect"), 1, (5, 7)),
+    "padding": (lambda x: F.pad(patches(x), (1, 1, 1, 1), mode="reflect"), 1, GRID),
     "pixel shuffle": (lambda x: F.pixel_shuffle(patches(x), 2), 1, (6, 10)),
     "gate": (lambda x: patches(x) * patches(x).mean((2, 3), keepdim=True).sigmoid(), 1, GRID),
     "a view in place": (lambda x: patches(x).view(len(x), 8, *GRID).mul_(2), 1, GRID),
@@ -160,3 +163,7 @@ def kept(t: Tensor) -> Tensor:
     """Token pruning: those with the largest norm."""
     chosen = t.norm(dim=-1).topk(9, dim=1).indices
     return t.gather(1, chosen[..., None].expand(-1, -1, t.shape[2]))
+
+
+def layout_of(t: Tensor, score: Tensor | None = None) -> Layout:
+    return Layouts(None if score is None else score.grad_fn).of(get_gradient_edge(t))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import oracle
 import pytest
 import torch
@@ -307,3 +310,9 @@ def test_the_class_sensitive_recipe_shows_the_class_that_is_asked_for(two_kinds)
     with pytest.warns(UserWarning, match="nothing speaks for the target"):
         nowhere = recipe.attribute(image, 2)
     assert nowhere.abs().max() == 0
+
+
+@pytest.mark.parametrize("target", [np.int64(1), np.array([1, 1]), torch.tensor([1, 1], dtype=torch.uint8)])
+def test_targets_as_argmax_of_numpy_gives_them(target: Any) -> None:
+    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)).eval(), torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(NormGrad(model, "0").attribute(x, target), NormGrad(model, "0").attribute(x, 1))

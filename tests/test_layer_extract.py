@@ -278,7 +278,7 @@ class LayerNorm2d(nn.LayerNorm):
         (nn.BatchNorm2d(3, affine=False), "'0' .BatchNorm2d."),
         (nn.PReLU(3), "'0' .PReLU.*Conv2d.*LAYER_EXTRACTS"),
         (nn.Sequential(nn.Conv2d(3, 3, 1)), "'0' .Sequential.*LAYER_EXTRACTS"),
-        (LayerNorm2d(3), "'0' .LayerNorm2d.*overrides LayerNorm.forward.*LAYER_EXTRACTS"),
+        (LayerNorm2d(3), "'0' .LayerNorm2d.*not that of LayerNorm.*LAYER_EXTRACTS"),
     ],
 )
 def test_a_layer_without_known_weights_is_an_error_that_names_it(layer: nn.Module, names: str) -> None:
@@ -315,3 +315,57 @@ def test_the_window_of_a_dilated_convolution_is_summed_in_full_precision_under_a
     with torch.autocast("cpu", dtype=dtype):
         inside = window.sum(x.square())
     assert torch.equal(inside, window.sum(x.square()))
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, nn.LayerNorm])
+@pytest.mark.parametrize("batch", [2, 7])
+def test_places_that_come_before_the_batch(kind: type[nn.Module], batch: int) -> None:
+    """(places, N, C) gives the map of the same tokens as (N, places, C)."""
+
+    class Tokens(nn.Module):
+        def __init__(self, first: bool) -> None:
+            super().__init__()
+            self.first, self.embed = first, nn.Linear(5, 6)
+            self.layer = nn.Linear(6, 6) if kind is nn.Linear else nn.LayerNorm(6)
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            t = self.embed(x)
+            t = self.layer(t.transpose(0, 1) if self.first else t)
+            return self.head(t).tanh().sum(0 if self.first else 1)
+
+    places_first, batch_first, x = Tokens(True), Tokens(False), torch.rand(batch, 7, 5)
+    batch_first.load_state_dict(places_first.state_dict())
+    found, expected = (NormGrad(net, "layer", extract="layer").attribute(x, 1) for net in (places_first, batch_first))
+    assert found.shape == (batch, 1, 7)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_padding_and_dilation_that_a_convolution_has_now() -> None:
+    """As networks for segmentation change those of a classifier that is there."""
+    changed, x = nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.rand(2, 3, 9, 9)
+    changed.stride, changed.padding, changed.dilation = (1, 1), (2, 2), (2, 2)
+    made = nn.Conv2d(3, 4, 3, padding=2, dilation=2)
+    made.load_state_dict(changed.state_dict())
+    head = nn.Linear(4, 2)
+    found, expected = (
+        NormGrad(lambda t, c=conv: head(c(t).tanh().mean((2, 3))), conv, extract="layer").attribute(x, 1)
+        for conv in (changed, made)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_forward_that_was_put_in_the_place_of_the_layers_own_is_refused() -> None:
+    conv, x = nn.Conv2d(3, 4, 3), torch.rand(1, 3, 8, 8)
+    conv.forward = lambda t: 2 * F.conv2d(t, conv.weight)  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="its forward is not that of Conv2d"):
+        NormGrad(nn.Sequential(conv, nn.Flatten()), "0", extract="layer").attribute(x, 1)
+
+
+def test_what_a_hook_of_the_users_makes_of_the_output_is_behind_the_layer() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Tanh(), nn.Linear(144, 2)).eval()
+    x = torch.rand(2, 3, 8, 8)
+    inside = nn.Sequential(model[0], nn.Hardtanh(-0.1, 0.4), *model[1:])
+    expected = NormGrad(inside, "0", extract="layer").attribute(x, 1)
+    model[0].register_forward_hook(lambda *args: F.hardtanh(args[2], -0.1, 0.4))
+    torch.testing.assert_close(NormGrad(model, "0", extract="layer").attribute(x, 1), expected)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from layouts import GRID, IMAGE, Unknown, kept
+import torch.nn.functional as F
+from layouts import GRID, IMAGE, Unknown, kept, layout_of
 from torch import Tensor, nn
 
 from normgrad_attr import CombinedNormGrad, NormGrad, suggest_layers
@@ -267,3 +269,126 @@ def test_frames_in_the_batch_are_places_of_their_video() -> None:
             (one,) = NormGrad(net, "layer").attribute(x[sample : sample + 1, frame : frame + 1], 1)
             torch.testing.assert_close(maps[sample, :, frame], one / 5)  # a fifth of the mean is this frame's
     assert CombinedNormGrad(net, ["layer"]).attribute(x, 1).shape == (2, 1, 5, 8, 12)
+
+
+class Does(nn.Module):
+    """A forward that is a function of the module and its input."""
+
+    def __init__(self, does: Callable[..., Tensor], **parts: Any) -> None:
+        super().__init__()
+        self.does = does
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, *inputs: Any) -> Tensor:
+        return self.does(self, *inputs)
+
+
+@pytest.mark.parametrize(
+    ("change", "row", "column"),
+    [
+        (lambda x: x[..., 8:], 0, 8),
+        (lambda x: x[..., 1:], 0, 1),
+        (lambda x: x[:, :, 4:12, 4:12], 4, 4),
+        (lambda x: x.narrow(2, 3, 10), 3, 0),
+        (lambda x: F.pad(x, (-4, -4, 0, 0)), 0, 4),
+        (lambda x: F.pad(x, (0, 16, 0, 0)), 0, 0),
+        (lambda x: F.pad(x, (5, 0, 3, 2), mode="reflect"), -3, -5),
+        (lambda x: F.pad(F.pad(x, (3, 3, 3, 3)), (-2, -2, -2, -2)), -1, -1),
+        (lambda x: F.pad(x, (0, 4, 0, 4))[:, :, 1:17, 2:18], 1, 2),
+    ],
+)
+def test_what_is_cut_or_padded_lies_where_it_was_on_the_input(
+    change: Callable[[Tensor], Tensor], row: int, column: int
+) -> None:
+    net, x = (
+        Does(lambda net, x: net.conv(change(x)).tanh().mean((2, 3)), conv=nn.Conv2d(3, 6, 1)),
+        torch.rand(2, 3, 16, 16),
+    )
+    layer_map = NormGrad(net, "conv").attribute(x, 1)
+    height, width = layer_map.shape[2:]
+    # The same with a negative sign: what lies outside of the input is cut, and zero where nothing was seen.
+    on_input = F.pad(layer_map, (column, 16 - width - column, row, 16 - height - row))
+    found = CombinedNormGrad(net, ["conv"]).attribute(x, 1)
+    torch.testing.assert_close(found, combine_maps([on_input], (16, 16)))
+
+
+def test_a_crop_between_places_of_a_coarse_layer() -> None:
+    """Of 48 pixels the 32 in the middle, in steps of 16: the first place lies from 8 to 24."""
+    net = Does(lambda net, x: net.conv(x[..., 8:40]).tanh().mean((2, 3)), conv=nn.Conv2d(3, 6, 16, 16))
+    x = torch.rand(1, 3, 16, 48)
+    found = CombinedNormGrad(net, ["conv"], smoothing=None).attribute(x, 1)[0, 0]
+    assert (found[:, :4] == 0).all()
+    assert (found[:, 44:] == 0).all()
+    (values,) = NormGrad(net, "conv").attribute(x, 1)
+    brightest = int(found[0].argmax())
+    assert (brightest < 24) == (int(values.argmax()) == 0)
+    assert 8 <= brightest < 40
+
+
+@pytest.mark.parametrize(
+    "padded",
+    [
+        lambda x, weight: F.conv2d(F.pad(x, (3, 3, 3, 3)), weight, stride=2),
+        lambda x, weight: F.conv2d(F.pad(x, (2, 4, 2, 4)), weight, stride=2),
+        lambda x, weight: F.conv2d(x, weight, stride=2, padding=3),
+    ],
+)
+def test_padding_that_a_window_uses_up_moves_nothing(padded: Callable[[Tensor, Tensor], Tensor]) -> None:
+    x = torch.rand(2, 3, 32, 32, requires_grad=True)
+    layout = layout_of(padded(x, torch.randn(4, 3, 7, 7)))
+    assert layout.grid(2) == (16, 16)
+    assert layout.laid_out(torch.ones(2, 1, 16, 16), None, 2).eq(1).all()
+
+
+def _into_another(x: Tensor) -> Tensor:
+    result = torch.zeros_like(x)
+    result[..., :8] = x[..., 8:]
+    result[..., 8:] = x[..., :8]
+    return result
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x[..., torch.arange(15, -1, -1)],
+        lambda x: x[:, :, list(range(15, -1, -1))],
+        lambda x: F.grid_sample(x, -F.affine_grid(torch.eye(2, 3)[None], [1, 3, 16, 16], False), align_corners=False),
+        _into_another,
+        lambda x: torch.zeros_like(x).scatter(3, torch.arange(15, -1, -1).expand(x.shape), x),
+        lambda x: torch.cat([x[..., 8:], x[..., :8]], -1),
+    ],
+)
+def test_places_that_change_places_are_not_laid_out(change: Callable[[Tensor], Tensor]) -> None:
+    net = Does(lambda net, x: net.conv(change(x)).tanh().mean((2, 3)), conv=nn.Conv2d(3, 6, 3))
+    with pytest.raises(ValueError, match=r"layer 'conv'.*(moved around|not known how its)"):
+        CombinedNormGrad(net, ["conv"]).attribute(torch.rand(1, 3, 16, 16), 1)
+
+
+def _rows_written(x: Tensor) -> Tensor:
+    result = torch.empty_like(x)
+    result[torch.tensor([2, 0, 1])] = x
+    return result
+
+
+@pytest.mark.parametrize(
+    ("change", "back", "message"),
+    [
+        (_rows_written, lambda y: y[torch.tensor([2, 0, 1])], "in another order"),
+        (lambda x: x[torch.tensor([True, False, True])], lambda y: F.pad(y, (0, 0, 0, 1)), "2 maps for a batch of 3"),
+        (lambda x: x.repeat_interleave(2, 0), lambda y: y[::2], "6 maps for a batch of 3"),
+        (lambda x: x.expand(2, *x.shape).flatten(0, 1), lambda y: y[:3], "6 maps for a batch of 3"),
+    ],
+)
+def test_maps_that_are_not_one_for_each_sample_are_refused(
+    change: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor], message: str
+) -> None:
+    net = Does(lambda net, x: back(net.conv(change(x)).tanh().mean((2, 3))), conv=nn.Conv2d(3, 4, 3))
+    with pytest.raises(ValueError, match=f"'conv'.*{message}"):
+        NormGrad(net, "conv").attribute(torch.rand(3, 3, 8, 8), 1)
+
+
+def test_a_convolution_on_a_single_sample_is_refused() -> None:
+    net = Does(lambda net, x: torch.stack([net.conv(sample).tanh().mean(1) for sample in x]), conv=nn.Conv1d(3, 4, 3))
+    with pytest.raises(ValueError, match=r"'conv'.*works on a single sample, of shape \(4, 6\)"):
+        NormGrad(net, "conv").attribute(torch.rand(1, 3, 8), 1)

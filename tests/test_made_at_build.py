@@ -149,7 +149,9 @@ def test_the_page_on_what_maps_follow_is_made_from_stored_results(made: ModuleTy
     text = made.sanity_sections([run], tmp_path)
     assert "$ python -m benchmarks run --preset synthetic --seeds 5 --out runs/synthetic_seeds" in text
     assert "$ python -m benchmarks consistency --checkpoint runs/synthetic_seeds" in text
-    assert "| normgrad_conv1x1_combined_suggested | both | 90.0 [80.0, 100.0] | 60.0 [50.0, 70.0] | 0.99 | 0.40 |" in text
+    assert (
+        "| normgrad_conv1x1_combined_suggested | both | 90.0 [80.0, 100.0] | 60.0 [50.0, 70.0] | 0.99 | 0.40 |" in text
+    )
     assert "### synthetic_seeds: Smoothed or not" in text
     assert (tmp_path / "synthetic_seeds_consistency.png").read_bytes() == b"picture"
     sentence = made.sanity_sentence([run])

@@ -19,7 +19,7 @@ from captum.attr import (
     Saliency,
 )
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad
 
@@ -410,3 +410,19 @@ def test_other_errors() -> None:
         MetaSaliency(Saliency(lambda x: model(x)[0]), model=model).attribute(x, target=0)
     with pytest.raises(RuntimeError, match="does not depend on the weights of Linear"):
         MetaSaliency(Saliency(lambda x: x.mean((2, 3))), model=nn.Linear(1, 1)).attribute(x, target=0)
+
+
+@pytest.mark.parametrize("of", ["pruned", "normalised"])
+@pytest.mark.parametrize("method", [lambda m: NormGrad(m, "1"), lambda m: MetaSaliency(NormGrad(m, "1"), lr=0.5)])
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+def test_weights_that_old_hooks_compute_are_those_of_before(of: str, method: Any) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 2)).eval()
+    if of == "pruned":
+        prune.l1_unstructured(model[0], "weight", 0.5)
+    else:
+        nn.utils.weight_norm(model[0])
+    weight = model[0].weight
+    method(model).attribute(torch.rand(2, 3, 8, 8), target=1)
+    assert model[0].weight is weight
+    assert weight.requires_grad
+    weight.sum().backward()  # a regulariser of the user's

@@ -223,3 +223,51 @@ def test_exception_in_the_middle_of_the_forward(kind, training):
     net.eval()
     expected = plain(kind, lambda: net(x)[:, 0], [net.block], SIZE)
     torch.testing.assert_close(build(kind, net, "block").attribute(x, 0), expected)
+
+
+@pytest.mark.parametrize("how", ["a forward of the instance", "a list", "a method"])
+def test_networks_that_are_no_modules_of_the_model_are_left_alone_too(how):
+    net, x = (
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2)).train(),
+        images()[..., :8, :8],
+    )
+    wrapper = nn.Identity()
+    if how == "a list":
+        wrapper.nets = [net]
+        wrapper.forward = lambda t: wrapper.nets[0](t)
+    else:
+        wrapper.forward = lambda t: net(t)
+    forward = wrapper.forward if how == "a method" else wrapper
+    with pytest.warns(UserWarning, match="training mode: BatchNorm2d"):
+        NormGrad(forward, net[0]).attribute(x, 0)
+    assert net[1].num_batches_tracked == 0
+    assert net[1].running_mean.eq(0).all()
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (nn.LSTM(4, 4, 2, dropout=0.5, batch_first=True), "LSTM"),
+        (nn.MultiheadAttention(4, 2, dropout=0.5, batch_first=True), "MultiheadAttention"),
+        (nn.InstanceNorm1d(7, track_running_stats=True), "InstanceNorm1d"),
+        (nn.InstanceNorm1d(7), None),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_training_mode_of_all_that_depends_on_it(layer, name):
+    class Sequence(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.layer, self.head = nn.Linear(5, 4), layer, nn.Linear(4, 2)
+
+        def forward(self, x):
+            t = self.embed(x)
+            t = self.layer(t, t, t)[0] if isinstance(self.layer, nn.MultiheadAttention) else self.layer(t)
+            return self.head(t[0] if isinstance(t, tuple) else t).mean(1)
+
+    method, x = NormGrad(Sequence().train(), "embed"), torch.rand(2, 7, 5)
+    if name is None:
+        method.attribute(x, 1)
+    else:
+        with pytest.warns(UserWarning, match=rf"training mode: 'layer' \({name}\)"):
+            method.attribute(x, 1)

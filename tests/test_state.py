@@ -15,7 +15,7 @@ import torch
 from models import build, each_kind, plain, saved_for_backward, untouched
 from torch import Tensor, nn
 
-from normgrad_attr import NormGrad
+from normgrad_attr import NormGrad, class_sensitivity, suggest_layers
 
 SIZE = (6, 6)
 Pair = namedtuple("Pair", "mask scale")
@@ -450,3 +450,64 @@ def test_inputs_that_are_no_tensors_are_refused(kind: str) -> None:
         method.attribute({"x": x}, 0)
     with pytest.raises(TypeError, match="Input 1 is a int"):
         method.attribute((x, 3), 0)
+
+
+@pytest.mark.parametrize("name", ["expanded", "sparse", "grows"])
+@pytest.mark.parametrize("how", [NormGrad, suggest_layers])
+def test_buffers_that_do_not_lie_in_one_piece_or_change_their_size(name: str, how: Any) -> None:
+    buffer = {
+        "expanded": torch.tensor(0.5).expand(4),
+        "sparse": torch.eye(4).to_sparse(),
+        "grows": torch.full((4,), 0.5),
+    }[name]
+
+    class Holds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.register_buffer("held", buffer)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x).tanh().mean((2, 3))
+            y = (self.held @ y.mT).mT if name == "sparse" else y * self.held[:4]
+            if name == "grows":
+                self.held.data = torch.cat([self.held, torch.ones(1)])
+            return y
+
+    model, x = Holds().eval(), torch.rand(2, 3, 8, 8)
+    before = model.held.to_dense().clone()
+    if how is suggest_layers:
+        suggest_layers(model, x)
+    else:
+        g = 0.5 if name != "sparse" else 1.0
+        activation = model.conv(x).detach()
+        gradient = g * (1 - activation[:, 1].tanh().square()) / 36
+        expected = activation.norm(dim=1, keepdim=True) * gradient.unsqueeze(1)
+        torch.testing.assert_close(NormGrad(model, "conv").attribute(x, 1), expected)
+    assert torch.equal(model.held.to_dense(), before)
+
+
+def test_a_look_changes_no_argument_and_no_input() -> None:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor, count: Tensor) -> Tensor:
+            count.add_(1)
+            x.sub_(0.1)
+            return self.head(self.conv(x).tanh().mean((2, 3)))
+
+    model, x, count = Counts().eval(), torch.rand(2, 3, 8, 8), torch.zeros(())
+    before = x.clone()
+    suggest_layers(model, x, count)
+    assert count == 0
+    class_sensitivity(NormGrad(model, "conv"), x, additional_forward_args=count)
+    assert count == 2  # once for each of the two classes
+    assert torch.equal(x, before)
+
+
+def test_nested_tensors_are_refused() -> None:
+    nested = torch.nested.nested_tensor([torch.rand(2, 3), torch.rand(4, 3)], layout=torch.jagged)
+    with pytest.raises(TypeError, match="Input 0 is a nested tensor"):
+        NormGrad(nn.Linear(3, 2), "").attribute(nested, 0)
