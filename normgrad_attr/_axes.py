@@ -165,7 +165,7 @@ def resized(dim: Dim, size: int, stride: int | None = None) -> Dim:
     axis = only_axis(dim)
     kind: Kind = "channel" if kind_of(dim) == "channel" else "space"
     if axis is None or axis.parts:
-        return new(size, kind)
+        return moved(dim, size) if kind == "space" else new(size, kind)
     begin, end = axis.span
     used = max(0, axis.size - stride * size) * (end - begin) / axis.size if stride else 0
     front, back = max(0.0, -begin), max(0.0, end - 1)

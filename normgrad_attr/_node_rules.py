@@ -16,6 +16,7 @@ from normgrad_attr._axes import (
     kind_of,
     merged,
     new,
+    only_axis,
     resized,
     size_of,
     whole,
@@ -31,6 +32,18 @@ def unknown(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | N
 
 def _elementwise(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     return [merged(recorded(operands), shape) for shape in shapes]
+
+
+def _chosen(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """``torch.where``: places of the one or the other, so that they are moved if those of one are."""
+    (shape,) = shapes
+    result = list(merged(recorded(operands), shape))
+    for dims in recorded(operands):
+        for back in range(-min(len(dims), len(shape)), 0):
+            axis = only_axis(dims[back])
+            if axis is not None and axis.unmoved and size_of(dims[back]) == shape[back]:
+                result[back] = dims[back]
+    return [tuple(result)]
 
 
 def _first(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -201,9 +214,10 @@ COMPUTING: dict[str, Rule] = {
             LeakyRelu Lerp Log Log10 Log1P Log2 LogSigmoid LogSoftmax Logaddexp Logcumsumexp Logit MaskedFill Maximum
             Minimum Mish Mul NanToNum NativeDropout Neg Pow PreluKernel Prelu Real Reciprocal Relu Remainder Round
             Rrelu RreluWithNoise Rsqrt Rsub Sigmoid Sign Silu Sin Sinc Sinh Softmax Softplus Softshrink Sqrt Square
-            Sub Tan Tanh Threshold ToCopy Trunc Where Xlogy Fill Frac _Overwritten""",
+            Sub Tan Tanh Threshold ToCopy Trunc Xlogy Fill Frac _Overwritten""",
         )
     ),
+    **dict(entries(_chosen, "Where")),
     **dict(
         entries(
             _norm_over_first,

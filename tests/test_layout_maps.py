@@ -357,6 +357,9 @@ def _into_another(x: Tensor) -> Tensor:
         _into_another,
         lambda x: torch.zeros_like(x).scatter(3, torch.arange(15, -1, -1).expand(x.shape), x),
         lambda x: torch.cat([x[..., 8:], x[..., :8]], -1),
+        lambda x: F.conv2d(torch.cat([x[..., 8:], x[..., :8]], -1), torch.randn(3, 3, 3, 3)),
+        lambda x: torch.where(x > 2, x, x.flip(-1)),
+        lambda x: F.fold(F.unfold(x, 4, stride=4).flip(-1), 16, 4, stride=4),
     ],
 )
 def test_places_that_change_places_are_not_laid_out(change: Callable[[Tensor], Tensor]) -> None:
