@@ -66,8 +66,9 @@ class Tape(TorchFunctionMode):
         kwargs = kwargs or {}
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        functorch = any(torch._C._functorch.is_functorch_wrapped_tensor(a) for a in args if isinstance(a, Tensor))
-        if not self.on and not functorch and (func in _OVERWRITE or (func in _MAY_OVERWRITE and kwargs.get("inplace"))):
+        overwrites = not self.on and (func in _OVERWRITE or (func in _MAY_OVERWRITE and kwargs.get("inplace")))
+        # torch.func takes no such function as ours.
+        if overwrites and args and not torch._C._functorch.is_functorch_wrapped_tensor(args[0]):
             result = _Overwritten.apply(func, kwargs, *args)
         else:
             result = func(*args, **kwargs)

@@ -511,3 +511,9 @@ def test_nested_tensors_are_refused() -> None:
     nested = torch.nested.nested_tensor([torch.rand(2, 3), torch.rand(4, 3)], layout=torch.jagged)
     with pytest.raises(TypeError, match="Input 0 is a nested tensor"):
         NormGrad(nn.Linear(3, 2), "").attribute(nested, 0)
+
+
+def test_an_operation_in_place_under_vmap() -> None:
+    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)).eval(), torch.rand(2, 3, 8, 8)
+    found = NormGrad(lambda t: model(torch.vmap(lambda q: q.clone().mul_(2))(t)), model[0]).attribute(x, 1)
+    torch.testing.assert_close(found, NormGrad(model, "0").attribute(2 * x, 1))
