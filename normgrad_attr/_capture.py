@@ -87,7 +87,7 @@ def capture(
     # With create_graph, its user wants derivatives by weights or inputs.
     keep_graph = bool(grad_kwargs.get("create_graph"))
     parallel = device_ids is not None or isinstance(forward_func, nn.DataParallel)
-    state = ModelState(forward_func)
+    state = ModelState(forward_func, layers)
     arguments = Arguments(additional_forward_args, keep_graph=keep_graph)
     given = inputs if isinstance(inputs, tuple) else (inputs,)
     tapes: list[Tape] = []

@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -31,10 +31,12 @@ class ModelState:
 
     Args:
         forward_func: The model, or a function, whose modules then show themselves only when they run.
+        layers: Modules that run in it; one that is not the model's tells that it calls networks of others.
     """
 
-    def __init__(self, forward_func: Callable[..., Any]) -> None:
+    def __init__(self, forward_func: Callable[..., Any], layers: Sequence[nn.Module] = ()) -> None:
         self.forward_func = forward_func
+        self.layers = layers
         self.thread = threading.get_ident()
         self.buffers: dict[nn.Module, list[tuple[str, Tensor, Tensor, int]]] = {}
         self.names: dict[nn.Module, frozenset[str]] = {}
@@ -52,11 +54,11 @@ class ModelState:
             undo.callback(self.put_buffers_back)
             if model is not None:
                 self.see(model)
-            # A model may call networks that are no modules of its own.
-            undo.callback(nn.modules.module.register_module_forward_pre_hook(self.see).remove)
-            if "torch._dynamo" in sys.modules:  # whose wrapper warns of such hooks
-                undo.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
+            if model is None or any(layer not in self.buffers for layer in self.layers):
+                undo.callback(nn.modules.module.register_module_forward_pre_hook(self.see).remove)
+                if "torch._dynamo" in sys.modules:  # whose wrapper warns of such hooks
+                    undo.enter_context(warnings.catch_warnings())
+                    warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
             yield
         sensitive = next(filter(_depends_on_mode, self.buffers), None)
         if sensitive is not None:
