@@ -273,6 +273,16 @@ def moved(dim: Dim, size: int, shift: int | None = None) -> Dim:
     return whole(base if total == 0 else Axis(size, kind_of(dim), unmoved=(base, total)))
 
 
+def same_places(dim: Dim, other: Dim) -> bool:
+    """Whether the places of two dimensions lie alike."""
+    if dim == other:
+        return True
+    one, two = only_axis(dim), only_axis(other)
+    if one is None or two is None or one.unmoved or two.unmoved:
+        return False
+    return (one.size, one.span) == (two.size, two.span) and (one.origin or one) is (two.origin or two)
+
+
 def merged(candidates: Sequence[Dims], shape: Sequence[int]) -> Dims:
     """The dimensions of an elementwise result of broadcast operands: for each, what is known best."""
     if len(candidates) == 1 and tuple(map(size_of, candidates[0])) == tuple(shape):

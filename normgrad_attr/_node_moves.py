@@ -17,6 +17,7 @@ from normgrad_attr._axes import (
     only_axis,
     regrouped,
     resized,
+    same_places,
     size_of,
     sliced,
 )
@@ -185,23 +186,26 @@ def _indexed(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | 
 def _written(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     """A tensor into a part of which another was written: places of that one may lie elsewhere now."""
     base, *others = operands
-    dims = base or fresh(shapes[0], operands)
-    result = list(dims)
+    shape = shapes[0]
+    result = list(base or fresh(shape, operands))
     for other in recorded(others):
-        for at in range(1, len(dims)):
-            back = at - len(dims)
-            if len(other) < -back or other[back] != dims[at]:
-                result[at] = moved(dims[at], size_of(dims[at]))
-    return [tuple(result), *(fresh(shape, operands) for shape in shapes[1:])]
+        for at in range(1, len(shape)):
+            back = at - len(shape)
+            written = other[back] if len(other) >= -back else ()
+            if base is None and size_of(written) == shape[at]:  # into constants, from end to end
+                result[at] = written
+            elif kind_of(result[at]) in (None, "space") and not same_places(result[at], written):
+                result[at] = moved(result[at], shape[at])
+    return [tuple(result), *(fresh(s, operands) for s in shapes[1:])]
 
 
 def _scattered(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
-    """Like :func:`_written`, at places that an index tells: samples, too, may lie elsewhere now."""
+    """Like :func:`_written`, at places along one dimension, or along any, that an index tells."""
     (dims,) = _written(node, operands, shapes)
-    rows_kept = hasattr(node, "_saved_dim") and 0 not in dims_of(node, len(shapes[0]), "_saved_dim")
-    if dims is None or rows_kept or not recorded(operands[1:]):
+    if dims is None or not recorded(operands[1:]):
         return [dims]
-    return [replaced(dims, 0, moved(dims[0], size_of(dims[0])))]
+    along = dims_of(node, len(dims), "_saved_dim")
+    return [tuple(moved(d, size_of(d)) if at in along else d for at, d in enumerate(dims))]
 
 
 def _sampled(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:

@@ -134,10 +134,15 @@ def _padding(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | 
     before = ([0] * (2 * len(shape) - len(ends)) + ends[::-1])[1::2]
     return [
         tuple(
-            d if size_of(d) == s else cut(d, -signed(b), s) if d else new(s)
+            d if size_of(d) == s else _padded(d, signed(b), s) if d else new(s)
             for d, s, b in zip(source, shape, before, strict=True)
         )
     ]
+
+
+def _padded(dim: Dim, before: int, size: int) -> Dim:
+    # One place more mends an odd size, as where two resolutions meet, and moves nothing by more than that.
+    return resized(dim, size) if size == size_of(dim) + 1 else cut(dim, -before, size)
 
 
 def _shuffling(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:

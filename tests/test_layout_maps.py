@@ -395,3 +395,29 @@ def test_a_convolution_on_a_single_sample_is_refused() -> None:
     net = Does(lambda net, x: torch.stack([net.conv(sample).tanh().mean(1) for sample in x]), conv=nn.Conv1d(3, 4, 3))
     with pytest.raises(ValueError, match=r"'conv'.*works on a single sample, of shape \(4, 6\)"):
         NormGrad(net, "conv").attribute(torch.rand(1, 3, 8), 1)
+
+
+def _batched(x: Tensor) -> Tensor:
+    """As detectors put images of a list into one tensor."""
+    images = [F.interpolate(image[None], size=(16, 16))[0] for image in x]
+    batch = torch.zeros(len(images), *images[0].shape)
+    for number, image in enumerate(images):
+        batch[number, :, : image.shape[1], : image.shape[2]].copy_(image)
+    return batch
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _batched,
+        lambda x: F.leaky_relu_(F.instance_norm(F.interpolate(x, size=(16, 16)))),
+        lambda x: F.pad(F.interpolate(x, size=(15, 15)), (1, 0, 1, 0)),
+    ],
+)
+def test_what_moves_no_place_is_laid_out_on_all_of_the_input(change: Callable[[Tensor], Tensor]) -> None:
+    net = Does(lambda net, x: net.conv(change(x)).tanh().mean((2, 3)), conv=nn.Conv2d(3, 6, 3, padding=1)).eval()
+    x = torch.rand(2, 3, 8, 8)
+    layer_map = NormGrad(net, "conv").attribute(x, 1)
+    assert layer_map.shape == (2, 1, 16, 16)
+    found = CombinedNormGrad(net, ["conv"]).attribute(x, 1)
+    torch.testing.assert_close(found, combine_maps([layer_map], (8, 8)))
