@@ -206,7 +206,7 @@ def remembered_chance() -> Callable[[], None]:
 
 
 def _depends_on_mode(module: nn.Module) -> bool:
-    """Whether a module in training mode works differently there; the last two are torchvision's and timm's."""
+    """Whether a module in training mode works differently there; those by name are torchvision's and timm's."""
     kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
     named = type(module).__name__ in ("StochasticDepth", "DropPath")
     inside = isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and module.dropout > 0

@@ -24,7 +24,7 @@ from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, choo
 from benchmarks.run.files import whole_file
 from benchmarks.run.stored import DamagedError, read_array
 from benchmarks.scoring.batch import FilmBatch, explain_within_memory, seeded
-from benchmarks.scoring.job import Job, digest
+from benchmarks.scoring.job import Job
 
 PROTOCOL, TOLERANCE = MAIN_PROTOCOL, MAIN_TOLERANCE
 TRAINED, SMOOTHED, HEAD, ALL = "trained", "smoothed", "head only", "all weights"
@@ -76,7 +76,7 @@ def play_variants(
         Results by variant and method, variants in their order; and why a method could not run, by its name or by its
         name and variant.
     """
-    places = {method: folder / f"{method.name}.{digest(job.method_facts(method.name))[:8]}" for method in methods}
+    places = {method: folder / job.kept_as(method.name) for method in methods}
     blank = torch.zeros(1, 3, job.films.size, job.films.size, device=job.device)
     drawn = variants(blocks_from_the_top(job.network, blank))
     wanted = [

@@ -139,7 +139,7 @@ def evaluate(
     game = None
     if grid is not None:
         single = [image for image in found.images if len(image.labels) == 1 and image.labels[0] in matched]
-        game = GridGame(opened, single if limit is None else evenly_spaced(single, limit), matched, grid, chosen)
+        game = GridGame(opened, evenly_spaced(single, limit), matched, grid, chosen)
     asked = tuning = None
     images = _limited(found, matched, limit)
     others: tuple[Images, Images] = ([], [])
@@ -195,7 +195,7 @@ def _limited(
 ) -> list[LabelledImage]:
     """Images with an object that the network knows, or without, evenly spaced where there are more than wanted."""
     images = [image for image in data.images if any(of.category in matched for of in image.objects) == shown]
-    return images if limit is None else evenly_spaced(images, limit)
+    return evenly_spaced(images, limit)
 
 
 def _tuning(data: LabelledSet, asked: Asked, limit: int | None) -> tuple[Asked, tuple[Images, Images]]:

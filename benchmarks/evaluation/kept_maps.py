@@ -19,7 +19,7 @@ from benchmarks.run.errors import UserError
 from benchmarks.run.files import cannot_write, write_csv
 from benchmarks.run.stored import DamagedError, read_array
 from benchmarks.scoring.batch import scored_maps
-from benchmarks.scoring.job import Job, digest
+from benchmarks.scoring.job import Job
 
 FOLDER = "maps"
 
@@ -43,7 +43,7 @@ class KeptMaps:
 
     def path(self, job: Job, method: str) -> Path:
         """File of a method; another one for maps that other settings, weights or versions made."""
-        return self.folder / f"{method}.{digest(job.method_facts(method))[:8]}.npy"
+        return self.folder / f"{job.kept_as(method)}.npy"
 
     def keep(self, job: Job, method: str, positions: Sequence[int], maps: Tensor) -> None:
         """Write the maps of some questions, float ``(N, 1, h, w)``.

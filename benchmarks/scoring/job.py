@@ -181,9 +181,9 @@ class Job:
             return self.facts
         return {**self.facts, "method": f"{name} {method.version}", **_versions(*method.packages)}
 
-    def digest(self) -> str:
-        """Digest of what all rows depend on."""
-        return digest(self.facts)
+    def kept_as(self, name: str) -> str:
+        """What files of a method are called: by its name, and by all that their content depends on."""
+        return f"{name}.{digest(self.method_facts(name))[:8]}"
 
 
 def digest(facts: Mapping[str, str]) -> str:
@@ -196,9 +196,9 @@ def annotation_mask(job: Job, position: int) -> np.ndarray:
     return job.films.mask(position, (FRAME, FRAME), job.scoring.truth)
 
 
-def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
+def evenly_spaced(items: Sequence[T], most: int | None) -> list[T]:
     """At most so many of some items, first and last included: a choice that knows nothing of results."""
-    if len(items) <= most:
+    if most is None or len(items) <= most:
         return list(items)
     return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
 

@@ -92,7 +92,7 @@ def costs_section(run: Path) -> str:
     if not (run / "consistency.csv").exists():
         return ""
     summary, measures, consistency = (pd.read_csv(run / f"{of}.csv") for of in ("summary", "measures", "consistency"))
-    summary = summary[summary["protocol"] == "fair"]
+    summary = summary[summary["protocol"] == PROTOCOL]
     consistency = consistency[(consistency["check"] == "randomised") & (consistency["measure"] == "rank_correlation")]
     values = {
         "summary": summary.set_index(["tolerance", "method"])["accuracy"],

@@ -305,8 +305,8 @@ def test_another_configuration_never_mixes_with_old_scores(tmp_path):
 @pytest.mark.parametrize("change", ["seed", "truth", "score_batch_size", "budget", "weights", "annotation"])
 def test_everything_that_scores_depend_on_is_in_the_digest(tmp_path, change):
     config = make_run(tmp_path)
-    before = open_job(config).digest()
-    assert open_job(config).digest() == before
+    before = open_job(config).facts
+    assert open_job(config).facts == before
     if change == "weights":
         path = config.out / "checkpoints" / "best.ckpt"
         state = torch.load(path, weights_only=True)
@@ -318,7 +318,7 @@ def test_everything_that_scores_depend_on_is_in_the_digest(tmp_path, change):
     else:
         others = {"seed": 1, "truth": "shape", "score_batch_size": 3, "budget": 299}
         config = config.replace(**{change: others[change]})
-    assert open_job(config).digest() != before
+    assert open_job(config).facts != before
 
 
 def test_a_method_that_cannot_run_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
