@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -78,10 +77,15 @@ class Tape(TorchFunctionMode):
             tensors = [a for a in args if isinstance(a, Tensor)]
             if tensors and not any(a is result for a in tensors):
                 self.begin_at(result)
-        for t in result if isinstance(result, (tuple, list)) else (result,):
+        # Of what a user's own function gave, only that another takes it is seen.
+        self._note(args)
+        self._note(result if isinstance(result, (tuple, list)) else (result,))
+        return result
+
+    def _note(self, values: Iterable[Any]) -> None:
+        for t in values:
             if isinstance(t, Tensor):
                 self.made.append(weakref.ref(t))
-        return result
 
     def begin_at(self, t: Tensor) -> None:
         """Let the graph begin at a tensor itself."""
@@ -90,13 +94,14 @@ class Tape(TorchFunctionMode):
 
     def take_graphs_off(self) -> None:
         """Detach what is left of the pass in the hands of the model, its hooks or anyone else."""
-        for ref in self.made:
-            t = ref()
-            if t is not None and t.grad_fn is not None:
-                if not t._is_view():
-                    t.detach_()
-                else:  # which cannot be detached itself
-                    _replace(t, t.detach())
+        left = {id(t): t for ref in self.made if (t := ref()) is not None and t.grad_fn is not None}
+        self.made.clear()  # a tensor that is referred to, be it weakly, cannot be swapped
+        for t in left.values():
+            if not t._is_view():
+                t.detach_()
+            else:  # which cannot be detached itself
+                with contextlib.suppress(RuntimeError):  # someone else's weak reference forbids it
+                    torch.utils.swap_tensors(t, t.detach())  # type: ignore[no-untyped-call]
 
 
 def _indexed(index: Any) -> int | None:
@@ -105,19 +110,6 @@ def _indexed(index: Any) -> int | None:
     chosen = [at for at, part in enumerate(parts) if isinstance(part, (Tensor, list)) or hasattr(part, "__array__")]
     told = all(isinstance(part, slice) for part in parts[: chosen[0]]) if len(chosen) == 1 else False
     return chosen[0] if told else None
-
-
-def _replace(old: Any, new: Any) -> None:
-    """Put one thing in another's place in all lists, tuples, dicts and attributes that hold it."""
-    for holder in gc.get_referrers(old):
-        if isinstance(holder, tuple):
-            parts = [new if part is old else part for part in holder]
-            _replace(holder, type(holder)(*parts) if hasattr(holder, "_fields") else type(holder)(parts))
-            continue
-        held: Any = holder if isinstance(holder, (list, dict)) else getattr(holder, "__dict__", {})
-        for key, part in list(enumerate(held) if isinstance(held, list) else held.items()):
-            if part is old:
-                held[key] = new
 
 
 #: In-place operations of whose former values autograd makes copies. If one is missing, this costs time only.
