@@ -240,7 +240,7 @@ def sliced(dim: Dim, start: int, size: int, step: int = 1) -> Dim:
         return dim
     kind = kind_of(dim)
     axis = only_axis(dim)
-    if kind in ("batch", "channel"):
+    if kind == "channel" or (kind == "batch" and (axis is None or axis.parts)):
         return new(size, kind)
     if axis is None or not axis.parts:
         return cut(dim, start, size, step)
@@ -263,6 +263,20 @@ def joined_parts(parts: Sequence[Dim]) -> Dim:
     kinds = {kind_of(part) for part in flat}
     kind = next((k for k in ("batch", "space", "channel") if k in kinds), None)
     return whole(Axis(sum(map(size_of, flat)), kind, parts=tuple(flat) if kind in ("space", None) else ()))
+
+
+def rejoined(parts: Sequence[Dim]) -> Dim | None:
+    """The dimension of which these are all the parts, moved if they are in another order; None if they are not."""
+    axes = [axis for part in parts if (axis := only_axis(part)) is not None and axis.origin is not None]
+    origin = axes[0].origin if axes else None
+    if origin is None or len(axes) < len(parts) or any(axis.origin is not origin for axis in axes):
+        return None
+    if sum(axis.size for axis in axes) != origin.size:
+        return None
+    ends = [0.0, *(axis.span[1] for axis in axes)]
+    follow = all(abs(axis.span[0] - end) * origin.size < 0.5 for axis, end in zip(axes, ends, strict=False))
+    in_order = follow and not any(axis.unmoved for axis in axes)
+    return whole(origin) if in_order else moved(whole(origin), origin.size)
 
 
 def moved(dim: Dim, size: int, shift: int | None = None) -> Dim:

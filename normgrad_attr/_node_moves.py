@@ -16,6 +16,7 @@ from normgrad_attr._axes import (
     new,
     only_axis,
     regrouped,
+    rejoined,
     resized,
     same_places,
     size_of,
@@ -136,7 +137,9 @@ def _cat(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None
             parts += [o[at] or new(1) if o is not None else new(size or 0) for o, size in run]
     dims = merged([replaced(d, at, ()) for d in data], replaced(shape, at, 1))
     joined = joined_parts(parts)
-    return [replaced(dims, at, joined if at or kind_of(joined) == "space" else new(shape[at], "batch"))]
+    if at == 0 and kind_of(joined) != "space":
+        joined = rejoined(parts) or new(shape[at], "batch")
+    return [replaced(dims, at, joined)]
 
 
 def _size_at(edge: tuple[Any, int], at: int) -> int | None:
