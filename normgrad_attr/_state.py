@@ -192,13 +192,17 @@ class Arguments:
 
 
 def remembered_chance() -> Callable[[], None]:
-    """What sets the random numbers of torch and Python back to where they are now."""
+    """What sets the random numbers of torch, NumPy and Python back to where they are now."""
+    numpy: Any = sys.modules.get("numpy")
+    in_numpy = numpy.random.get_state() if numpy else None
     on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     on_cpu, in_python = torch.get_rng_state(), random.getstate()
 
     def set_back() -> None:
         torch.set_rng_state(on_cpu)
         random.setstate(in_python)
+        if numpy:
+            numpy.random.set_state(in_numpy)
         if on_gpus:
             torch.cuda.set_rng_state_all(on_gpus)
 
