@@ -316,7 +316,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             grad_kwargs=grad_kwargs,
             choose_target=choose_target,
         )
-        graph = Layouts(one_pass.root)
+        graph = Layouts(one_pass.root, one_pass.inputs)
         layouts = [[graph.of(edge) for edge in by_device[0].edges] for by_device in one_pass.layers]
         results, broken = [], dict[nn.Module, list[Tensor]]()
         for layer, by_device, of_layer, laid in zip(layers, one_pass.layers, cells, layouts, strict=True):

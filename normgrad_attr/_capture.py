@@ -32,12 +32,14 @@ class Pass:
         output: The model's output, detached unless the graph was asked for.
         root: Where the summed target scores stand in the graph; None if they depend on nothing that is recorded.
         samples: Number of the target's scores.
+        inputs: Where each input stands in the graph; None for one of whole numbers.
     """
 
     layers: list[list[Captured]]
     output: Tensor
     root: Node | None
     samples: int
+    inputs: list[Node | None]
 
 
 def capture(
@@ -107,8 +109,11 @@ def capture(
             parallel=parallel,
         )
         with torch.enable_grad():
+            own = begun(inputs, keep_graph=keep_graph)
+            starts = [t.grad_fn for t in (own if isinstance(own, tuple) else (own,))]
             with recorder.hooked():
-                output = _tensor(forward(forward_func, begun(inputs, keep_graph=keep_graph), arguments.copies()))
+                output = _tensor(forward(forward_func, own, arguments.copies()))
+            del own
             outputs.append(output if keep_graph else output.detach())
             recorder.check_calls()
             chosen = target if choose_target is None else choose_target(output.detach())
@@ -117,7 +122,11 @@ def capture(
         captured = recorder.gradients(score, grad_kwargs)
         order = device_ids if device_ids is not None else getattr(forward_func, "device_ids", None)
         return Pass(
-            [_sorted_by_device(captured[layer], order) for layer in layers], outputs[-1], score.grad_fn, scores.numel()
+            [_sorted_by_device(captured[layer], order) for layer in layers],
+            outputs[-1],
+            score.grad_fn,
+            scores.numel(),
+            starts,
         )
 
     with EVERY_MODULE_RUNS, state.watched():

@@ -221,8 +221,8 @@ class CombinedNormGrad(GradientAttribution):
             whose maps are all constant. With ``return_output`` a pair of that and the output, as the model gave it.
 
         Raises:
-            ValueError: Maps that cannot be resized to the input, ``expand_as_inputs`` with another ``output_size``,
-                and whatever :meth:`NormGrad.attribute` raises.
+            ValueError: Maps that cannot be resized to the input, an input that a layer does not depend on,
+                ``expand_as_inputs`` with another ``output_size``, and whatever :meth:`NormGrad.attribute` raises.
         """
         maps, output = self._maps_and_output(
             inputs,
@@ -300,7 +300,7 @@ class CombinedNormGrad(GradientAttribution):
                 "or move that input to additional_forward_args."
             )
         laid_out = [
-            self._on_grid(m, layer, of_layer, len(size), input_)
+            self._on_grid(m, layer, of_layer, len(size), input_, number)
             for m, layer, of_layer in zip(maps, self.layers, layouts, strict=True)
         ]
         evidence = [i for i, (_, aggregate) in enumerate(self._cells()) if aggregate == "positive_sum"]
@@ -328,7 +328,13 @@ class CombinedNormGrad(GradientAttribution):
         return self.normgrad.layer_names
 
     def _on_grid(
-        self, layer_map: Maps, layer: nn.Module, layouts: Sequence[Layout], directions: int, input_: Tensor
+        self,
+        layer_map: Maps,
+        layer: nn.Module,
+        layouts: Sequence[Layout],
+        directions: int,
+        input_: Tensor,
+        number: int,
     ) -> Tensor:
         """A layer's map with as many spatial dimensions as the input."""
         name = Named(self.forward_func, layer)
@@ -341,6 +347,11 @@ class CombinedNormGrad(GradientAttribution):
             raise ValueError(
                 f"Layer {name} gives {len(layer_map)} maps for a batch of {len(input_)}; its first dimension "
                 "is not the batch, so choose another layer."
+            )
+        if number in layouts[0].unseen:
+            raise ValueError(
+                f"Layer {name} does not depend on input {number}, so its map tells nothing of it; choose layers that "
+                "all inputs reach, or move that input to additional_forward_args."
             )
         try:
             return layouts[0].laid_out(layer_map, self.normgrad.channel_dim, directions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,16 +24,30 @@ class Layouts:
 
     Args:
         root: The node that sums the samples' scores: what consumes an activation tells as much as what made it.
+        inputs: Where each of the network's inputs stands in the graph, None for one that does not.
     """
 
-    def __init__(self, root: Node | None) -> None:
+    def __init__(self, root: Node | None, inputs: Sequence[Node | None] = ()) -> None:
         self._axes = GraphAxes()
+        self._inputs = inputs
         self._batch = self._axes.read_score(root) if root is not None else None
 
     def of(self, edge: GradientEdge | None) -> Layout:
         """The layout of the activation at an edge."""
         dims = self._axes.at(edge) if edge is not None else None
-        return Layout(dims or (), self._batch)
+        return Layout(dims or (), self._batch, frozenset() if edge is None else self._unseen(edge.node))
+
+    def _unseen(self, node: Node) -> frozenset[int]:
+        """Numbers of the inputs that a node does not depend on while it depends on others."""
+        if len(self._inputs) < 2:
+            return frozenset()
+        found, waiting = {node}, [node]
+        while waiting:
+            behind = {n for n, _ in waiting.pop().next_functions if n is not None} - found
+            found |= behind
+            waiting += behind
+        unseen = frozenset(i for i, n in enumerate(self._inputs) if n is not None and n not in found)
+        return unseen if len(unseen) < len(self._inputs) else frozenset()
 
 
 @dataclass(frozen=True)
@@ -42,10 +57,12 @@ class Layout:
     Args:
         dims: Each dimension's factors; see :mod:`normgrad_attr._axes`. None at all if nothing recorded made it.
         batch: What the samples' scores run along, None if it is not known.
+        unseen: Numbers of the inputs that the activation does not depend on.
     """
 
     dims: Dims
     batch: Axis | None = None
+    unseen: frozenset[int] = frozenset()
 
     def order(self, channel_dim: int | None, shape: tuple[int, ...], name: object) -> list[int]:
         """The activation's dimensions with the batch first and the channels next.

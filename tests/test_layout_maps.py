@@ -378,6 +378,10 @@ def _rows_written(x: Tensor) -> Tensor:
     ("change", "back", "message"),
     [
         (_rows_written, lambda y: y[torch.tensor([2, 0, 1])], "in another order"),
+        (lambda x: torch.cat([x[1:], x[:1]]), lambda y: torch.cat([y[2:], y[:2]]), "in another order"),
+        (lambda x: torch.cat(x.split(1)[::-1]), lambda y: y.flip(0), "in another order"),
+        (lambda x: torch.cat([x[::2], x[1::2]]), lambda y: y[torch.tensor([0, 2, 1])], "in another order"),
+        (lambda x: torch.cat([x[:1], x[:1], x[2:]]), lambda y: y, "in another order"),
         (lambda x: x[torch.tensor([True, False, True])], lambda y: F.pad(y, (0, 0, 0, 1)), "2 maps for a batch of 3"),
         (lambda x: x.repeat_interleave(2, 0), lambda y: y[::2], "6 maps for a batch of 3"),
         (lambda x: x.expand(2, *x.shape).flatten(0, 1), lambda y: y[:3], "6 maps for a batch of 3"),
@@ -389,6 +393,28 @@ def test_maps_that_are_not_one_for_each_sample_are_refused(
     net = Does(lambda net, x: back(net.conv(change(x)).tanh().mean((2, 3))), conv=nn.Conv2d(3, 4, 3))
     with pytest.raises(ValueError, match=f"'conv'.*{message}"):
         NormGrad(net, "conv").attribute(torch.rand(3, 3, 8, 8), 1)
+
+
+@pytest.mark.parametrize("cut", [lambda x: x.split(2), lambda x: (x[:1], x[1:]), lambda x: x.chunk(3)])
+def test_samples_that_are_put_together_again_in_their_order(cut: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
+    conv, x = nn.Conv2d(3, 4, 3), torch.rand(3, 3, 8, 8)
+    apart = Does(lambda net, x: net.conv(torch.cat([part * 2 for part in cut(x)])).tanh().mean((2, 3)), conv=conv)
+    whole = Does(lambda net, x: net.conv(x * 2).tanh().mean((2, 3)), conv=conv)
+    torch.testing.assert_close(*(NormGrad(net, "conv").attribute(x, 1) for net in (apart, whole)))
+
+
+def test_a_map_of_an_input_that_the_layer_does_not_depend_on_is_refused() -> None:
+    net = Does(
+        lambda net, a, b: net.both(net.one(a) + net.other(b).relu()).tanh().mean((2, 3)),
+        one=nn.Conv2d(3, 4, 3), other=nn.Conv2d(3, 4, 3), both=nn.Conv2d(4, 4, 3),
+    )  # fmt: skip
+    a, b = torch.rand(2, 2, 3, 12, 12)
+    with pytest.raises(ValueError, match=r"'other' .* does not depend on input 0.*additional_forward_args"):
+        CombinedNormGrad(net, ["other", "both"]).attribute((a, b), 1)
+    # Both maps are those of what both inputs reach; what only one reaches is explained where it is the only input.
+    maps = CombinedNormGrad(net, ["both"]).attribute((a, b), 1)
+    torch.testing.assert_close(maps, (CombinedNormGrad(net, ["both"]).attribute(a, 1, (b,)),) * 2)
+    assert CombinedNormGrad(net, ["one", "both"]).attribute(a, 1, (b,)).shape == (2, 1, 12, 12)
 
 
 def test_a_convolution_on_a_single_sample_is_refused() -> None:
