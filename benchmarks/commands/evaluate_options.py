@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.commands.options import add_devices, names, numbers, pairs
+from benchmarks.run.config import Scoring
 
 
 def add_evaluate(commands: Any) -> None:
@@ -44,10 +45,12 @@ def add_evaluate(commands: Any) -> None:
     group.add_argument("--grid", type=int, metavar="N", help="play the Grid Pointing Game of N x N images, too")
     group.add_argument("--keep-maps", action="store_true", help="keep all maps, in half precision")
     group.add_argument("--measure-films", type=int, metavar="N", help="most questions of further measures")
-    group.add_argument("--budget", type=int, metavar="N", help="forward passes a method may spend; default: 300")
+    budget = f"forward passes a method may spend; default: {Scoring.budget}"
+    group.add_argument("--budget", type=int, metavar="N", help=budget)
     group.add_argument("--limit", type=int, metavar="N", help="most images, for a trial")
     group.add_argument("--seed", type=int, metavar="N", help="of random methods and of ties")
-    group.add_argument("--score-batch-size", type=int, metavar="N", help="questions per batch; default: 16")
+    size = f"questions per batch; default: {Scoring.score_batch_size}"
+    group.add_argument("--score-batch-size", type=int, metavar="N", help=size)
     add_devices(command)
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")

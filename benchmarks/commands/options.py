@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.run.config import PRESETS
+from benchmarks.run.config import PRESETS, Scoring
 
 
 def add_common(command: argparse.ArgumentParser) -> None:
@@ -42,7 +42,10 @@ def add_scoring(command: argparse.ArgumentParser, saved: str) -> None:
     )
     command.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
     command.add_argument(
-        "--budget", type=int, metavar="N", help=f"forward passes a method may spend on a film; default: 300{saved}"
+        "--budget",
+        type=int,
+        metavar="N",
+        help=f"forward passes a method may spend on a film; default: {Scoring.budget}{saved}",
     )
     command.add_argument("--score-batch-size", type=int, metavar="N", help="films per batch while scoring")
 
