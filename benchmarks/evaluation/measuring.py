@@ -32,7 +32,7 @@ from benchmarks.scoring.units import Step
 
 SETTINGS = (STEPS, BLUR, THRESHOLDS, tuple(FILM_MEASURES))
 """What measures depend on beside the job."""
-FRAME = 150
+CURVE_SIDE = 150
 """Side of the frame in which masks and boxes are compared at many thresholds, in pixels."""
 CURVE_COLUMNS = ("image", "method", "curve", "threshold", "value")
 
@@ -64,8 +64,10 @@ class QuestionBatch(ExplainedBatch):
         super().__init__(job, batch)
         films = job.films
         assert isinstance(films, Questions)
-        self.small = [torch.from_numpy(films.mask(p, (FRAME, FRAME), job.scoring.truth)) for p in self.positions]
-        self.boxes = [films.boxes(p, FRAME) for p in self.positions]
+        self.small = [
+            torch.from_numpy(films.mask(p, (CURVE_SIDE, CURVE_SIDE), job.scoring.truth)) for p in self.positions
+        ]
+        self.boxes = [films.boxes(p, CURVE_SIDE) for p in self.positions]
         of = zip(self.probabilities, self.targets.tolist(), strict=True)
         self.least = torch.tensor([least_likely_class(probabilities, target) for probabilities, target in of])
         self.least = self.least.to(self.targets)
@@ -82,7 +84,7 @@ class QuestionBatch(ExplainedBatch):
             other = explain_within_memory(explain, self.images, self.least).cpu()
         values: list[Row] = []
         curves: list[Row] = []
-        planes = stretch(asked, FRAME)
+        planes = stretch(asked, CURVE_SIDE)
         for i, record in enumerate(self.records):
             of = {"image": record.name, "method": method.name}
             film = self.explained(i, {targets[i]: asked[i], least[i]: other[i]}, targets[i])
