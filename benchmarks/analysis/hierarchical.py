@@ -100,13 +100,6 @@ def mean_interval(
     return means, low, high
 
 
-def rank_intervals_over_seeds(hits: Sequence[npt.ArrayLike], seed: int) -> tuple[Array, Array]:
-    """Between which ranks each column lies on resampled films and seeds, 1 the best, as 2.5th and 97.5th percentile."""
-    ranks = pd.DataFrame(-drawn_means(hits, seed)).rank(axis=1).to_numpy()
-    low, high = np.quantile(ranks, [0.025, 0.975], axis=0)
-    return low, high
-
-
 def common_hits(
     scores: Sequence[pd.DataFrame], methods: Sequence[str]
 ) -> dict[tuple[str, int], list[npt.NDArray[np.bool_]]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import bdtr, gammaln
 
 from benchmarks.analysis.tallies import hit_matrices, resampled_hits
-from benchmarks.analysis.weighing import RESAMPLES, Weighing
+from benchmarks.analysis.weighing import Weighing
 
 ALPHA = 0.05
 
@@ -158,22 +158,19 @@ def neighbours(order: list[str], differs: set[tuple[int, int]]) -> list[list[str
     return groups
 
 
-def rank_intervals(
-    hits: pd.DataFrame, seed: int, resamples: int = RESAMPLES, questions: pd.DataFrame | None = None
-) -> pd.DataFrame:
-    """Between which ranks a method lies on resampled films.
+def rank_intervals(means: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Between which ranks each method lies.
+
+    Args:
+        means: Of resampled films, ``(resamples, methods)``.
 
     Returns:
-        Index method, columns ``rank_low`` and ``rank_high``: the 2.5th and 97.5th percentile of its
-        rank, 1 the best; equal methods share the mean of their ranks.
+        The 2.5th and the 97.5th percentile of the ranks, each ``(methods,)``, 1 the best; equal methods share the mean
+        of their ranks.
     """
-    return _rank_intervals(resampled_hits([hits], seed, questions, resamples)[0], hits.columns)
-
-
-def _rank_intervals(means: np.ndarray, methods: pd.Index) -> pd.DataFrame:
-    ranks = pd.DataFrame(-means).rank(axis=1).to_numpy()
+    ranks = pd.DataFrame(-np.asarray(means)).rank(axis=1).to_numpy()
     low, high = np.quantile(ranks, [0.025, 0.975], axis=0)
-    return pd.DataFrame({"rank_low": low, "rank_high": high}, index=methods)
+    return low, high
 
 
 def significance_table(scores: pd.DataFrame, seed: int, questions: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -185,13 +182,15 @@ def significance_table(scores: pd.DataFrame, seed: int, questions: pd.DataFrame 
         questions: By name, where rows are questions.
 
     Returns:
-        The columns of :func:`against_best` and :func:`rank_intervals` behind ``protocol`` and ``tolerance``.
+        The columns of :func:`against_best` behind ``protocol`` and ``tolerance``, then ``rank_low`` and ``rank_high``.
     """
     matrices = hit_matrices(scores)
     resampled = resampled_hits(list(matrices.values()), seed, questions)
     parts = []
     for ((protocol, tolerance), hits), means in zip(matrices.items(), resampled, strict=True):
-        part = against_best(hits, questions).join(_rank_intervals(means, hits.columns), on="method")
+        low, high = rank_intervals(means)
+        ranks = pd.DataFrame({"rank_low": low, "rank_high": high}, index=hits.columns)
+        part = against_best(hits, questions).join(ranks, on="method")
         part.insert(0, "tolerance", tolerance)
         part.insert(0, "protocol", protocol)
         parts.append(part)

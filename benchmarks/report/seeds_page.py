@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.analysis.hierarchical import common_hits, rank_intervals_over_seeds
-from benchmarks.analysis.significance import neighbours
+from benchmarks.analysis.hierarchical import common_hits, drawn_means
+from benchmarks.analysis.significance import neighbours, rank_intervals
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 from benchmarks.report.page import described, page
@@ -64,7 +64,7 @@ def write_seeds_page(
         own = pairs[(pairs["protocol"] == protocol) & (pairs["tolerance"] == tolerance)]
         by_pair = {(row.better, row.worse): row for row in own.itertuples()}
         places = [names.index(method) for method in order]
-        low, high = rank_intervals_over_seeds([of_seed[:, places] for of_seed in hits], config.seed)
+        low, high = rank_intervals(drawn_means([of_seed[:, places] for of_seed in hits], config.seed))
         for i, method in enumerate(order):
             row = chosen.loc[method, ["accuracy", "ci_low", "ci_high", "seconds_per_image"]].astype(float).round(6)
             beside = by_pair.get((order[0], method))
