@@ -6,11 +6,11 @@ import fnmatch
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import normgrad_attr
+from benchmarks.run.directory import version
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json, write_text
 from benchmarks.run.stored import read_json
@@ -119,15 +119,5 @@ def _digest(package: str) -> str:
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
     names = dict.fromkeys(["torch", "captum", "grad-cam", "torchcam", *(PIP.get(name, name) for name in packages)])
-    found = {name: _version(name) for name in names}
-    return {
-        "normgrad-attr": normgrad_attr.__version__,
-        **{name: version for name, version in found.items() if version is not None},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # one of the packages beside
-        return None
+    found = {"normgrad-attr": version("normgrad_attr"), **{name: version(name) for name in names}}
+    return {name: number for name, number in found.items() if number is not None}  # some of those beside are not there
