@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torchvision import models
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from benchmarks.run.errors import UserError
+from benchmarks.run.state_files import read_state
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -116,20 +116,8 @@ def _replace_head(network: nn.Module, arch: str) -> None:
 
 
 def _load_body(network: nn.Module, path: Path) -> None:
-    if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"--weights {path}: there is no such file.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError):
-        raise UserError(
-            f"--weights {path} is not a file of plain tensors, the only kind that is safe to load."
-        ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):  # a checkpoint of a run
-        state = {name.removeprefix("network."): value for name, value in state["state_dict"].items()}
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"--weights {path} holds no state dict: save one with torch.save(model.state_dict(), FILE).")
+    found = read_state(path / "checkpoints" / "best.ckpt" if path.is_dir() else path)
+    state = {name.removeprefix("network."): value for name, value in found.items()}  # so named in a run's checkpoint
     own = network.state_dict()
     head = list(own)[-1].rpartition(".")[0]
     kept = {

@@ -10,8 +10,8 @@ from timm.data import resolve_model_data_config
 from torchvision import models
 
 from benchmarks.models import load_model
-from benchmarks.models.state_files import head_size, load_state, read_state
 from benchmarks.run.errors import UserError
+from benchmarks.run.state_files import head_size, load_state, read_state
 
 
 def test_timm_by_name_with_its_own_data_configuration():
