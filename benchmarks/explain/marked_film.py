@@ -6,21 +6,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.explain.verdict import NOTICE, Explanation
 from benchmarks.run.errors import printable
+from normgrad_attr.visualize import heat
 
 TALL, WIDEST, NARROWEST = 620, 990, 280
 """Of one of the two pictures, in pixels; a film keeps its aspect."""
 MARGIN = 12
 MARK = (60, 200, 255)
-# Matplotlib's "inferno" at ninths of its range.
-_HEAT = np.array(
-    [(0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85), (227, 89, 51), (249, 140, 10),
-     (249, 201, 50), (252, 255, 164)], dtype=np.float32,
-)  # fmt: skip
 
 
 def draw(result: Explanation, title: str, method: str) -> Image.Image:
@@ -59,12 +55,12 @@ def draw(result: Explanation, title: str, method: str) -> Image.Image:
 
 
 def _marked(film: Image.Image, result: Explanation, scale: float, font: ImageFont.FreeTypeFont) -> Image.Image:
-    heat = result.saliency
-    low, high = float(heat.min()), float(np.quantile(heat, 0.995))
-    if not result.peaks or not high > low:
+    if not result.peaks:
         return film
-    unit = Image.fromarray(np.clip((heat - low) / (high - low), 0, 1)).resize(film.size, Image.Resampling.BILINEAR)
-    marked = Image.fromarray(_blended(np.asarray(film), np.asarray(unit)))
+    saliency = Image.fromarray(result.saliency).resize(film.size, Image.Resampling.BILINEAR)
+    colours = Image.fromarray(heat(torch.from_numpy(np.array(saliency)), alpha=0.6, outliers=0.005, fade=True).numpy())
+    marked = film.copy()
+    marked.paste(colours, mask=colours)
     pen = ImageDraw.Draw(marked)
     for rank, peak in reversed(list(enumerate(result.peaks, start=1))):  # the first lies on top
         x1, y1, x2, y2 = (round(value * scale) for value in peak.box)
@@ -75,17 +71,6 @@ def _marked(film: Image.Image, result: Explanation, scale: float, font: ImageFon
         pen.rectangle((x, y, x + wide, y + tall), fill=MARK)
         pen.text((x + 4, y + 1), str(rank), "black", font)
     return marked
-
-
-def _blended(film: npt.NDArray[np.uint8], unit: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """The film under the colours of a map from 0 to 1, the more opaque the higher."""
-    position = np.clip(unit, 0, 1) * (len(_HEAT) - 1)
-    below = np.minimum(position.astype(int), len(_HEAT) - 2)
-    part = (position - below)[..., None]
-    colours = _HEAT[below] * (1 - part) + _HEAT[below + 1] * part
-    opacity = 0.6 * np.sqrt(np.clip(unit, 0, 1))[..., None]
-    blended: npt.NDArray[np.uint8] = (film * (1 - opacity) + colours * opacity).astype(np.uint8)
-    return blended
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

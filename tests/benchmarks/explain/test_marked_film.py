@@ -3,8 +3,9 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks.explain.marked_film import MARK, _blended, _font, _lines, draw
+from benchmarks.explain.marked_film import MARK, _font, _lines, _marked, draw
 from benchmarks.explain.verdict import Explanation
 from benchmarks.films.grey import Film
 from normgrad_attr.functional import Peak
@@ -44,8 +45,9 @@ def test_long_names_are_whole() -> None:
     assert draw(explanation((60, 60), ()), name, "some").height > draw(explanation((60, 60), ()), "a", "some").height
 
 
-def test_colours_are_those_of_inferno() -> None:
-    unit = np.linspace(0.05, 1, 50, dtype=np.float32)[None]
-    film = np.zeros((1, 50, 3), np.uint8)
-    truth = matplotlib.colormaps["inferno"](unit)[..., :3] * 255 * 0.6 * np.sqrt(unit)[..., None]
-    assert np.abs(_blended(film, unit).astype(float) - truth).max() < 8
+def test_the_map_hides_the_film_the_more_the_higher_it_is() -> None:
+    found = explanation((60, 60), (Peak(30, 30, 1.0, (30, 30, 31, 31)),))
+    marked = np.asarray(_marked(Image.new("RGB", (64, 64), (100, 100, 100)), found, 1.0, _font(13))).astype(float)
+    inferno = np.array(matplotlib.colormaps["inferno"](1.0)[:3])
+    assert marked[0, 0] == pytest.approx(100)
+    assert marked[-1, -1] == pytest.approx(0.4 * 100 + 0.6 * 255 * inferno, abs=1)
