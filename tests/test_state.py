@@ -1,195 +1,20 @@
-"""What a model changes in a pass is afterwards as one plain forward, or none, would leave it, also if it ran twice."""
+"""What a model changes of itself in a pass is afterwards as one plain forward, or none, would leave it."""
 
 from __future__ import annotations
 
 import copy
 import gc
-from collections import OrderedDict, deque, namedtuple
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from models import build, each_kind, plain, saved_for_backward, untouched
+from models import plain, saved_for_backward
+from stateful import LAYERS, SIZE, Cache, Layers, count, equal, graphs, images
 from torch import Tensor, nn
 
-from normgrad_attr import NormGrad, class_sensitivity, suggest_layers
-
-SIZE = (6, 6)
-Pair = namedtuple("Pair", "mask scale")
-
-
-def images() -> Tensor:
-    return torch.randn(2, 3, *SIZE)
-
-
-@dataclass
-class Options:
-    mask: Tensor
-    history: list[Any] = field(default_factory=list)
-
-
-class Cache:
-    """Keys and values of former calls, as in a decoder."""
-
-    def __init__(self) -> None:
-        self.layers: list[Any] = []
-        self.length = 0
-
-    def extend(self, t: Tensor) -> Tensor:
-        self.layers.append([t, (t[:, :1], t.tanh())])
-        self.length += 1
-        return torch.stack([first + second[1] for first, second in self.layers]).sum(0)
-
-
-class Layers(nn.Module):
-    """A block, and in front of it a layer that hands on what was used before, for which a pass is repeated."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.block, self.handed_on = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Identity()
-        self.head = nn.Linear(4, 3)
-        self.setup()
-
-    def setup(self) -> None: ...
-
-    def change(self, t: Tensor, *args: Any) -> Tensor:
-        """Does what the test is about, in the middle of the forward."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor, *args: Any) -> Tensor:
-        x = self.stem(x)
-        aside = x.tanh()  # recorded before the layer, and needed in its backward
-        x = self.change(self.handed_on(x), *args)
-        return self.head((self.block(x).tanh() * aside).mean((2, 3)))
-
-
-LAYERS = pytest.mark.parametrize(("layer", "forwards"), [("block", 1), ("handed_on", 2)])
-
-
-def count(model: nn.Module) -> list[None]:
-    calls: list[None] = []
-    model.register_forward_pre_hook(lambda *_: calls.append(None))
-    return calls
-
-
-def equal(a: Any, b: Any) -> None:
-    """Fail unless two values are alike, whatever holds them."""
-    assert type(a) is type(b)
-    if isinstance(a, Tensor):
-        torch.testing.assert_close(a.detach(), b.detach())
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            equal(a[key], b[key])
-    elif isinstance(a, (list, tuple, deque)):
-        assert len(a) == len(b)
-        for one, other in zip(a, b, strict=True):
-            equal(one, other)
-    elif hasattr(a, "__dict__") and not isinstance(a, nn.Module):
-        equal(vars(a), vars(b))
-    else:
-        assert a == b
-
-
-def graphs(value: Any) -> list[Tensor]:
-    """Tensors with a graph, within any containers."""
-    if isinstance(value, Tensor):
-        return [value] if value.requires_grad else []
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple, deque)) else ()
-    if not parts and hasattr(value, "__dict__") and not isinstance(value, nn.Module):
-        parts = vars(value).values()
-    return [t for part in parts for t in graphs(part)]
-
-
-# Further arguments
-
-
-def change_mask(options: Any) -> Tensor:
-    mask: Tensor = options["mask"] if isinstance(options, dict) else options.mask
-    return mask.mul_(0.5)
-
-
-def change_list(options: list[Any], t: Tensor) -> Tensor:
-    options[0].add_(1)
-    options.append(t * options[0])
-    return options[-1]
-
-
-def change_view(mask: Tensor, t: Tensor) -> Tensor:
-    mask[:, :2] = t.mean()
-    return mask * t
-
-
-def twice() -> list[Any]:
-    t = torch.ones(1)
-    return [t, {"t": t}]
-
-
-ARGUMENTS: dict[str, tuple[Callable[[], Any], Callable[[Any, Tensor], Tensor]]] = {
-    "tensor": (lambda: torch.ones(1, 4, 1, 1), lambda a, t: t * a.mul_(2).add_(t.mean())),
-    "expanded from a larger one": (lambda: torch.ones(1, 8, 1, 1)[:, ::2], change_view),
-    "tuple": (lambda: (torch.ones(1), [torch.ones(1)]), lambda a, t: t * a[0].add_(1) * a[1][0].mul_(3)),
-    "named tuple": (lambda: Pair(torch.ones(1), 2.0), lambda a, t: t * change_mask(a)),
-    "list": (lambda: [torch.ones(1)], change_list),
-    "dict": (
-        lambda: {"mask": torch.ones(1), "n": 1},
-        lambda a, t: a.update(n=a["n"] + 1, k=t) or t * change_mask(a),
-    ),
-    "ordered dict": (lambda: OrderedDict(mask=torch.ones(1)), lambda a, t: t * change_mask(a)),
-    "nested": (lambda: {"a": [{"b": torch.ones(1)}]}, lambda a, t: t * a["a"][0]["b"].mul_(2)),
-    "deque": (lambda: deque([torch.ones(1)], maxlen=2), lambda a, t: a.append(t * a[0].add_(1)) or a[-1]),
-    "dataclass": (lambda: Options(torch.ones(1)), lambda a, t: a.history.append(t[:, :1]) or t * change_mask(a)),
-    "namespace": (lambda: SimpleNamespace(mask=torch.ones(1)), lambda a, t: t * change_mask(a)),
-    "cache": (Cache, lambda a, t: a.extend(t)),
-    "integers": (lambda: torch.tensor([3, 1]), lambda a, t: t * a.add_(1).float().mean()),
-    "one thing in two places": (twice, lambda a, t: t * a[0].add_(1) * a[1]["t"]),
-}
-
-
-class WithArgument(Layers):
-    def change(self, t: Tensor, *args: Any) -> Tensor:
-        return ARGUMENTS[self.name][1](args[0], t)
-
-
-@LAYERS
-def test_a_further_argument_from_inference_mode(layer: str, forwards: int) -> None:
-    class Scaled(Layers):
-        def change(self, t: Tensor, *args: Any) -> Tensor:
-            return t * args[0]
-
-    model, x = Scaled().eval(), images()
-    with torch.inference_mode():
-        scale = torch.rand(2, 1, 1, 1)
-    expected = NormGrad(model, layer).attribute(x, 1, scale.clone())
-    torch.testing.assert_close(NormGrad(model, layer).attribute(x, 1, scale), expected)
-
-
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
-@LAYERS
-@pytest.mark.parametrize("name", ARGUMENTS)
-def test_a_further_argument_is_changed_once(name: str, layer: str, forwards: int, mode: Any) -> None:
-    model, x = WithArgument().eval(), images()
-    model.name = name
-    make = ARGUMENTS[name][0]
-    theirs, truth, argument = make(), make(), make()
-    inside = argument[0] if isinstance(argument, (list, tuple, deque)) else argument
-    with torch.no_grad():
-        model(x, theirs)
-    expected = plain(
-        "single", lambda: model(x.clone().requires_grad_(), truth)[:, 1], [model.get_submodule(layer)], SIZE
-    )
-    calls = count(model)
-    with mode(), untouched(model, x):
-        found = NormGrad(model, layer).attribute(x, 1, (argument,))
-    torch.testing.assert_close(found, expected)
-    assert len(calls) == forwards
-    equal(argument, theirs)
-    assert not graphs(argument)
-    assert inside is (argument[0] if isinstance(argument, (list, tuple, deque)) else argument) or name == "deque"
-
+from normgrad_attr import NormGrad, suggest_layers
 
 # Attributes of modules, and what hooks keep
 
@@ -410,48 +235,6 @@ def test_lazy_parts_are_made_as_by_a_forward() -> None:
     NormGrad(model, "0").attribute(images(), 0)
 
 
-# Inputs
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.uint8])
-@pytest.mark.parametrize("layer", ["drop", "fc"])
-@pytest.mark.parametrize("frozen", [False, True])
-def test_inputs_of_any_type_that_the_model_overwrites(dtype: torch.dtype, layer: str, frozen: bool) -> None:
-    class Overwrites(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embedding, self.drop, self.fc = nn.Embedding(9, 4), nn.Dropout(), nn.Linear(4, 2)
-
-        def forward(self, i: Tensor) -> Tensor:
-            i.clamp_(max=1)
-            t = self.embedding(i.long()) + i.unsqueeze(-1)
-            aside = t.tanh()
-            return (self.fc(self.drop(t).to(self.fc.weight.dtype)) * aside[..., :2]).mean(1)
-
-    model, ids = Overwrites().eval(), torch.tensor([[8, 1, 0]]).to(dtype)
-    before = ids.clone()
-    t = (model.embedding(ids.clone().clamp_(max=1).long()) + ids.clone().clamp_(max=1).unsqueeze(-1)).float()
-    t = t.detach().requires_grad_()
-    y = model.fc(t)
-    kept = t if layer == "drop" else y
-    (g,) = torch.autograd.grad((y * t.tanh()[..., :2]).mean(1)[:, 1].sum(), kept)
-    model.requires_grad_(not frozen)
-    with untouched(model, ids):
-        found = NormGrad(model, layer, channel_dim=-1).attribute(ids, 1)
-    assert torch.equal(ids, before)
-    torch.testing.assert_close(found[:, 0].float(), kept.detach().norm(dim=-1) * g.norm(dim=-1))
-
-
-@each_kind
-def test_inputs_that_are_no_tensors_are_refused(kind: str) -> None:
-    net, x = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(144, 2)).eval(), images()
-    method = build(kind, lambda d: net(d["x"]), net[0])
-    with pytest.raises(TypeError, match=r"Input 0 is a dict, not a tensor; pass the tensors.*lambda x: model"):
-        method.attribute({"x": x}, 0)
-    with pytest.raises(TypeError, match="Input 1 is a int"):
-        method.attribute((x, 3), 0)
-
-
 @pytest.mark.parametrize("name", ["expanded", "sparse", "grows"])
 @pytest.mark.parametrize("how", [NormGrad, suggest_layers])
 def test_buffers_that_do_not_lie_in_one_piece_or_change_their_size(name: str, how: Any) -> None:
@@ -485,35 +268,3 @@ def test_buffers_that_do_not_lie_in_one_piece_or_change_their_size(name: str, ho
         expected = activation.norm(dim=1, keepdim=True) * gradient.unsqueeze(1)
         torch.testing.assert_close(NormGrad(model, "conv").attribute(x, 1), expected)
     assert torch.equal(model.held.to_dense(), before)
-
-
-def test_a_look_changes_no_argument_and_no_input() -> None:
-    class Counts(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
-
-        def forward(self, x: Tensor, count: Tensor) -> Tensor:
-            count.add_(1)
-            x.sub_(0.1)
-            return self.head(self.conv(x).tanh().mean((2, 3)))
-
-    model, x, count = Counts().eval(), torch.rand(2, 3, 8, 8), torch.zeros(())
-    before = x.clone()
-    suggest_layers(model, x, count)
-    assert count == 0
-    class_sensitivity(NormGrad(model, "conv"), x, additional_forward_args=count)
-    assert count == 2  # once for each of the two classes
-    assert torch.equal(x, before)
-
-
-def test_nested_tensors_are_refused() -> None:
-    nested = torch.nested.nested_tensor([torch.rand(2, 3), torch.rand(4, 3)], layout=torch.jagged)
-    with pytest.raises(TypeError, match="Input 0 is a nested tensor"):
-        NormGrad(nn.Linear(3, 2), "").attribute(nested, 0)
-
-
-def test_an_operation_in_place_under_vmap() -> None:
-    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)).eval(), torch.rand(2, 3, 8, 8)
-    found = NormGrad(lambda t: model(torch.vmap(lambda q: q.clone().mul_(2))(t)), model[0]).attribute(x, 1)
-    torch.testing.assert_close(found, NormGrad(model, "0").attribute(2 * x, 1))
