@@ -15,6 +15,8 @@ from benchmarks.metrics.class_sensitivity import class_sensitivity
 from benchmarks.metrics.explained_film import ExplainedFilm
 from benchmarks.metrics.faithfulness import deletion, insertion
 from benchmarks.metrics.froc import RATES, sensitivities
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
+from benchmarks.run.text_tables import within
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,11 @@ LOCALISATION = {
 
 CHANGES = {
     "accuracy": Measure(
-        "accuracy", "Pointing Game, protocol `fair`, within 15 px, as a share of the films", "higher", 1, "%"
+        "accuracy",
+        f"Pointing Game, protocol `{MAIN_PROTOCOL}`, {within(MAIN_TOLERANCE)}, as a share of the films",
+        "higher",
+        1,
+        "%",
     ),
     "accuracy_difference": Measure(
         "difference",
@@ -205,7 +211,7 @@ def overlap_values(scores: pd.DataFrame, films: int) -> pd.DataFrame:
     Returns:
         Columns ``image``, ``method``, ``measure``, ``value``.
     """
-    fair = scores[scores["protocol"] == "fair"]
+    fair = scores[scores["protocol"] == MAIN_PROTOCOL]
     complete = fair.groupby("method")["image"].transform("size") == films
     return fair[complete].melt(["image", "method"], ["energy", "iou"], "measure", "value")
 

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from benchmarks.analysis.weighing import RESAMPLES, Weighing
-from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES, is_hit
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, PROTOCOLS, TOLERANCES, is_hit
 
 SUMMARY_COLUMNS = (
     "method", "protocol", "tolerance", "accuracy", "ci_low", "ci_high", "hits", "images", "seconds_per_image",
@@ -59,6 +59,11 @@ def _distances(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
 
 def _hits(distances: pd.DataFrame, tolerance: float) -> pd.DataFrame:
     return pd.DataFrame(is_hit(distances.to_numpy(float), tolerance), distances.index, distances.columns)
+
+
+def main_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table by protocol and tolerance that stand for all where one figure must do."""
+    return table[(table["protocol"] == MAIN_PROTOCOL) & (table["tolerance"] == MAIN_TOLERANCE)]
 
 
 def resampled_means(values: np.ndarray, seed: int, resamples: int = RESAMPLES) -> np.ndarray:

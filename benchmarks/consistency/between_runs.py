@@ -18,7 +18,7 @@ from benchmarks.analysis.hierarchical import drawn_means
 from benchmarks.analysis.tallies import bootstrap_interval, hit_matrix, median_interval
 from benchmarks.consistency.check_tables import Row
 from benchmarks.consistency.runs import Run
-from benchmarks.consistency.variants import PROTOCOL, TOLERANCE
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 from benchmarks.run.errors import UserError
 
 
@@ -40,7 +40,7 @@ def between_runs(runs: Sequence[Run], methods: Sequence[str], seed: int) -> list
     Raises:
         UserError: The runs have scored no method in common.
     """
-    hits = [hit_matrix(run.scores, PROTOCOL, TOLERANCE) for run in runs]
+    hits = [hit_matrix(run.scores, MAIN_PROTOCOL, MAIN_TOLERANCE) for run in runs]
     names = [name for name in methods if all(name in matrix for matrix in hits)]
     if not names:
         raise UserError("the runs have scored no method in common: score the same --methods in all of them.")
@@ -118,7 +118,7 @@ def _seed_rows(
 
 def _points(run: Run, names: Sequence[str], films: pd.Index) -> dict[str, npt.NDArray[np.float64]]:
     """Maxima and class by method, (films, 3): x, y, target."""
-    chosen = run.scores[run.scores["protocol"] == PROTOCOL]
+    chosen = run.scores[run.scores["protocol"] == MAIN_PROTOCOL]
     return {
         name: chosen[chosen["method"] == name]
         .set_index("image")

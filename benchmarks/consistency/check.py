@@ -22,9 +22,9 @@ from benchmarks.analysis.tallies import median_interval
 from benchmarks.consistency.between_runs import between_runs
 from benchmarks.consistency.check_tables import Row, write_consistency
 from benchmarks.consistency.runs import check_repetitions, load_runs
-from benchmarks.consistency.variants import CHANCE, SMOOTHED, TOLERANCE, TRAINED, Played, play_variants
+from benchmarks.consistency.variants import CHANCE, SMOOTHED, TRAINED, Played, play_variants
 from benchmarks.methods import Method, select_methods
-from benchmarks.metrics.pointing_game import TOLERANCES, chance_level, is_hit
+from benchmarks.metrics.pointing_game import MAIN_TOLERANCE, TOLERANCES, chance_level, is_hit
 from benchmarks.run.config import Config, check
 from benchmarks.run.devices import plain_device_errors, use_threads
 from benchmarks.run.directory import saved_config
@@ -80,7 +80,7 @@ def consistency(
         played.append(own)
         failures.update(failed)
         levels = [chance_level(annotation_mask(job, position)) for position in job.positives]
-        chance = float(np.mean(levels, axis=0)[TOLERANCES.index(TOLERANCE)])
+        chance = float(np.mean(levels, axis=0)[TOLERANCES.index(MAIN_TOLERANCE)])
     rows = own_rows(played, config.seed, chance, len(levels))
     if runs:
         rows += between_runs(runs, [method.name for method in chosen], config.seed)
@@ -146,7 +146,9 @@ def own_rows(played: Sequence[Mapping[tuple[str, str], Played]], seed: int, chan
     keys = [key for key in played[0] if all(key in own and (TRAINED, key[1]) in own for own in played)]
     if not keys:
         return []
-    hits = [np.stack([is_hit(own[key].distance, TOLERANCE) for key in keys], axis=1).astype(float) for own in played]
+    hits = [
+        np.stack([is_hit(own[key].distance, MAIN_TOLERANCE) for key in keys], axis=1).astype(float) for own in played
+    ]
     trained = [keys.index((TRAINED, method)) for _, method in keys]
     correlation = [np.stack([own[key].correlation for key in keys], axis=1) for own in played]
     there = [~np.isnan(matrix) for matrix in correlation]

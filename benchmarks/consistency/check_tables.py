@@ -13,8 +13,9 @@ from rich.console import Console
 
 from benchmarks.analysis.measure_table import measure_of
 from benchmarks.consistency.follows import follows_section
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 from benchmarks.run.files import write_csv, write_figure, write_text
-from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval
+from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
 
 Row = tuple[str, str, str, str, float, float, float, int]
 """One line of ``consistency.csv``, in the order of :data:`COLUMNS`."""
@@ -114,9 +115,9 @@ def markdown(table: pd.DataFrame, failures: Mapping[str, str]) -> str:
     """All checks as Markdown."""
     lines = ["# Consistency", ""]
     lines += [
-        "Pointing Game accuracy by protocol `fair` within 15 px, Spearman's correlation of the maps (signs kept), and "
-        "the median distance that the maximum moved, in pixels of the frame of 600; [95 % bootstrap interval], over "
-        "films and, where the run has several, seeds.",
+        f"Pointing Game accuracy by protocol `{MAIN_PROTOCOL}` {within(MAIN_TOLERANCE)}, Spearman's correlation of the "
+        "maps (signs kept), and the median distance that the maximum moved, in pixels of the frame of 600; [95 % "
+        "bootstrap interval], over films and, where the run has several, seeds.",
         "",
     ]
     if section := follows_section(table):

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from benchmarks.analysis.tallies import hit_matrix, percentile_interval
+from benchmarks.analysis.tallies import hit_matrix, main_rows, percentile_interval
 from benchmarks.analysis.weighing import RESAMPLES, Weighing
 from benchmarks.consistency.paired import paired_differences
 from benchmarks.consistency.runs import Run, load_runs
@@ -173,15 +173,11 @@ def markdown(runs: list[Run], table: pd.DataFrame, paired: pd.DataFrame, agreeme
         lines += [*markdown_table(_accuracies(runs, group)), ""]
     if missing := left_out(runs):
         lines += [f"Not in all runs, so not compared: {', '.join(f'`{name}`' for name in missing)}.", ""]
-    for (a, b), group in _main(paired).groupby(["run_a", "run_b"], sort=False):
+    for (a, b), group in main_rows(paired).groupby(["run_a", "run_b"], sort=False):
         lines += [f"## Whose maps point better, {a} or {b}?", "", f"{_paired_note(runs, str(a), str(b))}", ""]
         lines += [*markdown_table(_differences(group)), ""]
     lines += ["## Do the runs rank the methods alike?", "", _agreement_note(runs), ""]
     return "\n".join([*lines, *markdown_table(_agreement(agreement)), ""])
-
-
-def _main(table: pd.DataFrame) -> pd.DataFrame:
-    return table[(table["protocol"] == MAIN_PROTOCOL) & (table["tolerance"] == MAIN_TOLERANCE)]
 
 
 def _paired_note(runs: list[Run], a: str, b: str) -> str:
@@ -257,7 +253,7 @@ def _print(runs: list[Run], table: pd.DataFrame, paired: pd.DataFrame, agreement
             if len(runs) > 2:  # 80 columns have no room for more intervals
                 rows = [[text.partition(" [")[0] for text in row] for row in rows]
             console.print(terminal_table(title.replace(" [95 % interval]", "") if len(runs) > 2 else title, rows))
-    for (a, b), group in _main(paired).groupby(["run_a", "run_b"], sort=False) if len(runs) == 2 else ():
+    for (a, b), group in main_rows(paired).groupby(["run_a", "run_b"], sort=False) if len(runs) == 2 else ():
         title = f"{a} less {b} on the same {_rows(runs)}, {within(MAIN_TOLERANCE)}, protocol {MAIN_PROTOCOL}"
         rows = [[row[i] for i in (0, 1, 4, 5)] for row in _differences(group)]
         console.print(terminal_table(title, rows))

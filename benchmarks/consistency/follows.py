@@ -7,7 +7,8 @@ import math
 import pandas as pd
 
 from benchmarks.consistency.variants import ALL, CHANCE, HEAD, TRAINED
-from benchmarks.run.text_tables import markdown_table, with_interval
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
+from benchmarks.run.text_tables import markdown_table, with_interval, within
 
 WEIGHTS, PICTURE, BOTH, NEITHER = "weights", "picture", "both", "neither"
 RULES = {
@@ -73,7 +74,8 @@ def follows_section(table: pd.DataFrame) -> list[str]:
         rows.append([str(row.method), str(row.follows), *accuracies, *correlations])
     found = set(verdicts["follows"])
     return [
-        f"Accuracy in percent, by protocol `fair` within 15 px; a random point scores {100 * chance:.1f}.",
+        f"Accuracy in percent, by protocol `{MAIN_PROTOCOL}` {within(MAIN_TOLERANCE)}; a random point scores "
+        f"{100 * chance:.1f}.",
         "",
         *(f"- **{name}**: {rule}." for name, rule in RULES.items() if name in found),
         "",

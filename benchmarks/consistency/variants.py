@@ -20,13 +20,12 @@ from benchmarks.consistency.randomise import blocks_from_the_top, randomised
 from benchmarks.methods import Explain, Method
 from benchmarks.metrics.class_sensitivity import rank_correlation
 from benchmarks.metrics.frame import stretch
-from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, choose_maxima
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, choose_maxima
 from benchmarks.run.files import whole_file
 from benchmarks.run.stored import DamagedError, read_array
 from benchmarks.scoring.batch import FilmBatch, explain_within_memory, seeded
 from benchmarks.scoring.job import Job
 
-PROTOCOL, TOLERANCE = MAIN_PROTOCOL, MAIN_TOLERANCE
 TRAINED, SMOOTHED, HEAD, ALL = "trained", "smoothed", "head only", "all weights"
 CHANCE = "(chance)"
 """In the place of a method: what a random point scores on the films of the check."""
@@ -111,7 +110,7 @@ def play(films: Sequence[FilmBatch], maps: Tensor, reference: Tensor, *, smooth:
     points, distances = [], []
     for batch, part in zip(films, torch.split(maps, [len(batch.positions) for batch in films]), strict=True):
         frames = stretch(part.to(batch.masks.device), smooth=smooth)
-        maxima = choose_maxima(frames, protocol=PROTOCOL, seed=batch.job.seed, image_ids=batch.image_ids)
+        maxima = choose_maxima(frames, protocol=MAIN_PROTOCOL, seed=batch.job.seed, image_ids=batch.image_ids)
         points.append(maxima.points.double().where(maxima.finite[:, None], torch.nan))
         annotations = batch.annotations(tuple(range(len(batch.positions))))
         distances.append(maxima.distances(annotations))

@@ -205,7 +205,7 @@ def print_table(content: dict[str, Any], subject: Subject) -> None:
         ]
         console.print(terminal_table(title, rows, footer=True))
     console.print(f"{_cost(content, subject).capitalize()}.")
-    for method, counts in content["maps"]["fair"].items():
+    for method, counts in content["maps"][MAIN_PROTOCOL].items():
         if any(counts.values()):
             console.print(f"{method}: {counted(counts['constant'], 'constant map')}, {counts['non_finite']} not finite")
     for method, reason in content["methods_that_could_not_run"].items():

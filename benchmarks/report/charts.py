@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmarks.analysis.tallies import main_rows
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 from benchmarks.report.step_tables import fraction, sensitivities
 from benchmarks.run.files import write_figure
 from benchmarks.run.text_tables import counted
 
-PROTOCOL, TOLERANCE = MAIN_PROTOCOL, MAIN_TOLERANCE
 COLOURS = {
     "normgrad": "#6b3fc4",
     "cam": "#0b72b9",
@@ -28,7 +28,7 @@ MOST = 50
 """Most methods in a figure, the best ones; the tables hold all."""
 CURVES = 8
 DASHES = ("-", "--", ":", "-.")
-CAPTION = f"protocol {PROTOCOL}, hit within {TOLERANCE} px"
+CAPTION = f"protocol {MAIN_PROTOCOL}, hit within {MAIN_TOLERANCE} px"
 
 
 def draw_ranking(rows: pd.DataFrame, chance: dict[str, float], stem: Path) -> None:
@@ -40,7 +40,7 @@ def draw_ranking(rows: pd.DataFrame, chance: dict[str, float], stem: Path) -> No
         stem: Path of the figure without its suffix.
     """
     count = rows["method"].nunique()
-    rows = _best(_main(rows))[::-1]
+    rows = _best(main_rows(rows))[::-1]
     titles = [_title(str(name)) for name in rows["method"]]
     figure = Figure(figsize=(4.2 + 0.09 * max(map(len, titles)), 1.1 + 0.28 * len(rows)), layout="constrained")
     axis = figure.subplots()
@@ -49,7 +49,7 @@ def draw_ranking(rows: pd.DataFrame, chance: dict[str, float], stem: Path) -> No
         axis.plot([100 * row.ci_low, 100 * row.ci_high], [y, y], color=colour, lw=2.2, solid_capstyle="round")
         face = "white" if row.differs else colour
         axis.plot(100 * row.accuracy, y, "o", color=colour, markerfacecolor=face, markersize=6.5, mew=1.6)
-    axis.axvline(100 * chance[str(TOLERANCE)], color="#737a86", ls="--", lw=1, zorder=0)
+    axis.axvline(100 * chance[str(MAIN_TOLERANCE)], color="#737a86", ls="--", lw=1, zorder=0)
     note = f"; the {MOST} best of {count}" if count > MOST else ""
     figure.supxlabel(
         f"accuracy, % ({CAPTION})\ndashed: chance; filled: no real difference from the best is shown{note}", fontsize=9
@@ -62,7 +62,7 @@ def draw_ranking(rows: pd.DataFrame, chance: dict[str, float], stem: Path) -> No
 
 def draw_cost(rows: pd.DataFrame, stem: Path, unit: str = "film") -> None:
     """Seconds a film against accuracy, the methods numbered by accuracy; those without a network pass are left out."""
-    rows = _main(rows)
+    rows = main_rows(rows)
     rows = rows[[METHODS[name].cost != "none" for name in rows["method"]]]
     rows = _best(rows)
     figure = Figure(figsize=(9, max(4.5, 0.8 + 0.18 * len(rows))), layout="constrained")
@@ -86,7 +86,7 @@ def draw_breakdowns(table: pd.DataFrame, folder: Path, unit: str = "film") -> No
 
     Figures of breakdowns that an earlier report had and this one has not are removed.
     """
-    table = _main(table)
+    table = main_rows(table)
     for old in folder.glob("breakdown*.*"):
         if old.suffix in (".png", ".svg"):
             old.unlink()
@@ -138,10 +138,6 @@ def draw_froc(table: pd.DataFrame, stem: Path) -> None:
     title = f"mean over the rates, %; best {len(labels)} of {len(wide)}"
     figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize=8, frameon=False, title=title)
     _save(figure, stem)
-
-
-def _main(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[(rows["protocol"] == PROTOCOL) & (rows["tolerance"] == TOLERANCE)]
 
 
 def _best(rows: pd.DataFrame) -> pd.DataFrame:

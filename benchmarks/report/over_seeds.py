@@ -13,6 +13,7 @@ from rich.console import Console
 from benchmarks.analysis.by_verdict import by_verdict, missed_share
 from benchmarks.analysis.hierarchical import differences, summarise_seeds
 from benchmarks.analysis.measure_table import MEASURES, TABLE_COLUMNS, mean_table, overlap_values
+from benchmarks.analysis.tallies import main_rows
 from benchmarks.analysis.weighing import RESAMPLES
 from benchmarks.consistency.runs import Run, check_repetitions, load_runs
 from benchmarks.methods import METHODS
@@ -172,7 +173,6 @@ def markdown(
     for protocol in reversed(PROTOCOLS):
         lines += [f"## Protocol `{protocol}`", "", PROTOCOL_NOTES[protocol] + ".", ""]
         lines += [*markdown_table(cells(table, protocol, run.facts.chance)), ""]
-    main = pairs[(pairs["protocol"] == MAIN_PROTOCOL) & (pairs["tolerance"] == MAIN_TOLERANCE)]
     order = ranked(table[table["protocol"] == MAIN_PROTOCOL])
     lines += [
         "## Which differences hold over seeds",
@@ -180,7 +180,7 @@ def markdown(
         f"Protocol `{MAIN_PROTOCOL}`, {within(MAIN_TOLERANCE)}: of how many methods each is the better or the worse in "
         "every seed, with an interval of the mean difference that leaves out 0. `differences.csv` has all pairs.",
         "",
-        *markdown_table(holding(main, order), left=(0, 3)),
+        *markdown_table(holding(main_rows(pairs), order), left=(0, 3)),
         "",
         "## By the classifier's verdict",
         "",

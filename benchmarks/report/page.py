@@ -16,8 +16,8 @@ from benchmarks.analysis.breakdown import break_down
 from benchmarks.analysis.significance import ranking, significance_table, tied_groups
 from benchmarks.analysis.tallies import hit_matrices, hit_matrix
 from benchmarks.methods import METHODS, Method
-from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
-from benchmarks.report.charts import PROTOCOL, TOLERANCE, draw_breakdowns, draw_cost, draw_froc, draw_ranking
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
+from benchmarks.report.charts import draw_breakdowns, draw_cost, draw_froc, draw_ranking
 from benchmarks.report.gallery import MAP_SIDE, choose_films, choose_methods, gallery_entries, gallery_maps
 from benchmarks.report.results import Results
 from benchmarks.report.step_tables import COLUMNS, consistency_data, froc_data, markdown, measures_data, read_table
@@ -124,7 +124,7 @@ def _worded(text: str, unit: str) -> str:
 
 
 def _gallery(config: Config, job: Job, methods: list[Method], results: Results, subject: Subject) -> dict[str, Any]:
-    hits = hit_matrix(results.scores, PROTOCOL, TOLERANCE)[[method.name for method in methods]]
+    hits = hit_matrix(results.scores, MAIN_PROTOCOL, MAIN_TOLERANCE)[[method.name for method in methods]]
     judges = [method.name for method in methods if method.family != "baseline"]
     names = choose_films(hits[judges] if judges else hits)
     position = results.verdicts.set_index("image")["position"]
@@ -188,7 +188,7 @@ def _breakdown(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _remarks(config: Config, content: dict[str, Any]) -> list[tuple[str, str]]:
     """Notes on this run: what could not run, odd maps, versions."""
     remarks = [(f"{name} could not run", reason) for name, reason in content["methods_that_could_not_run"].items()]
-    for name, counts in content["maps"]["fair"].items():
+    for name, counts in content["maps"][MAIN_PROTOCOL].items():
         if any(counts.values()):
             text = f"{counted(counts['constant'], 'map')} constant, {counts['non_finite']} not finite (a miss each)."
             remarks.append((f"Maps of {name}", text))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from benchmarks.methods import METHODS, select_methods
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL
 from benchmarks.run.config import OPEN, Config
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.job import Job
@@ -61,7 +62,7 @@ def read_results(config: Config, job: Job) -> Results:
         # Others were removed from the benchmark since.
         scores, true_scores = (table[table["method"].isin(METHODS)] for table in (store.scores(), store.true_scores()))
         verdicts, chance, state = store.verdicts(), store.chance(), store.state()
-    films = scores[scores["protocol"] == "fair"].groupby("method")["image"].nunique()
+    films = scores[scores["protocol"] == MAIN_PROTOCOL].groupby("method")["image"].nunique()
     complete = [name for name in METHODS if films.get(name, 0) == len(job.positives)]
     if not complete and failures:
         reasons = "; ".join(f"{method}: {reason}" for method, reason in failures.items())

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.analysis.tallies import main_rows
 from benchmarks.methods import METHODS
-from benchmarks.run.text_tables import markdown_table, with_interval
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
+from benchmarks.run.text_tables import markdown_table, with_interval, within
 
 ROOT = Path(__file__).parents[2]
-PROTOCOL, TOLERANCE = "fair", 15
 RECOMMENDED = "normgrad_conv1x1_combined_suggested"
 """The map that ``explain`` gives and the first page recommends; its row is the first."""
 SHOWN_BY_VERDICT = 8
@@ -27,11 +28,9 @@ def accuracies(run: Path) -> list[str]:
     table = pd.read_csv(run / "summary.csv")
     shares = table.set_index(["method", "protocol", "tolerance"])[["accuracy", "ci_low", "ci_high"]]
     cells = {of: with_interval(cell, 1, 100) for of, *cell in shares.itertuples()}
-    head = ["method", "`fair`, inside", "`fair`, within 15 px", "`paper`, within 15 px"]
-    rows = [
-        [f"`{name}`", cells[name, "fair", 0], cells[name, "fair", 15], cells[name, "paper", 15]]
-        for name in _in_order(table)
-    ]
+    columns = (MAIN_PROTOCOL, 0), (MAIN_PROTOCOL, MAIN_TOLERANCE), ("paper", MAIN_TOLERANCE)
+    head = ["method", *(f"`{protocol}`, {within(tolerance)}" for protocol, tolerance in columns)]
+    rows = [[f"`{name}`", *(cells[(name, *column)] for column in columns)] for name in _in_order(table)]
     return markdown_table([head, *rows])
 
 
@@ -42,23 +41,23 @@ def verdicts(run: Path) -> list[str]:
         run: Folder with the ``summary.csv`` and ``summary_verdicts.csv`` of a run.
     """
     table = pd.read_csv(run / "summary_verdicts.csv")
-    table = table[table["protocol"] == PROTOCOL].set_index(["method", "verdict", "tolerance"])
-    head = ["method", "says object, inside", "within 15 px", "misses it, inside", "within 15 px"]
+    table = table[table["protocol"] == MAIN_PROTOCOL].set_index(["method", "verdict", "tolerance"])
+    near = within(MAIN_TOLERANCE)
+    head = ["method", "says object, inside", near, "misses it, inside", near]
     rows = [[*head, "misses that are the classifier's, %"]]
     names = [name for name in _in_order(pd.read_csv(run / "summary.csv")) if METHODS[name].family != "baseline"]
     for name in names[:SHOWN_BY_VERDICT]:
         cells = [
             f"{100 * table.loc[(name, verdict, tolerance), 'accuracy']:.1f}"
             for verdict in ("object", "clean")
-            for tolerance in (0, 15)
+            for tolerance in (0, MAIN_TOLERANCE)
         ]
-        rows.append([f"`{name}`", *cells, f"{100 * table.loc[(name, 'clean', TOLERANCE), 'share_of_misses']:.0f}"])
+        rows.append([f"`{name}`", *cells, f"{100 * table.loc[(name, 'clean', MAIN_TOLERANCE), 'share_of_misses']:.0f}"])
     return markdown_table(rows)
 
 
 def _in_order(table: pd.DataFrame) -> list[str]:
-    chosen = table[(table["protocol"] == PROTOCOL) & (table["tolerance"] == TOLERANCE)]
-    names = list(chosen.sort_values("accuracy", ascending=False, kind="stable")["method"])
+    names = list(main_rows(table).sort_values("accuracy", ascending=False, kind="stable")["method"])
     return sorted(names, key=lambda name: name != RECOMMENDED)
 
 

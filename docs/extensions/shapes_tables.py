@@ -8,10 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.consistency.variants import ALL, HEAD
-from benchmarks.run.text_tables import markdown_table
+from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
+from benchmarks.run.text_tables import markdown_table, within
 from benchmarks.shapes.outlines import KINDS
-
-PROTOCOL, TOLERANCE = "fair", 0
 
 
 def shapes_section(run: Path) -> str:
@@ -65,12 +64,11 @@ def _table(run: Path) -> list[str]:
 
 
 def _of_protocol(table: pd.DataFrame) -> pd.DataFrame:
-    return table[(table["protocol"] == PROTOCOL) & (table["tolerance"] == TOLERANCE)]
+    return table[(table["protocol"] == MAIN_PROTOCOL) & (table["tolerance"] == 0)]
 
 
 COSTS = {
-    "accuracy, inside": ("summary", 0, "higher"),
-    "accuracy, within 15 px": ("summary", 15, "higher"),
+    **{f"accuracy, {within(tolerance)}": ("summary", tolerance, "higher") for tolerance in (0, MAIN_TOLERANCE)},
     "energy": ("measures", "energy", "higher"),
     "insertion": ("measures", "insertion", "higher"),
     "deletion": ("measures", "deletion", "lower"),
@@ -92,7 +90,7 @@ def costs_section(run: Path) -> str:
     if not (run / "consistency.csv").exists():
         return ""
     summary, measures, consistency = (pd.read_csv(run / f"{of}.csv") for of in ("summary", "measures", "consistency"))
-    summary = summary[summary["protocol"] == PROTOCOL]
+    summary = summary[summary["protocol"] == MAIN_PROTOCOL]
     consistency = consistency[(consistency["check"] == "randomised") & (consistency["measure"] == "rank_correlation")]
     values = {
         "summary": summary.set_index(["tolerance", "method"])["accuracy"],
