@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from benchmarks.analysis.tallies import main_rows
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 from benchmarks.run.text_tables import markdown_table, with_interval, within
+from benchmarks.zoo.zoo_tables import beside_peers
 
 ROOT = Path(__file__).parents[2]
 RECOMMENDED = "normgrad_conv1x1_combined_suggested"
@@ -61,8 +63,17 @@ def _in_order(table: pd.DataFrame) -> list[str]:
     return sorted(names, key=lambda name: name != RECOMMENDED)
 
 
-TABLES = {"results": accuracies, "verdicts": verdicts}
-_BLOCK = re.compile(r"(<!-- (results|verdicts): runs/(\w+)/\w+\.csv -->\n).*?(\n<!-- \2 end -->)", re.DOTALL)
+def zoo(run: Path) -> list[str]:
+    """On how many networks each package's maps are right.
+
+    Args:
+        run: Folder with the ``zoo.json`` of a survey.
+    """
+    return markdown_table(beside_peers(json.loads((run / "zoo.json").read_text(encoding="utf-8"))["architectures"]))
+
+
+TABLES = {"results": accuracies, "verdicts": verdicts, "zoo": zoo}
+_BLOCK = re.compile(rf"(<!-- ({'|'.join(TABLES)}): runs/(\w+)/\w+\.\w+ -->\n).*?(\n<!-- \2 end -->)", re.DOTALL)
 
 
 def filled_in(text: str) -> str:
