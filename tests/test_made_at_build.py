@@ -59,7 +59,7 @@ def test_measures_are_shown_by_method_and_measure(made: ModuleType, tmp_path: Pa
     path.write_text("method,measure,value,better\na,iou,0.5,higher\nb,iou,0.25,higher\nb,deletion,0.125,lower\n")
     assert made.measures_table(path) == [
         "| method | iou (higher is better) | deletion (lower is better) |",
-        "|---|---:|---:|",
+        "| --- | ---: | ---: |",
         "| a | 0.500 |  |",
         "| b | 0.250 | 0.125 |",
     ]

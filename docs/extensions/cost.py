@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+from benchmarks.run.text_tables import markdown_table
+
 FILMS = 100_000
 
 
@@ -16,7 +18,7 @@ def table(run: Path) -> str:
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     rows = [
-        f"| `{name}` | {1000 * each:.1f} | {each * FILMS / 3600:.1f} |"
+        [f"`{name}`", f"{1000 * each:.1f}", f"{each * FILMS / 3600:.1f}"]
         for name, each in sorted(seconds.items(), key=lambda item: item[1])
     ]
     where = f"{environment['threads']} threads, accelerator `{environment['accelerator']}`"
@@ -27,9 +29,7 @@ def table(run: Path) -> str:
             f"times {FILMS:,}, for one process. Divide by the number of processes: batches are independent, "
             "and nothing is exchanged until the end.",
             "",
-            "| method | ms per film | hours |",
-            "|---|---:|---:|",
-            *rows,
+            *markdown_table([["method", "ms per film", "hours"], *rows]),
             "",
         ]
     )

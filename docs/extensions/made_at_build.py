@@ -70,8 +70,8 @@ def make(app: Sphinx) -> None:
 
 def module_table(lines: dict[str, str]) -> str:
     """Modules and what they are for, as Markdown."""
-    rows = [f"| `{name}` | {line.replace('|', chr(92) + '|')} |" for name, line in lines.items()]
-    return "\n".join(["| module | what it is |", "|---|---|", *rows, ""])
+    rows = [["module", "what it is"], *([f"`{name}`", line] for name, line in lines.items())]
+    return "\n".join([*markdown_table(rows, left=(0, 1)), ""])
 
 
 def measure_rows(measures: Mapping[str, Measure]) -> str:
@@ -188,12 +188,9 @@ def measures_table(path: Path) -> list[str]:
         rows = list(csv.DictReader(stream))
     measures = {row["measure"]: row["better"] for row in rows}
     means = {(row["method"], row["measure"]): f"{float(row['value']):.3f}" for row in rows if row["value"]}
-    head = [f"{measure.replace('_', ' ')} ({better} is better)" for measure, better in measures.items()]
-    lines = [f"| method | {' | '.join(head)} |", f"|---|{'---:|' * len(measures)}"]
+    head = ["method", *(f"{measure.replace('_', ' ')} ({better} is better)" for measure, better in measures.items())]
     methods = dict.fromkeys(row["method"] for row in rows)
-    return lines + [
-        f"| {name} | {' | '.join(means.get((name, measure), '') for measure in measures)} |" for name in methods
-    ]
+    return markdown_table([head, *([name, *(means.get((name, of), "") for of in measures)] for name in methods)])
 
 
 def speed_section(run: Path, made: Path) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks.methods import METHODS, SETS
+from benchmarks.run.text_tables import markdown_table
+
 FAMILIES = {
     "baseline": "Baselines, which know nothing of the network",
     "normgrad": "NormGrad",
@@ -13,18 +16,12 @@ FAMILIES = {
 
 def table() -> str:
     """One table for each family, as Markdown."""
-    from benchmarks.methods import METHODS, SETS
-
     parts = []
     for family, heading in FAMILIES.items():
-        rows = [
-            f"| `{method.name}` | {method.reduction} | {method.cost.replace('_', ' ')}{', random' * method.random} | "
-            f"{', '.join(name for name in SETS if name in method.sets)} | `{method.source}` |"
-            for method in METHODS.values()
-            if method.family == family
-        ]
-        parts += [
-            f"## {heading}", "",
-            "| name | map | cost | sets | computed by |", "|---|---|---|---|---|", *rows, "",
-        ]  # fmt: skip
+        rows = [["name", "map", "cost", "sets", "computed by"]]
+        for method in (method for method in METHODS.values() if method.family == family):
+            cost = f"{method.cost.replace('_', ' ')}{', random' * method.random}"
+            sets = ", ".join(name for name in SETS if name in method.sets)
+            rows.append([f"`{method.name}`", method.reduction, cost, sets, f"`{method.source}`"])
+        parts += [f"## {heading}", "", *markdown_table(rows, left=range(5)), ""]
     return "\n".join(parts)
