@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks.commands.options import add_devices, names, numbers, pairs
+from benchmarks.commands.options import add_command, add_devices, names, numbers, pairs
 from benchmarks.run.config import Scoring
 
 
 def add_evaluate(commands: Any) -> None:
     """The parser of ``evaluate``."""
-    description = "play the game with a classifier, labels and annotations of your own"
-    command = commands.add_parser(
-        "evaluate", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
-    )
+    command = add_command(commands, "evaluate", "play the game with a classifier, labels and annotations of your own")
     command.add_argument("--preset", choices=("shapes",), help="drawn pictures of several shapes, and their network")
     command.add_argument("--model", metavar="SPEC", help="FILE.py:FACTORY, timm:NAME, torchvision:NAME or hf:FOLDER")
     command.add_argument("--weights", metavar="FILE", help="state dict, .safetensors or by torch.save; or none")

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from benchmarks.run.config import PRESETS, Scoring
+
+
+def add_command(commands: Any, name: str, description: str, more: str = "") -> Any:
+    """A command, with what it does in the list and as sentences in its own help; what is not given is no setting."""
+    sentence = f"{description[0].upper()}{description[1:]}.{more}"
+    return commands.add_parser(name, help=description, description=sentence, argument_default=argparse.SUPPRESS)
 
 
 def add_common(command: argparse.ArgumentParser) -> None:

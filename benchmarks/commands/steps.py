@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from benchmarks.commands.options import add_common, add_devices, add_scoring, add_training
+from benchmarks.commands.options import add_command, add_common, add_devices, add_scoring, add_training
 from benchmarks.run.config import EVALUATION, PRESETS, Config, make_config
 from benchmarks.run.devices import use_threads
 from benchmarks.run.files import make_folder
@@ -27,10 +26,7 @@ COMMANDS = {
 def add_steps(commands: Any) -> None:
     """The parsers of the steps."""
     for name, description in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=description, description=description[0].upper() + description[1:] + ".",
-            argument_default=argparse.SUPPRESS,
-        )  # fmt: skip
+        command = add_command(commands, name, description)
         add_common(command)
         if name in ("run", "train"):
             add_training(command)

@@ -5,13 +5,12 @@ Each imports that function itself: ``--help`` and errors of the command line ans
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.commands.evaluate_options import add_evaluate
-from benchmarks.commands.options import names
+from benchmarks.commands.options import add_command, names
 from benchmarks.commands.steps import held
 
 
@@ -27,8 +26,9 @@ def add_tools(commands: Any) -> None:
 
 
 def _add_compare(commands: Any) -> None:
-    description = "put finished runs side by side, and say whether they rank the methods alike"
-    command = commands.add_parser("compare", help=description, description=description.capitalize() + ".")
+    command = add_command(
+        commands, "compare", "put finished runs side by side, and say whether they rank the methods alike"
+    )
     command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run directories with reports")
     command.add_argument("--out", type=Path, metavar="DIR", help="write comparison.md and comparison.csv there")
     command.add_argument(
@@ -37,16 +37,17 @@ def _add_compare(commands: Any) -> None:
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
-def _compare(folders: list[Path], out: Path | None, without: Path | None) -> None:
+def _compare(**settings: Any) -> None:
     from benchmarks.consistency.compare import compare
 
-    compare(folders, out, without)
+    compare(**settings)
 
 
 def _add_consistency(commands: Any) -> None:
-    description = "say whether maps stay when smoothed, and change with random weights, other seeds and architectures"
-    command = commands.add_parser(
-        "consistency", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
+    command = add_command(
+        commands,
+        "consistency",
+        "say whether maps stay when smoothed, and change with random weights, other seeds and architectures",
     )
     command.add_argument("--checkpoint", type=Path, metavar="RUN", required=True, help="run directory")
     command.add_argument(
@@ -69,12 +70,12 @@ def _consistency(**settings: Any) -> None:
 
 
 def _add_explain(commands: Any) -> None:
-    description = "say whether films hold a foreign object, and show where"
-    command = commands.add_parser(
-        "explain", help=description,
-        description=description.capitalize() + ". Research tool, not a medical device.",
-        argument_default=argparse.SUPPRESS,
-    )  # fmt: skip
+    command = add_command(
+        commands,
+        "explain",
+        "say whether films hold a foreign object, and show where",
+        more=" Research tool, not a medical device.",
+    )
     command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="DICOM, PNG, JPEG, TIFF ...")
     command.add_argument("--checkpoint", type=Path, metavar="RUN", required=True, help="run with the classifier")
     command.add_argument("--out", type=Path, metavar="DIR", help="for overlays, JSON and table; default: explained")
@@ -91,9 +92,8 @@ def _explain(**settings: Any) -> None:
 
 
 def _add_speed(commands: Any) -> None:
-    description = "measure what an attribution costs in time and memory, beside inference and other packages"
-    command = commands.add_parser(
-        "speed", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
+    command = add_command(
+        commands, "speed", "measure what an attribution costs in time and memory, beside inference and other packages"
     )
     command.add_argument("--out", type=Path, default=Path("runs/speed"), metavar="DIR", help="default: runs/speed")
     command.add_argument("--networks", type=names, metavar="A,B", help="the bounds are about the first")
@@ -112,9 +112,8 @@ def _speed(**settings: Any) -> None:
 
 
 def _add_zoo(commands: Any) -> None:
-    description = "check the library on many architectures with random weights, beside other packages"
-    command = commands.add_parser(
-        "zoo", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
+    command = add_command(
+        commands, "zoo", "check the library on many architectures with random weights, beside other packages"
     )
     command.add_argument("--out", type=Path, default=Path("runs/zoo"), metavar="DIR", help="default: runs/zoo")
     which = command.add_mutually_exclusive_group()
@@ -132,9 +131,8 @@ def _zoo(**settings: Any) -> None:
 
 
 def _add_split(commands: Any) -> None:
-    description = "make a test split for films that have train and dev alone: new tables, no copies"
-    command = commands.add_parser(
-        "split", help=description, description=description.capitalize() + ".", argument_default=argparse.SUPPRESS
+    command = add_command(
+        commands, "split", "make a test split for films that have train and dev alone: new tables, no copies"
     )
     command.add_argument("--data", type=Path, metavar="DIR", required=True, help="films in Object-CXR layout")
     command.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the tables")
