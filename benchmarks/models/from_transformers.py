@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
 
 from benchmarks.models.preparation import Preparation
 from benchmarks.run.errors import UserError
@@ -39,26 +42,53 @@ def build(folder: Path) -> tuple[nn.Module, Preparation, tuple[str, ...], str]:
     config = network.config
     names = tuple(str(config.id2label[i]) for i in range(len(config.id2label)))
     several = config.problem_type == "multi_label_classification" or len(names) == 1
-    return network, _preparation(processor, config), names, "sigmoid" if several else "softmax"
+    return network, _preparation(processor, config, folder), names, "sigmoid" if several else "softmax"
 
 
-def _preparation(processor: Any, config: Any) -> Preparation:
+def _preparation(processor: Any, config: Any, folder: Path) -> Preparation:
     def asked(name: str) -> Any:
         return getattr(processor, name, None)
 
     crop = asked("crop_size") if asked("do_center_crop") else None
     size = crop or asked("size") or getattr(config, "image_size", None) or 224
-    scale = float(asked("rescale_factor") or 1 / 255) * 255 if asked("do_rescale") is not False else 255.0
-    normalises = asked("do_normalize") is not False
     resampling = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+    channels = getattr(config, "num_channels", 3)
     return Preparation(
         _sides(size),
-        tuple(asked("image_mean") or (0.0,)) if normalises else (0.0,),
-        tuple(asked("image_std") or (1.0,)) if normalises else (1.0,),
-        getattr(config, "num_channels", 3),
-        (0.0, scale),
-        resampling.get(int(asked("resample") or 2), "bilinear"),
+        *_mean_and_deviation(processor, channels, folder),
+        channels,
+        resampling=resampling.get(int(asked("resample") or 2), "bilinear"),
     )
+
+
+def _mean_and_deviation(processor: Any, channels: int, folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What a processor makes of values from 0 to 1, seen from what it makes of images of one colour.
+
+    How it is told to scale them has many names; here only what comes counts.
+
+    Raises:
+        UserError: It does something else to colours, such as swapping them.
+    """
+
+    def of_colour(*colour: int) -> Tensor:
+        shades = colour[:channels] if channels > 1 else colour[0]
+        image = Image.new("RGB" if channels > 1 else "L", (64, 64), shades)  # type: ignore[arg-type]
+        prepared = torch.as_tensor(np.asarray(processor(images=image)["pixel_values"][0], dtype=np.float64))
+        return prepared[..., prepared.shape[-2] // 2, prepared.shape[-1] // 2]  # padded or cropped, the middle is there
+
+    try:
+        black, white, mixed = of_colour(0, 0, 0), of_colour(255, 255, 255), of_colour(51, 102, 204)
+    except Exception as error:  # what the package raises
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"hf:{folder}: its image processor fails on an image of one colour ({reason}).") from None
+    slope = white - black
+    expected = black + slope * torch.tensor((0.2, 0.4, 0.8), dtype=torch.float64)[:channels]
+    if not bool((slope > 0).all()) or not torch.allclose(mixed, expected, rtol=0, atol=1e-3 * float(slope.max())):
+        raise UserError(
+            f"hf:{folder}: its {type(processor).__name__} does more to colours than to scale each, such as swapping red "
+            "and blue, which is not done here: give --model FILE.py:FACTORY, whose network does that first."
+        )
+    return tuple((-black / slope).round(decimals=6).tolist()), tuple((1 / slope).round(decimals=6).tolist())
 
 
 def _sides(size: Any) -> tuple[int, int]:
