@@ -13,9 +13,8 @@ from benchmarks.evaluation.evaluate import evaluate
 from benchmarks.evaluation.measuring import box_table, tuned_values
 from benchmarks.formats.load import load_dataset
 from benchmarks.run.errors import UserError
-from tests.benchmarks.colours import CLASSES, OBJECTS, SIDE, Colours, channel_of_target, write_colours
-
-SETTINGS = {"classes": CLASSES, "preparation": {"size": (SIDE, SIDE)}, "accelerator": "cpu", "quiet": True}
+from tests.benchmarks.asked import SETTINGS
+from tests.benchmarks.colours import CLASSES, OBJECTS, Colours, channel_of_target, write_colours
 
 
 def curve(image, method, values, name="mask", shown=None):

@@ -20,10 +20,9 @@ from benchmarks.formats.load import load_dataset
 from benchmarks.formats.run_lengths import RunLengths
 from benchmarks.methods import METHODS
 from benchmarks.run.errors import UserError
+from tests.benchmarks.asked import SETTINGS
 from tests.benchmarks.colours import CLASSES, SIDE, Colours, channel_of_target, write_colours
 from tests.benchmarks.tiny_run import make_run
-
-SETTINGS = {"classes": CLASSES, "preparation": {"size": (SIDE, SIDE)}, "accelerator": "cpu", "quiet": True}
 
 
 def one_left(model, images, targets):

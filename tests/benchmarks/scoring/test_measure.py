@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import spearmanr
+from scored import SOME, add_method
 from tiny_run import POSITIVES, SIZE, make_run
 
 from benchmarks.classifier.network import normalise
-from benchmarks.methods import METHODS, Method
 from benchmarks.metrics.faithfulness import blur
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.job import evenly_spaced
@@ -20,7 +20,6 @@ from benchmarks.scoring.measure import SETTINGS, MeasureStep, measure
 from benchmarks.scoring.score import score
 from benchmarks.scoring.store import MeasureStore
 
-SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
 FILMS = [f"{number:05d}.png" for number in range(POSITIVES + 2)]
 
 
@@ -39,12 +38,6 @@ def read(config, name="measures.parquet"):
 def peaks(config):
     with sqlite3.connect(config.out / "measures.sqlite") as connection:
         return pd.read_sql("SELECT * FROM peaks ORDER BY image, method, peak, object", connection)
-
-
-def add_method(monkeypatch, name, build):
-    method = Method(name, name, build, "baseline", cost="none")
-    monkeypatch.setitem(METHODS, name, method)
-    return method
 
 
 def test_one_row_for_each_annotated_film_method_and_measure(finished):
@@ -125,14 +118,6 @@ def test_peaks_are_scored_by_probability_and_height_and_know_their_objects(finis
         columns = (own["x"] >= np.floor(x1 * 20 / 3)) & (own["x"] < np.ceil(x2 * 20 / 3))
         rows = (own["y"] >= y1 * 10) & (own["y"] < y2 * 10)
         assert ((own["object"] == 0) == (columns & rows)).all()
-
-
-def units(config):
-    try:
-        with sqlite3.connect(f"file:{config.out / 'measures.sqlite'}?mode=ro", uri=True) as connection:
-            return connection.execute("SELECT COUNT(*) FROM units").fetchone()[0]
-    except sqlite3.OperationalError:
-        return 0
 
 
 def test_batches_do_not_change_what_is_measured(tmp_path, finished):

@@ -22,6 +22,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scored import SOME
 from tiny_run import POSITIVES, make_run
 
 from benchmarks import __main__ as cli
@@ -35,7 +36,6 @@ from benchmarks.scoring.batch import FilmBatch
 from benchmarks.scoring.score import ScoreStep, open_job, score
 
 ROOT = Path(__file__).parents[3]
-SOME = ("center", "random", "input_x_gradient", "normgrad_conv1x1_combined")
 
 
 def rows(folder: Path) -> pd.DataFrame:
@@ -86,14 +86,6 @@ def disk_full_at(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """A run whose scores came in one piece, in one process."""
-    config = make_run(tmp_path_factory.mktemp("finished"), methods=SOME)
-    score(config)
-    return config
 
 
 def test_training_and_scoring_killed_by_sigkill_end_with_the_numbers_of_a_whole_run(
