@@ -279,6 +279,11 @@ def rejoined(parts: Sequence[Dim]) -> Dim | None:
     return whole(origin) if in_order else moved(whole(origin), origin.size)
 
 
+def displaced(dim: Dim) -> bool:
+    """Whether its places are known not to be those of all of an axis in their order."""
+    return any(f.axis.unmoved or f.axis.span != (0.0, 1.0) for f in dim)
+
+
 def moved(dim: Dim, size: int, shift: int | None = None) -> Dim:
     """The dimension after its places were shifted around, or, without a shift, changed places in some other way."""
     axis = only_axis(dim)

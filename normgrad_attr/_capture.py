@@ -18,6 +18,7 @@ from torch.utils.checkpoint import CheckpointError
 
 from normgrad_attr._captum import TargetError, run_forward, select_targets
 from normgrad_attr._guards import EVERY_MODULE_RUNS, check_call
+from normgrad_attr._layers import uncompiled
 from normgrad_attr._recorder import Captured, Recorder
 from normgrad_attr._state import Arguments, ModelState, remembered_chance
 from normgrad_attr._tape import ConstantError, NotKeptError, Tape, differentiable
@@ -110,7 +111,7 @@ def capture(
         )
         with torch.enable_grad():
             own = begun(inputs, keep_graph=keep_graph)
-            starts = [t.grad_fn for t in (own if isinstance(own, tuple) else (own,))]
+            starts = tape.starts = [t.grad_fn for t in (own if isinstance(own, tuple) else (own,))]
             with recorder.hooked():
                 output = _tensor(forward(forward_func, own, arguments.copies()))
             del own
@@ -153,9 +154,9 @@ def capture(
 
 def unwrapped(forward_func: Callable[..., Any]) -> Callable[..., Any]:
     """The module in DDP, whose reducer would wait for a backward that never comes, and in torch.compile's wrapper."""
-    plain: Any = forward_func
-    while isinstance(plain, nn.parallel.DistributedDataParallel) or hasattr(plain, "_orig_mod"):
-        plain = plain._orig_mod if hasattr(plain, "_orig_mod") else plain.module
+    plain: Any = uncompiled(forward_func)
+    while isinstance(plain, nn.parallel.DistributedDataParallel):
+        plain = uncompiled(plain.module)
     return plain  # type: ignore[no-any-return]
 
 

@@ -24,10 +24,21 @@ def owner(forward_func: Callable[..., Any]) -> nn.Module | None:
     module: Any = forward_func if isinstance(forward_func, nn.Module) else getattr(forward_func, "__self__", None)
     if not isinstance(module, nn.Module):
         return None
-    while isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or hasattr(module, "_orig_mod"):
-        module = module._orig_mod if hasattr(module, "_orig_mod") else module.module
-    assert isinstance(module, nn.Module)
-    return module
+    while True:
+        compiled = uncompiled(module)
+        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            module = module.module
+        elif compiled is not module:
+            module = compiled
+        else:
+            assert isinstance(module, nn.Module)
+            return module
+
+
+def uncompiled(value: Any) -> Any:
+    """The module in torch.compile's wrapper; anything else as it is, also what passes on the names of one in it."""
+    inside = isinstance(value, nn.Module) and "_orig_mod" in value._modules
+    return value._modules["_orig_mod"] if inside else value
 
 
 def resolve_all(forward_func: Callable[..., Any], layers: Sequence[Layer]) -> list[nn.Module]:
@@ -64,7 +75,8 @@ def resolve(forward_func: Callable[..., Any], layer: Layer) -> nn.Module:
             f"Layer {type(layer).__name__} is scripted or traced, and hooks on such modules never run; "
             "use the original eager module."
         )
-    return getattr(layer, "_orig_mod", layer)
+    module: nn.Module = uncompiled(layer)
+    return module
 
 
 def names_of(forward_func: Callable[..., Any], layers: Sequence[nn.Module]) -> list[str]:

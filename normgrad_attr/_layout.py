@@ -14,6 +14,7 @@ from torch.autograd.graph import GradientEdge, Node
 from normgrad_attr._axes import Axis, Dim, Dims, Factor, kind_of, only_axis, size_of
 from normgrad_attr._combine import resize
 from normgrad_attr._graph_axes import GraphAxes
+from normgrad_attr._tape import before
 
 #: Pieces that a place is cut into at most, to put a map where it lies.
 _FINEST = 8
@@ -41,11 +42,7 @@ class Layouts:
         """Numbers of the inputs that a node does not depend on while it depends on others."""
         if len(self._inputs) < 2:
             return frozenset()
-        found, waiting = {node}, [node]
-        while waiting:
-            behind = {n for n, _ in waiting.pop().next_functions if n is not None} - found
-            found |= behind
-            waiting += behind
+        found = before(node)
         unseen = frozenset(i for i, n in enumerate(self._inputs) if n is not None and n not in found)
         return unseen if len(unseen) < len(self._inputs) else frozenset()
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from normgrad_attr._axes import (
     Dims,
+    displaced,
     kind_of,
+    moved,
     new,
     size_of,
 )
@@ -25,9 +27,20 @@ class UnreadableError(Exception):
 
 
 def fresh(shape: Shape, operands: Operands) -> Dims:
-    """Dimensions of which nothing is known but, perhaps, that the batch is still the first."""
-    batches = [o[0] for o in operands if o and o[0] and kind_of(o[0]) == "batch" and size_of(o[0]) == shape[0]]
-    return tuple(batches[0] if i == 0 and batches else new(size) for i, size in enumerate(shape))
+    """Dimensions of which nothing is known but, perhaps, that the batch is still the first.
+
+    Where an operand covers a part of the input, or its places have changed their number, what comes out of it cannot be
+    taken for all of the input.
+    """
+    data = recorded(operands) if shape else []
+    batches = [o[0] for o in data if o and o[0] and kind_of(o[0]) == "batch" and size_of(o[0]) == shape[0]]
+    kept = [
+        not data or any(len(o) == len(shape) and size_of(o[i]) == size and not displaced(o[i]) for o in data)
+        for i, size in enumerate(shape)
+    ]
+    kept[0:1] = [len(shape) > 1 or kept[0]] if shape else []
+    dims = [new(size) if same else moved(new(size), size) for size, same in zip(shape, kept, strict=True)]
+    return (batches[0], *dims[1:]) if batches else tuple(dims)
 
 
 def recorded(operands: Operands) -> list[Dims]:

@@ -15,6 +15,7 @@ from normgrad_attr._axes import (
     cut,
     kind_of,
     merged,
+    moved,
     new,
     only_axis,
     resized,
@@ -32,6 +33,16 @@ def unknown(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | N
 
 def _elementwise(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     return [merged(recorded(operands), shape) for shape in shapes]
+
+
+def _handed_on(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """What comes out is what goes in, one by one, as where a module has a backward hook."""
+    return list(operands)
+
+
+def _begun(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """Where the graph begins at what was made of constants."""
+    return [fresh(shape, []) for shape in shapes]
 
 
 def _chosen(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -86,7 +97,7 @@ def _mixed(dims: Dims, at: int, size: int) -> Dim:
     """What a weight makes of a dimension: new channels, or mixed places if those are what it runs over."""
     dim, others = dims[at], [d for i, d in enumerate(dims) if i != at % len(dims)]
     if kind_of(dim) == "space" and any(kind_of(d) == "channel" for d in others):
-        return new(size, "space")
+        return moved(new(size, "space"), size)
     outside = {f.axis for d in others for f in d}
     unknown = [f for f in dim if f.axis.kind is None]
     cut = [f for f in unknown if f.axis in outside]
@@ -100,14 +111,26 @@ def _mixed(dims: Dims, at: int, size: int) -> Dim:
 def _convolution(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     (shape,) = shapes
     source = operands[0]
-    if source is None or len(source) != len(shape):
+    seen = source is not None and len(source) == len(shape)
+    if source is None or not seen:
         source = (new(shape[0], "batch"), (), *(new(s, "space") for s in shape[2:]))
     _bind_places(source)
     channels = _mixed(source, 1, shape[1])
     known = any(f.axis.kind == "batch" or f.axis.along() is not None for f in source[0])
     batch = source[0] if known else new(shape[0], "batch")
-    strides = [None] * len(shape[2:]) if node._saved_transposed else node._saved_stride
-    return [(batch, channels, *map(resized, as_grid(source[2:]), shape[2:], strides))]
+    grid = as_grid(source[2:])
+    if node._saved_transposed:
+        grid = tuple(map(resized, grid, shape[2:]))
+    elif seen:
+        grid = tuple(map(_convolved, grid, shape[2:], node._saved_stride, node._saved_padding))
+    return [(batch, channels, *grid)]
+
+
+def _convolved(dim: Dim, size: int, stride: int, padding: int) -> Dim:
+    """As after padding by itself, if there is more of it than windows at either end need to lie on the input."""
+    if stride * (size - 1) > size_of(dim):
+        dim = cut(dim, -padding, size_of(dim) + 2 * padding)
+    return resized(dim, size, stride)
 
 
 def _pooling(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -222,6 +245,8 @@ COMPUTING: dict[str, Rule] = {
             Sub Tan Tanh Threshold ToCopy Trunc Xlogy Fill Frac _Overwritten""",
         )
     ),
+    **dict(entries(_handed_on, "BackwardHookFunction")),
+    **dict(entries(_begun, "_Begun")),
     **dict(entries(_chosen, "Where")),
     **dict(
         entries(

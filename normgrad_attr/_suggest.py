@@ -237,7 +237,8 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, so that a look at the model leaves its statistics alone, and back again."""
     training = {module: module.training for module in model.modules()}
     try:
-        model.eval()
+        for module in training:  # not by eval(), in which a user's own module may do more, such as to merge weights
+            module.training = False
         yield
     finally:
         for module, mode in training.items():

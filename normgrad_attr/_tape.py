@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
 from normgrad_attr._node import INDEXED
@@ -39,7 +40,10 @@ class Tape(TorchFunctionMode):
     def __init__(self, *, on: bool, copies: bool, constants: bool, plain: bool, passing: set[int]) -> None:
         super().__init__()
         self.on, self.copies, self.constants, self.plain, self.passing = on, copies, constants, plain, passing
+        #: Where the inputs stand in the graph.
+        self.starts: list[Node | None] = []
         self.made: list[weakref.ref[Tensor]] = []
+        self.taken: list[weakref.ref[Tensor]] = []
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -78,14 +82,10 @@ class Tape(TorchFunctionMode):
             if tensors and not any(a is result for a in tensors):
                 self.begin_at(result)
         # Of what a user's own function gave, only that another takes it is seen.
-        self._note(args)
-        self._note(result if isinstance(result, (tuple, list)) else (result,))
+        self.taken += [weakref.ref(t) for t in args if isinstance(t, Tensor)]
+        results = result if isinstance(result, (tuple, list)) else (result,)
+        self.made += [weakref.ref(t) for t in results if isinstance(t, Tensor)]
         return result
-
-    def _note(self, values: Iterable[Any]) -> None:
-        for t in values:
-            if isinstance(t, Tensor):
-                self.made.append(weakref.ref(t))
 
     def begin_at(self, t: Tensor) -> None:
         """Let the graph begin at a tensor itself."""
@@ -95,13 +95,28 @@ class Tape(TorchFunctionMode):
     def take_graphs_off(self) -> None:
         """Detach what is left of the pass in the hands of the model, its hooks or anyone else."""
         left = {id(t): t for ref in self.made if (t := ref()) is not None and t.grad_fn is not None}
+        taken = {id(t): t for ref in self.taken if (t := ref()) is not None and t.grad_fn is not None}
+        starts = {node for node in self.starts if node is not None}
+        left.update((at, t) for at, t in taken.items() if at not in left and not starts.isdisjoint(before(t.grad_fn)))
         self.made.clear()  # a tensor that is referred to, be it weakly, cannot be swapped
+        self.taken.clear()
         for t in left.values():
             if not t._is_view():
                 t.detach_()
             else:  # which cannot be detached itself
                 with contextlib.suppress(RuntimeError):  # someone else's weak reference forbids it
                     torch.utils.swap_tensors(t, t.detach())  # type: ignore[no-untyped-call]
+
+
+def before(node: Node | None) -> set[Node]:
+    """A node of the graph, and all that it depends on."""
+    found = set() if node is None else {node}
+    waiting = list(found)
+    while waiting:
+        behind = {n for n, _ in waiting.pop().next_functions if n is not None} - found
+        found |= behind
+        waiting += behind
+    return found
 
 
 def _indexed(index: Any) -> int | None:

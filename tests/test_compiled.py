@@ -129,3 +129,31 @@ class Hidden(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.used[0](x)
+
+
+class PassesOn(nn.Module):
+    """A wrapper that gives its model's attributes as its own, as adapters do."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.model((x - 0.5) * 4)
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.model, name)
+
+
+def test_a_wrapper_that_passes_on_the_attributes_of_a_compiled_model() -> None:
+    net, x = Net().eval(), images()
+    wrapped = PassesOn(torch.compile(net, backend="eager")).eval()
+    expected = plain("single", lambda: net((x - 0.5) * 4)[:, 1], [net.conv1], SIZE)
+    for layer in ("model.conv1", net.conv1):
+        maps, output = NormGrad(wrapped, layer).attribute(x, 1, return_output=True)
+        torch.testing.assert_close(maps, expected)
+        torch.testing.assert_close(output, net((x - 0.5) * 4).detach())

@@ -74,3 +74,19 @@ def test_what_is_kept_is_the_same_tensor_without_its_graph(where: str, make: Cal
     assert not kept().requires_grad
     torch.testing.assert_close(kept(), expected)
     copy.deepcopy(kept())
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_graph_of_the_users_own_is_left_to_them(given: bool) -> None:
+    """Learnable prompts, worked out once a step, keep learning though a map was looked at in between."""
+    body = nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    prompts, encoder, x = nn.Parameter(torch.randn(4, 3)), nn.Linear(3, 3), torch.rand(2, 3, 8, 8)
+    text = encoder(prompts)
+    view = text[:2]
+    if given:
+        NormGrad(lambda image, text: body(image) @ text.T, body[0]).attribute(x, 1, (text,))
+    else:
+        NormGrad(lambda image: body(image) @ torch.cat([text, view]).T, body[0]).attribute(x, 1)
+    (body(x) @ torch.cat([text, view]).T).sum().backward()
+    assert prompts.grad is not None
+    assert encoder.weight.grad is not None

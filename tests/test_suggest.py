@@ -99,6 +99,22 @@ def test_wrapped_models_with_several_inputs_and_odd_outputs(wrap: Any) -> None:
     assert suggest_layers(wrap(model), x, age) == expected
 
 
+class Merging(nn.Linear):
+    """Does something when its mode is changed, as layers of LoRA that put their weights together for inference."""
+
+    merged = False
+
+    def train(self, mode: bool = True) -> Merging:
+        self.merged = not mode
+        return super().train(mode)
+
+
+def test_the_mode_is_changed_and_put_back_without_the_models_own_train() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), Merging(32, 2)).train()
+    suggest_layers(model, torch.rand(2, 1, 6, 6))
+    assert (model[2].training, model[2].merged) == (True, False)
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(), nn.Flatten(), nn.LazyLinear(2))
     x, wrong = torch.rand(2, 1, 6, 6), torch.rand(2, 3, 6, 6)
