@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from benchmarks.commands.options import add_command, add_devices, names, numbers, pairs
+from benchmarks.commands.options import add_command, add_devices, names, numbers, pairs, path
 from benchmarks.run.config import Scoring
 
 
@@ -15,12 +14,12 @@ def add_evaluate(commands: Any) -> None:
     command.add_argument("--preset", choices=("shapes",), help="drawn pictures of several shapes, and their network")
     command.add_argument("--model", metavar="SPEC", help="FILE.py:FACTORY, timm:NAME, torchvision:NAME or hf:FOLDER")
     command.add_argument("--weights", metavar="FILE", help="state dict, .safetensors or by torch.save; or none")
-    command.add_argument("--data", type=Path, metavar="PATH", help="annotations: a file or a folder")
-    command.add_argument("--images", type=Path, metavar="DIR", help="default: beside the annotations")
+    command.add_argument("--data", type=path, metavar="PATH", help="annotations: a file or a folder")
+    command.add_argument("--images", type=path, metavar="DIR", help="default: beside the annotations")
     command.add_argument("--format", metavar="F", help="of the annotations; recognised where it is left out")
     command.add_argument("--columns", type=pairs, metavar="A=B,...", help="of boxes in a CSV: image=NAME, x1=NAME ...")
     command.add_argument("--check", action="store_true", help="say what is wrong with the data, and stop there")
-    command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/evaluate, or runs/shapes")
+    command.add_argument("--out", type=path, metavar="DIR", help="default: runs/evaluate, or runs/shapes")
     group = command.add_argument_group("the network, where its own configuration does not say or you know better")
     group.add_argument("--classes", type=names, metavar="A,B", help="names of its outputs in their order")
     group.add_argument("--outputs", choices=("softmax", "sigmoid"), help="one class an image, or several")
@@ -36,8 +35,8 @@ def add_evaluate(commands: Any) -> None:
     group.add_argument("--methods", type=names, metavar="A,B", help="methods or sets of methods; default: paper")
     group.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
     group.add_argument("--tolerance-in", choices=("frame", "image"), help="pixels of the 600 frame, or of each image")
-    group.add_argument("--dev", type=Path, metavar="PATH", help="other images, to tune the thresholds of masks on")
-    group.add_argument("--dev-images", type=Path, metavar="DIR", help="default: --images")
+    group.add_argument("--dev", type=path, metavar="PATH", help="other images, to tune the thresholds of masks on")
+    group.add_argument("--dev-images", type=path, metavar="DIR", help="default: --images")
     group.add_argument("--grid", type=int, metavar="N", help="play the Grid Pointing Game of N x N images, too")
     group.add_argument("--keep-maps", action="store_true", help="keep all maps, in half precision")
     group.add_argument("--measure-films", type=int, metavar="N", help="most questions of further measures")

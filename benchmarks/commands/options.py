@@ -9,6 +9,17 @@ from typing import Any
 from benchmarks.run.config import PRESETS, Scoring
 
 
+def path(text: str) -> Path:
+    """A path, with ``~`` as the shell would have it.
+
+    Raises:
+        argparse.ArgumentTypeError: Nothing is given, as by a variable of the shell that is not set.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: name a file or a folder")
+    return Path(text).expanduser()
+
+
 def add_command(commands: Any, name: str, description: str, more: str = "") -> Any:
     """A command, with what it does in the list and as sentences in its own help; what is not given is no setting."""
     sentence = f"{description[0].upper()}{description[1:]}.{more}"
@@ -18,9 +29,9 @@ def add_command(commands: Any, name: str, description: str, more: str = "") -> A
 def add_common(command: argparse.ArgumentParser) -> None:
     """Of all steps of a run."""
     command.add_argument("--preset", choices=sorted(PRESETS), help="default: synthetic; films with --data")
-    command.add_argument("--out", type=Path, metavar="DIR", help="run directory; default: runs/PRESET")
+    command.add_argument("--out", type=path, metavar="DIR", help="run directory; default: runs/PRESET")
     command.add_argument(
-        "--data", type=Path, metavar="DIR", help="films in Object-CXR layout; default: a synthetic set"
+        "--data", type=path, metavar="DIR", help="films in Object-CXR layout; default: a synthetic set"
     )
     command.add_argument("--data-seed", type=int, metavar="N", help="seed of the synthetic set")
     command.add_argument("--seed", type=int, metavar="N", help="seed of training and scoring")

@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from benchmarks.commands.options import add_command, add_common, add_devices, add_scoring, add_training
-from benchmarks.run.config import EVALUATION, PRESETS, Config, make_config
+from benchmarks.commands.options import add_command, add_common, add_devices, add_scoring, add_training, path
+from benchmarks.run.config import CACHE, EVALUATION, PRESETS, Config, make_config
 from benchmarks.run.devices import use_threads
+from benchmarks.run.errors import UserError
 from benchmarks.run.files import make_folder
-from benchmarks.run.lock import only_one
+from benchmarks.run.lock import lock_file, only_one
 
 COMMANDS = {
     "run": "data, train, score, measure and report, one after the other; goes on where a stopped run stood",
@@ -35,7 +36,7 @@ def add_steps(commands: Any) -> None:
         if name in ("run", "score"):
             command.add_argument("--allow-weak", action="store_true", help="score a classifier that guesses, too")
         if name == "score":
-            command.add_argument("--checkpoint", type=Path, metavar="RUN", help="score the classifier of this run")
+            command.add_argument("--checkpoint", type=path, metavar="RUN", help="score the classifier of this run")
         if name in ("run", "measure"):
             command.add_argument("--measure-films", type=int, metavar="N", help="most films of the step measure")
         if name in ("run", "train", "score", "measure"):
@@ -80,14 +81,35 @@ def run_step(command: str, settings: dict[str, Any]) -> None:
         return
     new = configure(command, settings) if command in ("run", "data", "train") else None
     if new or "checkpoint" in settings:
+        _refuse_folder_of_others(out)
         make_folder(out)
     with held(out, "report" if command == "report" else "results", command):
         config = new or configure(command, settings)
         use_threads(config.devices.threads)
+        if command == "run":  # a misspelt method is not to be found behind the training
+            from benchmarks.methods import select_methods
+
+            select_methods(config.scoring.methods)
         if config.seeds > 1:
             _each_seed(command, config)
         else:
             STEPS[command](config)
+
+
+def _refuse_folder_of_others(out: Path) -> None:
+    """Refuse a folder that holds files and was never a run's, as results would replace those of the same names.
+
+    Raises:
+        UserError: It does.
+    """
+    if not out.is_dir() or any((out / name).exists() for name in ("config.json", lock_file("results"))):
+        return
+    own = {"data", CACHE}  # which are looked into before they are written to
+    others = sorted(path.name for path in out.iterdir() if not path.name.startswith(".") and path.name not in own)
+    if others:
+        raise UserError(
+            f"{out} holds {others[0]} and is no folder of a run, so nothing is written: choose another --out."
+        )
 
 
 def _report_evaluation(command: str, settings: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.commands.evaluate_options import add_evaluate
-from benchmarks.commands.options import add_command, names
+from benchmarks.commands.options import add_command, names, path
 from benchmarks.commands.steps import held
 
 
@@ -29,10 +29,10 @@ def _add_compare(commands: Any) -> None:
     command = add_command(
         commands, "compare", "put finished runs side by side, and say whether they rank the methods alike"
     )
-    command.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run directories with reports")
-    command.add_argument("--out", type=Path, metavar="DIR", help="write comparison.md and comparison.csv there")
+    command.add_argument("folders", type=path, nargs="+", metavar="RUN", help="run directories with reports")
+    command.add_argument("--out", type=path, metavar="DIR", help="write comparison.md and comparison.csv there")
     command.add_argument(
-        "--without", type=Path, metavar="CSV", help="leave out its films, as saved from report.html: unannotated.csv"
+        "--without", type=path, metavar="CSV", help="leave out its films, as saved from report.html: unannotated.csv"
     )
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
@@ -49,13 +49,13 @@ def _add_consistency(commands: Any) -> None:
         "consistency",
         "say whether maps stay when smoothed, and change with random weights, other seeds and architectures",
     )
-    command.add_argument("--checkpoint", type=Path, metavar="RUN", required=True, help="run directory")
+    command.add_argument("--checkpoint", type=path, metavar="RUN", required=True, help="run directory")
     command.add_argument(
-        "--others", type=Path, nargs="+", metavar="RUN", help="finished runs of other seeds and architectures"
+        "--others", type=path, nargs="+", metavar="RUN", help="finished runs of other seeds and architectures"
     )
     command.add_argument("--methods", type=names, metavar="A,B", help="default: those of the run that are not slow")
     command.add_argument("--films", type=int, metavar="N", help="annotated test films, evenly spaced; default: 32")
-    command.add_argument("--data", type=Path, metavar="DIR", help="films, where they are not where the run found them")
+    command.add_argument("--data", type=path, metavar="DIR", help="films, where they are not where the run found them")
     command.add_argument("--accelerator", metavar="A", help="auto, cpu, gpu ...")
     command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -76,9 +76,9 @@ def _add_explain(commands: Any) -> None:
         "say whether films hold a foreign object, and show where",
         more=" Research tool, not a medical device.",
     )
-    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="DICOM, PNG, JPEG, TIFF ...")
-    command.add_argument("--checkpoint", type=Path, metavar="RUN", required=True, help="run with the classifier")
-    command.add_argument("--out", type=Path, metavar="DIR", help="for overlays, JSON and table; default: explained")
+    command.add_argument("images", type=path, nargs="+", metavar="IMAGE", help="DICOM, PNG, JPEG, TIFF ...")
+    command.add_argument("--checkpoint", type=path, metavar="RUN", required=True, help="run with the classifier")
+    command.add_argument("--out", type=path, metavar="DIR", help="for overlays, JSON and table; default: explained")
     command.add_argument("--method", metavar="NAME", help="default: normgrad_conv1x1_combined_uniform")
     command.add_argument("--dicom", action="store_true", help="DICOM structured reports, too, of films that are DICOM")
     command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
@@ -95,7 +95,7 @@ def _add_speed(commands: Any) -> None:
     command = add_command(
         commands, "speed", "measure what an attribution costs in time and memory, beside inference and other packages"
     )
-    command.add_argument("--out", type=Path, default=Path("runs/speed"), metavar="DIR", help="default: runs/speed")
+    command.add_argument("--out", type=path, default=Path("runs/speed"), metavar="DIR", help="default: runs/speed")
     command.add_argument("--networks", type=names, metavar="A,B", help="the bounds are about the first")
     command.add_argument("--batch", type=int, metavar="N", help="images in a batch; default: 8")
     command.add_argument("--image-size", type=int, metavar="PX", help="default: 224")
@@ -115,7 +115,7 @@ def _add_zoo(commands: Any) -> None:
     command = add_command(
         commands, "zoo", "check the library on many architectures with random weights, beside other packages"
     )
-    command.add_argument("--out", type=Path, default=Path("runs/zoo"), metavar="DIR", help="default: runs/zoo")
+    command.add_argument("--out", type=path, default=Path("runs/zoo"), metavar="DIR", help="default: runs/zoo")
     which = command.add_mutually_exclusive_group()
     which.add_argument("--only", type=names, metavar="A,B", help="patterns of names, such as timm/vit_*")
     which.add_argument("--small", action="store_true", help="about thirty small ones of all kinds")
@@ -134,8 +134,8 @@ def _add_split(commands: Any) -> None:
     command = add_command(
         commands, "split", "make a test split for films that have train and dev alone: new tables, no copies"
     )
-    command.add_argument("--data", type=Path, metavar="DIR", required=True, help="films in Object-CXR layout")
-    command.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the tables")
+    command.add_argument("--data", type=path, metavar="DIR", required=True, help="films in Object-CXR layout")
+    command.add_argument("--out", type=path, metavar="DIR", required=True, help="folder for the tables")
     command.add_argument("--of", choices=("train", "dev"), help="the split that gives films; default: dev")
     command.add_argument("--share", type=float, metavar="S", help="of its films; default: 0.5")
     command.add_argument("--patients", metavar="REGEX", help="finds the patient in a film's name; they stay together")

@@ -151,8 +151,7 @@ def header_of(source: Path) -> list[str]:
 def _object(row: Mapping[str, str], preset: Preset) -> LabelledObject | None:
     """The object of a row, without a shape where it has a category alone; None where there is nothing."""
     sides = SIZED if "width" in row else CORNERS
-    texts = ["" if row[side].lower() == "nan" else row[side] for side in sides]  # as pandas may write nothing
-    category = row["category"]
+    *texts, category = ("" if row[name].lower() == "nan" else row[name] for name in (*sides, "category"))  # by pandas
     if preset.categories is not None:
         category = category.removesuffix(".0")  # as pandas writes a number beside a blank
     nothing = category == preset.nothing

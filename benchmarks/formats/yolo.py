@@ -30,7 +30,8 @@ def recognises(source: Path, images: Path | None) -> bool:
 def read(source: Path, images: Path | None) -> Reading:
     """Read the labels of a folder.
 
-    A label's file has the place in its folder that the image has in its own. An image without one shows nothing.
+    A label's file has the place in its folder that the image has in its own. An image without one shows nothing. Of
+    lines with key points, of which ``kpt_shape`` in a YAML file tells, the box counts.
 
     Args:
         source: ``data.yaml`` with one split, or a folder of labels, or one that holds ``labels`` and ``images``.
@@ -69,7 +70,7 @@ def read(source: Path, images: Path | None) -> Reading:
         text = texts.pop(stem, None)
         entry = Entry(str(text or path), path.relative_to(pictures).as_posix(), path)
         if text is not None:
-            _read_lines(text, names, entry, reading)
+            _read_lines(text, names, "kpt_shape" in content, entry, reading)
         reading.entries.append(entry)
     reading.faults += [
         f"{path}: there is no image for it in {pictures}." for path in texts.values() if path.name not in NAMES
@@ -81,7 +82,7 @@ def _stem(path: Path, folder: Path) -> str:
     return composed(path.relative_to(folder).with_suffix("").as_posix())
 
 
-def _read_lines(path: Path, names: list[str], entry: Entry, reading: Reading) -> None:
+def _read_lines(path: Path, names: list[str], pose: bool, entry: Entry, reading: Reading) -> None:
     lines: list[str] = []
     with reading.at(str(path)):
         lines = text_of(path).splitlines()
@@ -89,7 +90,7 @@ def _read_lines(path: Path, names: list[str], entry: Entry, reading: Reading) ->
         if words := line.split():
             where = f"{path}, line {number}"
             with reading.at(where):
-                entry.objects.append((where, _object(words, names)))
+                entry.objects.append((where, _object(words[: 5 if pose else None], names)))
 
 
 def _object(words: list[str], names: list[str]) -> LabelledObject:

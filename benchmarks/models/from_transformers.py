@@ -72,7 +72,7 @@ def _mean_and_deviation(processor: Any, channels: int, folder: Path) -> tuple[tu
 
     def of_colour(*colour: int) -> Tensor:
         shades = colour[:channels] if channels > 1 else colour[0]
-        image = Image.new("RGB" if channels > 1 else "L", (64, 64), shades)  # type: ignore[arg-type]
+        image = Image.new("RGB" if channels > 1 else "L", (64, 64), shades)
         prepared = torch.as_tensor(np.asarray(processor(images=image)["pixel_values"][0], dtype=np.float64))
         return prepared[..., prepared.shape[-2] // 2, prepared.shape[-1] // 2]  # padded or cropped, the middle is there
 
@@ -85,10 +85,11 @@ def _mean_and_deviation(processor: Any, channels: int, folder: Path) -> tuple[tu
     expected = black + slope * torch.tensor((0.2, 0.4, 0.8), dtype=torch.float64)[:channels]
     if not bool((slope > 0).all()) or not torch.allclose(mixed, expected, rtol=0, atol=1e-3 * float(slope.max())):
         raise UserError(
-            f"hf:{folder}: its {type(processor).__name__} does more to colours than to scale each, such as swapping red "
-            "and blue, which is not done here: give --model FILE.py:FACTORY, whose network does that first."
+            f"hf:{folder}: its {type(processor).__name__} does more to colours than to scale each, as to swap "
+            "red and blue, which is not done here: give --model FILE.py:FACTORY, whose network does that first."
         )
-    return tuple((-black / slope).round(decimals=6).tolist()), tuple((1 / slope).round(decimals=6).tolist())
+    mean, deviation = (tuple(float(f"{of:.6g}") for of in numbers.tolist()) for numbers in (-black / slope, 1 / slope))
+    return mean, deviation
 
 
 def _sides(size: Any) -> tuple[int, int]:

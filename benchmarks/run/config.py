@@ -31,6 +31,9 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 MOST_PIXELS = 2**14
 """Of the working size of a film or an image, on a side; no network takes more."""
 
+MOST_THREADS = 1024
+"""Of torch; some libraries do not survive more."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -373,8 +376,9 @@ def check(config: Config) -> None:
         raise UserError(f"--limit is {config.limit}: it must be at least 2, one film of each class.")
     if config.patience is not None and config.patience < 1:
         raise UserError(f"--patience is {config.patience}: it must be at least 1.")
-    if config.devices.threads is not None and config.devices.threads < 1:
-        raise UserError(f"--threads is {config.devices.threads}: it must be at least 1.")
+    threads = config.devices.threads
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise UserError(f"--threads is {threads}: it must be between 1 and {MOST_THREADS}.")
     for name in ("seed", "data_seed"):
         most = 2**32 - (config.seeds if name == "seed" else 1)
         if not 0 <= settings[name] <= most:

@@ -18,6 +18,11 @@ except ImportError:  # Windows, where nothing is locked
     fcntl = None  # type: ignore[assignment]
 
 
+def lock_file(what: str) -> str:
+    """Name of the file that is locked; it stays behind."""
+    return f".lock.{what}"
+
+
 @contextmanager
 def only_one(folder: Path, what: str, command: str) -> Iterator[None]:
     """Hold a run directory for one command, and clear partial files that dead ones have left.
@@ -33,7 +38,7 @@ def only_one(folder: Path, what: str, command: str) -> Iterator[None]:
     Raises:
         UserError: Another process holds it; or the folder cannot be written.
     """
-    path = folder / f".lock.{what}"
+    path = folder / lock_file(what)
     try:
         stream = path.open("a+", encoding="utf-8")
     except OSError as error:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmarks import __main__ as cli
 from benchmarks.commands import steps
+from benchmarks.commands.options import path
 from benchmarks.run.config import Config
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
@@ -139,6 +140,27 @@ def test_half_written_synthetic_set_is_made_anew(tmp_path: Path, writer: list[Pa
     assert cli.main(command) == 0
     assert len(writer) == 2
     assert (tmp_path / "run" / "data" / "train" / "1.png").exists()
+
+
+def test_results_of_somebody_else_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    assert cli.main(["run", "--out", str(tmp_path), "--limit", "4"]) == 2
+    assert "holds report.html and is no folder of a run, so nothing is written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_path_is_not_empty_and_knows_the_users_home(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run", "--out", ""])
+    assert stop.value.code == 2
+    assert "argument --out: it is empty: name a file or a folder" in capsys.readouterr().err
+    assert path("~/films") == Path.home() / "films"
+
+
+def test_a_misspelt_method_is_found_before_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--out", str(tmp_path / "run"), "--methods", "grad_camm"]) == 2
+    assert "no method 'grad_camm'" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "data").exists()
 
 
 def test_a_folder_of_somebody_else_is_left_alone(

@@ -113,6 +113,9 @@ def test_numbers_as_pandas_writes_them(tmp_path: Path) -> None:
     data = load_dataset(table(tmp_path / "vindr.csv", rows))
     assert [image.labels for image in data.images] == [("Nodule",), ()]
     assert data.images[0].objects[0].box == (1, 2, 5, 6)
+    rows = "image,category,x1,y1,x2,y2\na.png,cat,1,2,5,6\nb.png,nan,nan,nan,nan,nan\n"
+    data = load_dataset(table(tmp_path / "own.csv", rows))
+    assert (data.categories, [image.labels for image in data.images]) == (("cat",), [("cat",), ()])
 
 
 def test_tables_of_spreadsheets(tmp_path: Path) -> None:

@@ -53,6 +53,14 @@ def test_more_numbers_are_a_polygon(root: Path) -> None:
     assert not mask[48, 1]
 
 
+@pytest.mark.parametrize("points", ["0.4 0.5 0.6 0.6", "0.4 0.5 2 0.6 0.6 1"])
+def test_of_key_points_the_box_counts(root: Path, points: str) -> None:
+    (root / "data.yaml").write_text(f"{YAML}kpt_shape: [2, {len(points.split()) // 2}]\n")
+    (root / "labels" / "train" / "a.txt").write_text(f"0 0.5 0.5 0.25 0.5 {points}\n")
+    (found,) = load_dataset(root / "data.yaml").images[0].objects
+    assert (found.shapes[0].kind, found.box) == ("rectangle", (75, 25, 125, 75))
+
+
 def test_an_image_without_a_file_shows_nothing(root: Path) -> None:
     assert load_dataset(root / "data.yaml").images[1].labels == ()
 

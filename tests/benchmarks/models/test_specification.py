@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 import timm
@@ -75,6 +76,44 @@ def test_a_function_of_a_file(tmp_path):
     with pytest.raises(UserError, match="there is no file"):
         load_model(f"{tmp_path}/other.py:plain")
     assert str(tmp_path) not in sys.path
+
+
+def _folder_of_transformers(folder: Path, processor: object) -> None:
+    import transformers
+
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8,
+    )  # fmt: skip
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("EfficientNetImageProcessor", {}),  # divides by the deviation twice
+        ("EfficientNetImageProcessor", {"include_top": False, "rescale_offset": True, "rescale_factor": 1 / 127.5}),
+        ("MobileViTImageProcessor", {"do_flip_channel_order": False, "do_center_crop": False}),  # no deviation at all
+        ("ViTImageProcessor", {"do_rescale": False, "do_normalize": False}),
+    ],
+)
+def test_an_image_processor_is_followed_whatever_its_settings_are_called(tmp_path, kind, settings):
+    transformers = pytest.importorskip("transformers")
+    from PIL import Image
+
+    processor = getattr(transformers, kind)(size={"height": 32, "width": 32}, **settings)
+    _folder_of_transformers(tmp_path, processor)
+    image = Image.effect_noise((32, 32), 80).convert("RGB")
+    expected = torch.as_tensor(processor(image, return_tensors="pt")["pixel_values"][0], dtype=torch.float32)
+    found = load_model(f"hf:{tmp_path}").prepare(image)
+    torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
+
+
+def test_an_image_processor_that_swaps_colours_is_refused(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    _folder_of_transformers(tmp_path, transformers.MobileViTImageProcessor(size={"shortest_edge": 32}))
+    with pytest.raises(UserError, match="swap red and blue"):
+        load_model(f"hf:{tmp_path}")
 
 
 def test_a_folder_of_transformers(tmp_path):
