@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from captum._utils.models.linear_model import SkLearnRidge
@@ -72,12 +71,15 @@ def _feature_ablation(context: Context) -> Explain:
 
 
 def _shapley_value_sampling(context: Context) -> Explain:
-    method = ShapleyValueSampling(context.network)
-
-    def attribute(image: Tensor, *, feature_mask: Tensor, **options: Any) -> Tensor:
-        permutations = (context.budget - 1) // (int(feature_mask.max()) + 1)
-        contributions: Tensor = method.attribute(image, feature_mask=feature_mask, n_samples=permutations, **options)
-        return contributions
+    def attribute(image: Tensor, *, target: Tensor, feature_mask: Tensor, perturbations_per_eval: int) -> Tensor:
+        # Of superpixels that are shown, not of pixels: Captum walks through its input in Python at each permutation.
+        method = ShapleyValueSampling(lambda shown: context.network(image * shown[:, feature_mask[0]]))
+        count = int(feature_mask.max()) + 1
+        contributions: Tensor = method.attribute(
+            image.new_ones(1, count), target=target, n_samples=(context.budget - 1) // count,
+            perturbations_per_eval=perturbations_per_eval,
+        )  # fmt: skip
+        return contributions[:, feature_mask[0]].expand_as(image)
 
     return _film_by_film(attribute, _sampled(context))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from captum.attr import ShapleyValueSampling
 from PIL import Image
 from tiny_network import SIZE, TinyResNet
 from torch import nn
@@ -133,6 +134,17 @@ def test_contributions_of_superpixels_to_an_additive_score(name):
             expected = contributions[inside].sum()
             values = maps[i, 0][inside]
             torch.testing.assert_close(values, expected.expand_as(values), rtol=1e-2, atol=0.05)
+
+
+def test_shapley_values_of_superpixels_are_captums_over_pixels_that_share_a_feature(network, images):
+    actual = explain("shapley_value_sampling", network, images, 40)
+    torch.manual_seed(0)
+    for i, (image, target) in enumerate(zip(images.split(1), TARGETS, strict=True)):
+        labels = superpixels(image, 10)
+        expected = ShapleyValueSampling(network).attribute(
+            image, target=target, feature_mask=labels, n_samples=39 // (int(labels.max()) + 1), perturbations_per_eval=2
+        )
+        assert torch.equal(actual[i : i + 1], expected.mean(dim=1, keepdim=True))
 
 
 def test_lime_finds_the_patch_that_makes_the_score():
