@@ -37,6 +37,7 @@ class ExplainedFilm:
         classify: images ``(N, C, S, S)`` to the probabilities of the classes, float ``(N, K)``.
         seed: of the lots that pixels draw.
         asked: the class that is asked for; None where it is the predicted one.
+        answers: what the classifier has answered for other methods on the same film, by what it was asked.
     """
 
     maps: Mapping[int, Tensor]
@@ -47,6 +48,7 @@ class ExplainedFilm:
     classify: Callable[[Tensor], Tensor]
     seed: tuple[int, ...]
     asked: int | None = None
+    answers: dict[Any, Any] = field(default_factory=dict, repr=False)
     _known: dict[Callable[[ExplainedFilm], Any], Any] = field(default_factory=dict, init=False, repr=False)
 
     @property

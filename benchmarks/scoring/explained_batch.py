@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -22,6 +23,7 @@ class ExplainedBatch(FilmBatch):
         super().__init__(job, batch)
         self.blurred = blur(self.images)
         self.gone = class_probabilities(job, self.blurred)
+        self._answers: list[dict[Any, Any]] = [{} for _ in self.records]
 
     def explained(self, i: int, maps: Mapping[int, Tensor], asked: int | None = None) -> ExplainedFilm:
         """What a method says of a film; arguments as of :class:`ExplainedFilm`."""
@@ -34,6 +36,7 @@ class ExplainedBatch(FilmBatch):
             classify=partial(class_probabilities, self.job),
             seed=(self.job.seed, self.image_ids[i]),
             asked=asked,
+            answers=self._answers[i],
         )
 
 

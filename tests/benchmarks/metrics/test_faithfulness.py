@@ -8,7 +8,8 @@ import torch
 from scipy.integrate import trapezoid
 from torch import nn
 
-from benchmarks.metrics.faithfulness import blur, insertion_and_deletion, rank_pixels
+from benchmarks.metrics.explained_film import ExplainedFilm
+from benchmarks.metrics.faithfulness import blur, deletion, insertion, insertion_and_deletion, rank_pixels
 
 SIZE = 8
 
@@ -106,6 +107,31 @@ def test_ranks_do_not_depend_on_the_scale_and_a_constant_map_is_all_lots():
     assert torch.equal(small, large)
     first, second = (rank_pixels(torch.full((1, 4, 4), 2.0), (SIZE, SIZE), (seed,)) for seed in (0, 1))
     assert not torch.equal(first, second)
+
+
+def test_maps_that_change_the_same_pixels_at_each_step_ask_the_network_once(films):
+    image, other, saliency = films
+    asked = []
+
+    def classify(images):
+        asked.append(len(images))
+        return torch.stack([images.mean((1, 2, 3)), images.square().mean((1, 2, 3))], dim=1)
+
+    ends = [classify(film[None])[0] for film in (image, other)]
+    answers = {}
+
+    def measured(of_film, saliency, answers, explained=0):
+        film = ExplainedFilm({explained: saliency}, image, other, *ends, classify, (0,), explained, answers)
+        return of_film(film)
+
+    asked.clear()
+    maps = (saliency, saliency.sqrt(), saliency.exp(), -saliency, saliency.flip(1))
+    for measure in (insertion, deletion):
+        for one in maps:
+            for explained in (0, 1):
+                assert measured(measure, one, answers, explained) == measured(measure, one, {}, explained)
+    assert len(answers) == 6  # three orders, two classes
+    assert asked == [30] * (6 + 20)
 
 
 def test_blur_takes_detail_and_leaves_the_rest():
