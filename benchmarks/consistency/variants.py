@@ -165,7 +165,7 @@ def _maps(films: Sequence[FilmBatch], method: Method, explain: Explain) -> Tenso
     """Maps of all films on the CPU, float32 (N, 1, h, w)."""
     parts = []
     for batch in films:
-        with seeded(batch.job.seed, method.name, batch.batch, batch.job.device):
+        with seeded(batch.job.seed, method, batch.batch, batch.job.device):
             parts.append(explain_within_memory(explain, batch.images, batch.targets).cpu().float())
     return torch.cat(parts)
 

@@ -169,13 +169,13 @@ class GridBatch:
         within = _within_memory(explain)
         for position in self.positions:
             grid, cells = films.grids[position], films[position][0].to(job.device)
-            with seeded(job.seed, method.name, position, job.device):
+            with seeded(job.seed, method, position, job.device):
                 scores = play(within, cells, grid.classes, films.side, position)
             alone = job.difull(method)
             shares: list[float | None] = [None] * len(scores)
             if alone is not None:
                 try:
-                    with seeded(job.seed, method.name, position, job.device):
+                    with seeded(job.seed, method, position, job.device):
                         nothing = self._outputs(cells)
                         found = play_difull(_within_memory(alone), cells, grid.classes, films.side, nothing, position)
                     shares = [_number(score.energy) for score in found]

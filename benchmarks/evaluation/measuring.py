@@ -79,7 +79,7 @@ class QuestionBatch(ExplainedBatch):
             Rows of the tables ``measures`` and ``curves``.
         """
         targets, least = self.targets.tolist(), self.least.tolist()
-        with seeded(self.job.seed, method.name, self.batch, self.job.device):
+        with seeded(self.job.seed, method, self.batch, self.job.device):
             asked = explain_within_memory(explain, self.images, self.targets).cpu()
             other = explain_within_memory(explain, self.images, self.least).cpu()
         values: list[Row] = []

@@ -101,7 +101,7 @@ def register_all(own: Iterable[Method], job: Job) -> None:
     """
     for method in own:
         try:
-            with seeded(job.seed, method.name, 0, job.device):
+            with seeded(job.seed, method, 0, job.device):
                 target = torch.tensor([job.films.records[0].label], device=job.device)
                 maps = method.prepare(job.context())(film_images(job, [0]), target).double().cpu()
             scaled = (maps / maps.abs().amax().clamp(min=1e-30) * 1e3).round().nan_to_num(nan=-1e4)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 
 from benchmarks.methods.context import Context
-from benchmarks.methods.shared_pass import NormGradMethod, SharedPass
-from normgrad_attr import CombinedNormGrad, NormGrad
+from benchmarks.methods.shared_pass import Shareable, SharedPass
+from normgrad_attr import CombinedNormGrad, NormGrad, attribute_together
 
 Explain = Callable[[Tensor, Tensor], Tensor]
 """Images float ``(N, 3, S, S)`` and classes long ``(N,)`` to maps float ``(N, C, h, w)``, any h and w."""
+
+NormGradMethod = NormGrad[Any] | CombinedNormGrad
 
 PAPER = frozenset({"paper", "fast", "all"})
 FAST = frozenset({"fast", "all"})
@@ -41,8 +44,9 @@ class Method:
     Attributes:
         name: As in ``--methods`` and in the tables.
         title: For figures, short.
-        build: Makes the function that computes attributions, or a NormGrad of the library, which shares its pass with
-            others; may raise :class:`benchmarks.run.errors.UserError` with the reason when the method cannot run on
+        build: Makes the function that computes attributions. That of a
+            :class:`benchmarks.methods.shared_pass.Shareable`, or of a NormGrad of the library, shares its pass with
+            others. May raise :class:`benchmarks.run.errors.UserError` with the reason when the method cannot run on
             the network.
         family: ``"baseline"``, ``"cam"``, ``"gradient"`` (input-sized; the protocol ``paper`` clips these),
             ``"perturbation"`` or ``"normgrad"``.
@@ -53,6 +57,7 @@ class Method:
         sets: The named sets it belongs to; everything belongs to ``all``.
         source: Where the computation comes from: an importable name, or this package.
         random: Whether it draws random numbers, so that a batch differs from its films one at a time.
+        draws_as: Name of the method whose random numbers it draws, where methods share them; its own if empty.
         needs: Packages that its maps depend on beside those that ``source`` and ``family`` tell.
         version: Another one when the same film would get another map; scores of other versions are never mixed.
     """
@@ -66,6 +71,7 @@ class Method:
     sets: frozenset[str] = ALL
     source: str = "benchmarks"
     random: bool = False
+    draws_as: str = ""
     needs: tuple[str, ...] = ()
     version: int | str = 1
 
@@ -91,20 +97,22 @@ class Method:
         Returns:
             What computes its maps.
         """
-        built = self.built(context)
-        return Prepared(self.reduction, built.attribute if isinstance(built, (NormGrad, CombinedNormGrad)) else built)
+        return Prepared(self.reduction, self.built(context))
 
-    def built(self, context: Context) -> Explain | NormGradMethod:
+    def built(self, context: Context) -> Explain:
         """Build the method, without warnings that are expected here.
 
         Args:
             context: Of the network.
 
         Returns:
-            What its builder makes.
+            What its builder makes, a NormGrad of the library as something that shares its pass.
         """
         with _expected_warnings_hidden():
-            return self.build(context)
+            built = self.build(context)
+        if isinstance(built, (NormGrad, CombinedNormGrad)):
+            return Shareable("normgrad", built, attribute_together)
+        return built
 
 
 @dataclass(frozen=True)
@@ -134,33 +142,43 @@ class Prepared:
 
 def prepare_together(
     methods: Iterable[Method], context: Context
-) -> tuple[dict[str, Prepared], dict[str, Exception], SharedPass]:
-    """Prepare methods so that those of the library share one pass.
+) -> tuple[dict[str, Prepared], dict[str, Exception], list[SharedPass]]:
+    """Prepare methods so that those of one group share a pass.
 
     Args:
         methods: Any.
         context: Of the network.
 
     Returns:
-        By their names the methods that are ready, and why others are not; and the pass that some share.
+        By their names the methods that are ready, and why others are not; and the passes that some share.
     """
-    built: dict[Method, Explain | NormGradMethod] = {}
+    ready: dict[str, Prepared] = {}
     failed: dict[str, Exception] = {}
+    groups: dict[str, dict[str, Shareable]] = {}
     for method in methods:
         try:
-            built[method] = method.built(context)
+            built = method.built(context)
         except Exception as error:  # noqa: PERF203
             failed[method.name] = error
-    sharing = {m.name: one for m, one in built.items() if isinstance(one, (NormGrad, CombinedNormGrad))}
-    shared = SharedPass(list(sharing.values()))
-    places = {name: place for place, name in enumerate(sharing)}
-    ready = {
-        method.name: Prepared(method.reduction, partial(shared.maps, places[method.name]), shared)
-        if isinstance(one, (NormGrad, CombinedNormGrad))
-        else Prepared(method.reduction, one)
-        for method, one in built.items()
-    }
-    return ready, failed, shared
+        else:
+            ready[method.name] = Prepared(method.reduction, built)
+            if isinstance(built, Shareable):
+                groups.setdefault(built.group, {})[method.name] = built
+    passes = []
+    for group in groups.values():
+        reductions = [ready[name].reduction for name in group]
+        passes.append(SharedPass(partial(_reduced_together, list(group.values()), reductions), list(group.values())))
+        for place, (name, reduction) in enumerate(zip(group, reductions, strict=True)):
+            ready[name] = Prepared(reduction, partial(passes[-1].maps, place), passes[-1])
+    return ready, failed, passes
+
+
+def _reduced_together(
+    group: Sequence[Shareable], reductions: Sequence[str], images: Tensor, targets: Tensor
+) -> list[Tensor]:
+    """Maps of one channel, as they are held; to reduce them once more changes nothing."""
+    attributions = group[0].together([one.part for one in group], images, targets)
+    return [reduce_channels(one, reduction) for one, reduction in zip(attributions, reductions, strict=True)]
 
 
 @contextmanager

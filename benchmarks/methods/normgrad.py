@@ -7,16 +7,18 @@ the kinds of :mod:`benchmarks.methods.noise`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
-from torch import nn
+from captum.attr import Attribution
+from torch import Tensor, nn
 
 from benchmarks.methods.context import Context
-from benchmarks.methods.method import ALL, FAST, PAPER, Explain, Method
-from benchmarks.methods.shared_pass import NormGradMethod
+from benchmarks.methods.method import ALL, FAST, PAPER, Method, NormGradMethod
+from benchmarks.methods.shared_pass import Shareable
 from benchmarks.run.errors import UserError
-from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad, explain
+from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad, attribute_together, explain
 
 Combination = Literal["product", "sum"]
 
@@ -94,14 +96,27 @@ def _class_sensitive_suggested(context: Context) -> NormGradMethod:
     return CombinedNormGrad.class_sensitive(context.network, layers)
 
 
-def _meta(extract: str, scope: str, context: Context) -> Explain:
-    inner = (
-        NormGrad(context.network, context.layers.single, extract=extract)
-        if scope == "single"
-        else combined(context, extract)
-    )
-    method = MetaSaliency(inner, lr=LEARNING_RATE)
-    return lambda images, targets: method.attribute(images, targets)
+def _meta(extract: str, scope: str, context: Context) -> Shareable:
+    single = scope == "single"
+    inner = _single(extract, "norm", context) if single else combined(context, extract)
+    return Shareable("meta", inner, _meta_together)
+
+
+def _meta_together(methods: Sequence[NormGradMethod], images: Tensor, targets: Tensor) -> list[Tensor]:
+    """Maps of several methods, all at the weights that one step on each film gives."""
+    maps: list[Tensor] = MetaSaliency(_Together(methods), lr=LEARNING_RATE).attribute(images, targets)
+    return maps
+
+
+class _Together(Attribution):  # type: ignore[misc]  # captum ships no types
+    """NormGrad methods of one network as one method that gives the maps of all."""
+
+    def __init__(self, methods: Sequence[NormGradMethod]) -> None:
+        super().__init__(methods[0].forward_func)
+        self._methods = methods
+
+    def attribute(self, inputs: Tensor, target: int) -> list[Tensor]:
+        return attribute_together(self._methods, inputs, target)
 
 
 def _sets(extract: str, aggregate: str) -> frozenset[str]:

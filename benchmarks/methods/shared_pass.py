@@ -1,9 +1,9 @@
-"""One pass through the network for all NormGrad methods of a batch."""
+"""One pass through the network for several methods of a batch."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,25 @@ import torch
 from torch import Tensor
 
 from benchmarks.run.devices import is_out_of_memory
-from normgrad_attr import CombinedNormGrad, NormGrad, attribute_together
 
-NormGradMethod = NormGrad[Any] | CombinedNormGrad
+
+@dataclass(frozen=True)
+class Shareable:
+    """A method whose maps can be made together with those of others; called, it makes its own.
+
+    Attributes:
+        group: Methods of one group share a pass.
+        part: What the pass is to make for this method.
+        together: Makes several parts, from them, images and targets; that of any method of the group makes all.
+    """
+
+    group: str
+    part: Any
+    together: Callable[[Sequence[Any], Tensor, Tensor], Sequence[Tensor]]
+
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Compute attributions."""
+        return self.together([self.part], images, targets)[0]
 
 
 @dataclass(frozen=True)
@@ -24,7 +40,7 @@ class _Held:
     targets: Tensor
     version: int
     targets_version: int
-    maps: list[Tensor]
+    maps: Sequence[Tensor]
     seconds: float
 
     def is_of(self, images: Tensor, targets: Tensor) -> bool:
@@ -40,16 +56,22 @@ def _is(given: Tensor, held: Tensor, version: int) -> bool:
 
 
 class SharedPass:
-    """NormGrad methods of one network, whose maps come from one pass for all of them.
+    """Methods of one network, whose maps come from one pass for all of them.
 
     The first method that is asked for a batch makes the maps of all; they are held until :meth:`forget`.
 
     Args:
-        methods: As their builders made them.
+        together: Makes the maps of all from images and targets.
+        alone: What makes those of each by itself.
     """
 
-    def __init__(self, methods: Sequence[NormGradMethod]) -> None:
-        self._methods = list(methods)
+    def __init__(
+        self,
+        together: Callable[[Tensor, Tensor], Sequence[Tensor]],
+        alone: Sequence[Callable[[Tensor, Tensor], Tensor]],
+    ) -> None:
+        self._together = together
+        self._alone = list(alone)
         self._held: list[_Held] = []
         self._by_themselves = False
         self._spent = self._owed = 0.0
@@ -63,13 +85,12 @@ class SharedPass:
             targets: Classes, long ``(N,)``.
 
         Returns:
-            Float ``(N, 1, h, w)``, as the method itself would give them.
+            Float ``(N, C, h, w)``, as the method itself would give them.
         """
         held = next((held for held in self._held if held.is_of(images, targets)), None) or self._make(images, targets)
         if held is None:
-            maps: Tensor = self._methods[number].attribute(images, targets)
-            return maps
-        self._owed += held.seconds / len(self._methods)
+            return self._alone[number](images, targets)
+        self._owed += held.seconds / len(self._alone)
         return held.maps[number]
 
     def _make(self, images: Tensor, targets: Tensor) -> _Held | None:
@@ -78,7 +99,7 @@ class SharedPass:
             return None
         started = time.perf_counter()
         try:
-            maps = attribute_together(self._methods, images, targets)
+            maps = self._together(images, targets)
         except Exception as error:
             if len(images) > 1 and is_out_of_memory(error):
                 raise  # half of them may fit

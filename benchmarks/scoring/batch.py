@@ -122,7 +122,7 @@ class FilmBatch:
         self, method: Method, explain: Explain, chosen: Sequence[int], targets: Tensor, keep: Keep | None = None
     ) -> list[Row]:
         started = time.perf_counter()
-        with seeded(self.job.seed, method.name, self.batch, self.job.device):
+        with seeded(self.job.seed, method, self.batch, self.job.device):
             maps = explain_within_memory(explain, self.choose(chosen), targets).to(self.masks.device)
             if maps.device.type == "cuda":
                 torch.cuda.synchronize(maps.device)
@@ -238,7 +238,7 @@ def scored_maps(
     wanted = set(positions)
     for batch, films in _computed(job, method, positions):
         classes = torch.tensor([targets[job.films.records[position].name] for position in films], device=job.device)
-        with seeded(job.seed, method.name, batch, job.device):
+        with seeded(job.seed, method, batch, job.device):
             maps = explain_within_memory(explain, film_images(job, films), classes).cpu().float()
         kept = [i for i, position in enumerate(films) if position in wanted]
         found.update(zip((films[i] for i in kept), maps[kept], strict=True))  # a copy: the batch goes
@@ -275,13 +275,13 @@ def explain_within_memory(explain: Explain, images: Tensor, targets: Tensor) -> 
 
 
 @contextmanager
-def seeded(seed: int, method: str, batch: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, method: Method, batch: int, device: torch.device) -> Iterator[None]:
     """Seed torch for one unit; the random state outside is untouched.
 
     A method draws its numbers for all films of a batch at once, so they cannot be seeded film by film without
     explaining film by film, which would leave a GPU idle.
     """
-    unit = hashlib.sha256(f"{seed} {method} {batch}".encode()).digest()
+    unit = hashlib.sha256(f"{seed} {method.draws_as or method.name} {batch}".encode()).digest()
     number = int.from_bytes(unit[:7], "little")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # torch.manual_seed would seed all kinds of devices, those that are not there too, in milliseconds.

@@ -39,7 +39,7 @@ class MeasureBatch(ExplainedBatch):
         Returns:
             Rows of the tables ``measures`` and ``peaks``.
         """
-        with seeded(self.job.seed, method.name, self.batch, self.job.device):
+        with seeded(self.job.seed, method, self.batch, self.job.device):
             objects = explain_within_memory(explain, self.images, self.towards_object).cpu()
             if self.annotated:
                 clean = explain_within_memory(explain, self.choose(self.annotated), self.towards_clean).cpu()

@@ -218,7 +218,8 @@ class Step(ABC, Generic[S, B]):
                         else:
                             behind.write_unit(batch, method.name, results)
                     progress.advance(task)
-                shared.forget()
+                for one in shared:
+                    one.forget()
 
 
 class _WrittenBehind(Generic[S]):

@@ -68,7 +68,8 @@ def shared_pass(size: int, films: int, repeats: int) -> Seconds:
         one = METHODS["normgrad_conv1x1_combined"].prepare(context)
 
         def together() -> None:
-            shared.forget()
+            for one in shared:
+                one.forget()
             for explain in sharing:
                 explain(batch.images, batch.targets)
 
