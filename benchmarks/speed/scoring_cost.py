@@ -54,7 +54,7 @@ def beside_the_map(size: int, films: int, repeats: int) -> Seconds:
 def shared_pass(size: int, films: int, repeats: int) -> Seconds:
     """Seconds of the processor for one NormGrad method of ``fast``, and for all of them that share a pass.
 
-    Meta-saliency is none of those: it takes a step of its own for each film and method.
+    Meta-saliency is none of those: it takes a step for each film.
 
     Args:
         size: side of the films in pixels.
@@ -63,13 +63,14 @@ def shared_pass(size: int, films: int, repeats: int) -> Seconds:
     """
     with _job(size, films, ("fast",)) as job:
         batch, context = FilmBatch(job, 0), job.context()
-        ready, _, shared = prepare_together(select_methods(("fast",)), context)
-        sharing = [explain for explain in ready.values() if explain.shared is not None]
+        ready, _, _ = prepare_together(select_methods(("fast",)), context)
+        shared = ready["normgrad_conv1x1_combined"].shared
+        assert shared is not None
+        sharing = [explain for explain in ready.values() if explain.shared is shared]
         one = METHODS["normgrad_conv1x1_combined"].prepare(context)
 
         def together() -> None:
-            for one in shared:
-                one.forget()
+            shared.forget()
             for explain in sharing:
                 explain(batch.images, batch.targets)
 
