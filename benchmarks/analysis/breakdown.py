@@ -118,7 +118,8 @@ def break_down(
     """
     rows: list[tuple[object, ...]] = []
     # Where the classifier is right, the true class is the predicted one.
-    for_label = pd.concat([scores[scores["target"] == scores["label"]], true_scores])
+    played = ["image", "method", "protocol", "distance"]
+    for_label = pd.concat([scores.loc[scores["target"] == scores["label"], played], true_scores[played]])
     levels = chance.pivot(index="image", columns="tolerance", values="chance")
     of_label = hit_matrices(for_label) if len(true_scores) else {}
     for (protocol, tolerance), hits in hit_matrices(scores).items():

@@ -70,5 +70,5 @@ def missed_share(scores: Sequence[pd.DataFrame]) -> list[float]:
 
 def _says_object(scores: pd.DataFrame) -> Marks:
     """Whether the classifier is right on each film, bool (films,), films by name as in a matrix of hits."""
-    films = scores.drop_duplicates("image").sort_values("image")
+    films = scores[["image", "target", "label"]].drop_duplicates("image").sort_values("image")
     return np.asarray(films["target"] == films["label"], dtype=bool)

@@ -75,7 +75,9 @@ def draw_overlays(
     records = [job.films.records[position] for position in positions]
     shares = results.verdicts.set_index("image")["label_probability"]
     known = "P(object) = " if subject.unit == "film" else "P = "
-    points = results.scores[results.scores["protocol"] == protocol].set_index(["image", "method"])
+    # Of these films alone: an index of all would be as large as the table.
+    points = results.scores[results.scores["image"].isin([record.name for record in records])]
+    points = points[points["protocol"] == protocol].set_index(["image", "method"])
     figure = Figure(figsize=(1.75 * (len(drawn) + 1), 1.75 * len(positions) + 0.9), layout="constrained")
     axes = figure.subplots(len(positions), len(drawn) + 1, squeeze=False)
     for i, record in enumerate(records):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-PART, GROUP = 2**10, 2**14
+PART, GROUP = 2**10, 2**12
 """Rows of a table that are held as objects of Python at once, and that lie together in a Parquet file."""
 # A partial file names who writes it: the machine, as others may share the disk, and the process.
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import pandas as pd
 
-from benchmarks.run.files import PART
-from benchmarks.scoring.unit_store import UnitStore
+from benchmarks.scoring.unit_store import UnitStore, frames
 
 SCORE_COLUMNS = (
     "image", "method", "protocol", "x", "y", "distance", "energy", "iou", "target", "probability",
@@ -81,12 +79,7 @@ class ScoreStore(UnitStore):
             units=2,
             of="p.",
         )
-        some = list(itertools.islice(rows, PART))
-        while True:  # once at least: columns are told where there are no rows
-            yield pd.DataFrame(some, columns=list(SCORE_COLUMNS)).astype(_DTYPES)
-            some = list(itertools.islice(rows, PART))
-            if not some:
-                return
+        return (part.astype(_DTYPES) for part in frames(rows, SCORE_COLUMNS))
 
 
 MEASURE_COLUMNS = ("image", "method", "measure", "value")

@@ -9,6 +9,7 @@ package, may lie in one file and are never mixed.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sqlite3
 import zlib
@@ -22,6 +23,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import PART
 from benchmarks.scoring.job import digest
 
 Row = Mapping[str, object]
@@ -207,7 +209,7 @@ class UnitStore:
     def frame(self, table: str, columns: Sequence[str], order: str, batch: int | None = None) -> pd.DataFrame:
         """Rows of a table in units that are whole, sorted; of one batch, or of all."""
         rows = self.whole_rows(f"SELECT key, batch, {', '.join(columns)} FROM {table}", f"ORDER BY {order}", batch)
-        return pd.DataFrame(list(rows), columns=list(columns))
+        return pd.concat(frames(rows, columns), ignore_index=True)
 
     def whole_rows(
         self, select: str, order: str = "", batch: int | None = None, *, units: int = 1, of: str = ""
@@ -281,6 +283,21 @@ class UnitStore:
                 f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})",
                 [{"key": key, "batch": batch, **row} for row in rows],
             )
+
+
+def frames(rows: Iterator[tuple[Any, ...]], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """A table of some rows from top to bottom in parts, so that few rows at once are objects of Python.
+
+    Args:
+        rows: of all parts.
+        columns: their names.
+    """
+    some = list(itertools.islice(rows, PART))
+    while True:  # once at least: columns are told where there are no rows
+        yield pd.DataFrame(some, columns=list(columns))
+        some = list(itertools.islice(rows, PART))
+        if not some:
+            return
 
 
 def _read_facts(text: str) -> dict[str, str]:
