@@ -111,7 +111,7 @@ def _entry(base: str, kind: str) -> Method:
         reduction="signed" if kind != "smoothgrad" or family == "normgrad"
         else "positive" if base == "guided_backprop" else "absolute",
         cost="many_passes", source="captum.attr.NoiseTunnel", random=True, draws_as=draws_as,
-        version=2 if name == draws_as and base == shared != "guided_backprop" else 3,
+        version=3,
     )  # fmt: skip
 
 
