@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from benchmarks.classifier.network import STD
 from benchmarks.methods.copies import rewritten, untouched_copy
 from benchmarks.methods.layer_choice import Layers, choose_layers, output_shape
+from benchmarks.run.config import Scoring
 from benchmarks.run.errors import UserError
 from normgrad_attr import probe_weights, suggest_layers
 
 TrainingFilms = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 """A function that makes batches of images float ``(N, 3, S, S)``, as the network takes them, and labels ``(N,)``."""
 
-BUDGET = 300
+BUDGET = Scoring.budget
 """Forward passes for a film that a method may spend, where nothing else is said."""
 
 CONTRAST = 1 / STD[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -142,15 +143,22 @@ def environment(config: Config) -> dict[str, Any]:
     """Versions and processor facts that a result may depend on; no names or paths of the machine."""
     return {
         "normgrad_attr": version("normgrad_attr"),
+        **installation(PACKAGES),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        **{name: getattr(config.devices, name) for name in ("accelerator", "devices", "num_nodes", "strategy")},
+    }
+
+
+def installation(packages: Sequence[str]) -> dict[str, Any]:
+    """Versions of Python and of packages, and what the processor is."""
+    return {
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **{package: version(package) for package in packages},
         "system": platform.system(),
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-        **{name: getattr(config.devices, name) for name in ("accelerator", "devices", "num_nodes", "strategy")},
     }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import sys
 from collections.abc import Sequence
@@ -13,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.run.directory import version
+from benchmarks.run.directory import installation
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json, write_text
 from benchmarks.speed import bounds, measurements
@@ -25,6 +23,7 @@ from benchmarks.speed.subjects import subject
 from benchmarks.speed.timing import Seconds, paired_ratio
 from benchmarks.speed.worker import import_seconds
 
+PACKAGES = ("torch", "torchvision", "captum", "numpy", "normgrad_attr", "grad-cam", "torchcam")
 QUICK = {
     "networks": ("resnet18",), "batch": 2, "image_size": 64, "repeats": 3,
     "batches": (1, 2, 4), "image_sizes": (64, 96, 128), "film_sizes": (64, 96), "films": 2, "calls": 50,
@@ -116,7 +115,7 @@ def measure_all(plan: Plan) -> dict[str, Any]:
             "asked": bounds.CONDITIONS,
             "met": measured == bounds.CONDITIONS,
         },
-        "environment": _environment(),
+        "environment": installation(PACKAGES),
         "control": _control(pairs),
         "bounds": [bound.to_dict() for bound in table],
         "networks": {name: found.rows(plan.batch) for name, found in costs.items()},
@@ -158,18 +157,6 @@ def _medians(curve: dict[int, Seconds]) -> dict[str, list[dict[str, float]]]:
         for row, seconds in rows.items():
             points.setdefault(row, []).append({"x": x, "milliseconds": 1e3 * statistics.median(seconds)})
     return points
-
-
-def _environment() -> dict[str, Any]:
-    packages = ["torch", "torchvision", "captum", "numpy", "normgrad_attr", "grad-cam", "torchcam"]
-    return {
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "cpu_count": os.cpu_count(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-    }
 
 
 def _say(what: str) -> None:
