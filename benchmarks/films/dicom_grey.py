@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.films.grey import to_bytes, to_unit
+from benchmarks.films.grey import depth_of, stretched, to_bytes, to_unit
 from benchmarks.run.errors import UserError
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of ITU-R 601
@@ -35,7 +35,7 @@ def grey_of_monochrome(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDAr
         ValueError: Tags that make no sense.
     """
     real = _real(stored, dataset)
-    values, white, inverse = _rescaled(stored, dataset)
+    values, white = _rescaled(stored, dataset)
     note = fault = ""
     centre, width = first(dataset.get("WindowCenter")), first(dataset.get("WindowWidth"))
     function = str(dataset.get("VOILUTFunction") or "LINEAR")
@@ -52,9 +52,7 @@ def grey_of_monochrome(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDAr
     elif dataset.get("ModalityLUTSequence"):
         unit = values / np.float32(white)
     else:
-        # A rescale does not change which values a depth can hold, but for its sign.
-        unit, note = to_unit(stored, int(dataset.BitsStored), real)
-        unit = 1 - unit if inverse else unit
+        unit, note = _by_depth(stored, values, dataset, real)
     # DX requires INVERSE together with MONOCHROME1; either means that large values are dark.
     if dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
         unit = 1 - unit
@@ -74,17 +72,43 @@ def _real(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.bool_]:
     return real if real.any() else ~real
 
 
-def _rescaled(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDArray[Any], int, bool]:
-    """Values of the modality, the largest of them in a table, and whether larger stored values are smaller there."""
+def _rescaled(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDArray[Any], int]:
+    """Values of the modality, and the largest of them in a table."""
     if dataset.get("ModalityLUTSequence"):
-        return *look_up(stored, dataset.ModalityLUTSequence[0], dataset), False
+        return look_up(stored, dataset.ModalityLUTSequence[0], dataset)
+    slope, intercept = _rescale(dataset)
+    if slope == 1 and intercept == 0:
+        return stored, 0
+    return _floats(stored) * slope + intercept, 0
+
+
+def _rescale(dataset: Any) -> tuple[float, float]:
     slope, intercept = first(dataset.get("RescaleSlope")), first(dataset.get("RescaleIntercept"))
     if slope == 0:
         raise UserError("has a RescaleSlope of 0, which leaves one grey value of it")
-    if slope in (None, 1) and intercept in (None, 0):
-        return stored, 0, False
-    slope = 1.0 if slope is None else slope
-    return _floats(stored) * slope + (intercept or 0.0), 0, slope < 0
+    return 1.0 if slope is None else slope, intercept or 0.0
+
+
+def _by_depth(
+    stored: npt.NDArray[Any], values: npt.NDArray[Any], dataset: Any, real: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.floating], str]:
+    """Shares of what the depth can hold, which a rescale does not change but for its sign.
+
+    Signed values are those of an unsigned film with another zero: that of the rescale where all of them fit into the
+    depth so, else the least value of the depth, unless two bits and more are never used.
+    """
+    bits, (slope, intercept) = int(dataset.BitsStored), _rescale(dataset)
+    if stored.dtype.kind == "i":
+        wide = stored.astype(np.int32 if stored.dtype.itemsize <= 2 else np.int64)
+        turned, zero = (wide if slope > 0 else -wide), np.rint(intercept / abs(slope))
+        low, high = int(turned[real].min()), int(turned[real].max())
+        if low + zero >= 0 and high + zero < 2**bits:
+            return to_unit(turned + int(zero), bits, real)
+        if depth_of(2 * max(-low - 1, high) + 1) <= bits - 2:
+            return stretched(values, float(values[real].min()), float(values[real].max()))
+        stored = wide + 2 ** (bits - 1)
+    unit, note = to_unit(stored, bits, real)
+    return unit if slope > 0 else 1 - unit, note
 
 
 def _floats(values: npt.NDArray[Any]) -> npt.NDArray[np.floating]:

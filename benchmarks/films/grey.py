@@ -102,12 +102,17 @@ def to_unit(
         return _clipped(values, 0, 1), "its values were read as shares of white"
     needed = depth_of(high)
     if low < 0 or needed > 32:
-        note = f"its values from {low:g} to {high:g} were stretched over the grey scale"
-        return _clipped(values, low, max(high - low, 1e-12)), note
+        return stretched(values, low, high)
     depth = needed if stored_bits is None or needed <= stored_bits - 2 else stored_bits
     bits = stored_bits or 8 * values.dtype.itemsize
     note = f"it was read as {depth} bits deep, which hold its largest value" if depth < bits else ""
     return _clipped(values, 0, 2**depth - 1), note
+
+
+def stretched(values: npt.NDArray[Any], low: float, high: float) -> tuple[npt.NDArray[np.floating], str]:
+    """Shares of the way from a lowest to a highest value, and the note that says so."""
+    note = f"its values from {low:g} to {high:g} were stretched over the grey scale"
+    return _clipped(values, low, max(high - low, 1e-12)), note
 
 
 def _clipped(values: npt.NDArray[Any], low: float, width: float) -> npt.NDArray[np.floating]:

@@ -60,6 +60,41 @@ def test_signed_values_and_padding(tmp_path: Path) -> None:
     np.testing.assert_array_equal(film, [[0, 0], [128, 255]])
 
 
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize(
+    "film", [RAMP, RAMP // 2, RAMP // 2 + 2048, RAMP // 4], ids=["all", "dark", "bright", "10 bits"]
+)
+def test_signed_values_with_a_rescale_show_the_film_of_the_unsigned_file(
+    tmp_path: Path, film: np.ndarray, bits: int
+) -> None:
+    plain = read_film(write_dicom(tmp_path / "plain.dcm", film, BitsStored=bits))
+    tags = {"BitsStored": bits, "RescaleSlope": 0.5, "RescaleIntercept": 1024}
+    signed = read_film(write_dicom(tmp_path / "signed.dcm", film.astype(np.int16) - 2048, **tags))
+
+    np.testing.assert_array_equal(signed.grey, plain.grey)
+    assert signed.notes == plain.notes
+
+
+@pytest.mark.parametrize("tags", [{}, {"RescaleSlope": 1, "RescaleIntercept": -1000}])
+def test_signed_values_whose_rescale_has_no_zero_are_shown_by_their_depth(tmp_path: Path, tags: dict) -> None:
+    """12 bits from -2048 to 2047, half of which are used."""
+    pixels = (RAMP // 2).astype(np.int16) - 1500
+
+    film = read_film(write_dicom(tmp_path / "a.dcm", pixels, BitsStored=12, **tags))
+
+    np.testing.assert_array_equal(film.grey, (RAMP // 2 + 548) // 16)
+    assert film.notes == ()
+
+
+def test_a_note_on_a_rescaled_film_cites_what_its_values_mean(tmp_path: Path) -> None:
+    pixels = np.array([[-200, -100], [0, 200]], dtype=np.int16)
+
+    film = read_film(write_dicom(tmp_path / "a.dcm", pixels, RescaleSlope=-2, RescaleIntercept=-500))
+
+    np.testing.assert_array_equal(film.grey, [[255, 192], [128, 0]])
+    assert film.notes == ("its values from -900 to -100 were stretched over the grey scale",)
+
+
 def test_padding_is_black_on_monochrome1_too(tmp_path: Path) -> None:
     pixels = np.array([[0, 0], [100, 300]], dtype=np.uint16)
 
