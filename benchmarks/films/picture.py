@@ -9,8 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from benchmarks.films.grey import Film, check_content, check_size, to_bytes, to_unit
 from benchmarks.run.errors import UserError
@@ -21,6 +22,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "JPEG2000", "BMP")
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of ITU-R 601, as Pillow's own conversion
 # Tags of TIFF, and their values.
 _PHOTOMETRIC, _WHITE_IS_ZERO, _PLANES, _ONE_A_COLOUR, _BITS, _SAMPLES, _UNSIGNED = 262, 0, 284, 2, 258, 339, 1
+_NUMBERS = {_UNSIGNED: "whole numbers", 2: "signed whole numbers", 3: "real numbers"}
 _TURNS = dict(
     enumerate(
         (
@@ -70,15 +72,39 @@ def opened(stream: BinaryIO, formats: tuple[str, ...] = FORMATS) -> Iterator[Ima
         UserError: The rest of a sentence that begins with the film's name.
         Exception: Whatever Pillow says of a damaged file.
     """
-    with Image.open(stream, formats=formats) as image:
+    with _open(stream, formats) as image:
         deep = 2 if "16" in image.mode + rawmode_of(image) else 4 if image.mode in ("I", "F") else 1
         width, height = image.size
         check_size(width, height, deep * len(image.getbands()))  # Pillow warns of large pictures only
         if image.format == "PNG":  # Pillow decodes a damaged one to noise, but can check its sums
             image.verify()
     stream.seek(0)
-    with Image.open(stream, formats=formats) as image:
+    with _open(stream, formats) as image:
         yield image
+
+
+def _open(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    try:
+        return Image.open(stream, formats=formats)
+    except UnidentifiedImageError:
+        if kind := _kind_of_tiff(stream):
+            raise UserError(f"is a TIFF of {kind}, which is not read: save it as 16-bit grey") from None
+        raise
+
+
+def _kind_of_tiff(stream: BinaryIO) -> str:
+    """What the pixels of a TIFF are that Pillow knows no mode for; empty where it is none, or its header is damaged."""
+    stream.seek(0)
+    head = stream.read(8)
+    try:
+        tags = ImageFileDirectory_v2(head + stream.read(8 if head[2] == 43 else 0))  # of BigTIFF
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits, numbers = tags[_BITS], _NUMBERS.get(tags.get(_SAMPLES, (_UNSIGNED,))[0], "complex numbers")
+    except Exception:  # Pillow reports damage by any type
+        return ""
+    channels = f"{len(bits)} channels of " if len(bits) > 1 else ""
+    return f"{channels}{max(bits)}-bit {numbers}{', big-endian' if head[:1] == b'M' else ''}"
 
 
 def picture_size(stream: BinaryIO) -> tuple[int, int]:
@@ -91,7 +117,7 @@ def picture_size(stream: BinaryIO) -> tuple[int, int]:
         UserError: As ``load_picture``, as far as the header tells.
         Exception: Whatever Pillow says of a damaged file.
     """
-    with Image.open(stream, formats=FORMATS) as image:
+    with _open(stream, FORMATS) as image:
         width, height = image.size
         check_size(width, height, 1)
         if image.format != "PNG" or "exif" in image.info:  # Pillow looks for it behind the pixels, which takes long
@@ -181,7 +207,7 @@ def _deep_colour(image: Image.Image, rawmode: str, stream: BinaryIO, mode: str) 
 def _reread(stream: BinaryIO, rawmode: str) -> npt.NDArray[np.uint8]:
     """The pixels of a file, by another layout of as many bytes."""
     stream.seek(0)
-    with Image.open(stream, formats=FORMATS) as image:
+    with _open(stream, FORMATS) as image:
         assert isinstance(image, ImageFile)
         image.tile = [
             tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)

@@ -121,7 +121,9 @@ def _fault_of(image: Image, inverse: bool) -> str:
         return "JPEG blurs the values of a mask: save it as PNG"
     if (pages := getattr(image, "n_frames", 1)) > 1:
         return f"it holds {pages} pages where a mask is one picture: save each as a mask of its own"
-    if image.mode not in ("1", "L", "P", "I", "I;16"):
+    if image.mode == "F":
+        return "it holds real numbers where a mask has a whole number a pixel: save it as grey of 8 or 16 bits"
+    if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
         return f"it has colours ({image.mode}) where a mask has one value a pixel: save it as grey"
     if inverse:  # programs that write labels mean what is stored, those that write pictures what is seen
         return "it is a TIFF whose 0 is white (MinIsWhite), so that it is unclear which pixels count: save it as PNG"

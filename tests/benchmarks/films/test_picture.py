@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.films.decode import decode, read_film
+from benchmarks.films.decode import decode, read_film, stored_size
 from benchmarks.run.errors import UserError
 
 tifffile = pytest.importorskip("tifffile")  # of scikit-image
@@ -80,6 +80,36 @@ def test_tiff_of_32_bits(tmp_path: Path, kind: int) -> None:
         assert (film.grey.ravel() == np.arange(256)).all()
     else:
         assert film.notes[0].startswith("its values from -2.14748e+09 to")
+
+
+@pytest.mark.parametrize(
+    ("values", "ways", "kind"),
+    [
+        (DEEP.astype(np.float64), {}, "64-bit real numbers"),
+        (DEEP.astype(np.float16), {}, "16-bit real numbers"),
+        (DEEP.astype(np.int64), {"bigtiff": True}, "64-bit signed whole numbers"),
+        (DEEP.astype(np.uint32), {"byteorder": ">"}, "32-bit whole numbers, big-endian"),
+        (
+            np.dstack([DEEP, DEEP]),
+            {"photometric": "minisblack", "extrasamples": [2]},
+            "2 channels of 16-bit whole numbers",
+        ),
+    ],
+)
+def test_a_tiff_of_numbers_that_are_not_read_says_which(
+    tmp_path: Path, values: np.ndarray, ways: dict[str, object], kind: str
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", values, **ways)
+    for read in (read_film, stored_size):
+        with pytest.raises(UserError, match=rf"a\.tif is a TIFF of {kind}, which is not read: save it as 16-bit grey"):
+            read(tmp_path / "a.tif")
+
+
+def test_a_tiff_without_a_header_is_no_picture(tmp_path: Path) -> None:
+    for content in (b"II*\0", b"II*\0\xff\xff\0\0", b"II*\0\10\0\0\0\1\0\2\1\3\0"):
+        (tmp_path / "a.tif").write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.tif is (neither DICOM nor PNG|truncated or damaged)"):
+            read_film(tmp_path / "a.tif")
 
 
 def test_rounding_of_floats_adds_no_bit(tmp_path: Path) -> None:

@@ -119,6 +119,31 @@ def test_a_tiff_whose_values_mean_two_things_is_refused(root: Path, mask: np.nda
         load_dataset(root)
 
 
+def test_grey_of_16_bits_is_read_in_both_orders(root: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")  # of scikit-image
+    (root / "masks" / "classes.txt").write_text("\n".join(map(str, range(1, 301))))
+    for order in "<>":
+        tifffile.imwrite(root / "masks" / "1.tif", (VALUES == 1).astype(np.uint16) * 300, byteorder=order)
+        (image,) = load_dataset(root).images
+        assert image.labels == ("300",)
+        np.testing.assert_array_equal(category_mask(image, "300", (3, 4), "shape"), VALUES == 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (np.float32, "it holds real numbers where a mask has a whole number a pixel: save it as grey of 8"),
+        (np.float64, "it is a TIFF of 64-bit real numbers, which is not read: save it as 16-bit grey"),
+        (np.int64, "it is a TIFF of 64-bit signed whole numbers, which is not read: save it as 16-bit grey"),
+    ],
+)
+def test_numbers_that_are_no_grey_are_named(root: Path, kind: type, sentence: str) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(root / "masks" / "1.tif", (VALUES == 1).astype(kind))
+    with pytest.raises(UserError, match=rf"1\.tif: {sentence}"):
+        load_dataset(root)
+
+
 def test_pages_are_refused(root: Path) -> None:
     page = Image.fromarray((VALUES == 1).astype(np.uint8))
     page.save(root / "masks" / "1.tif", save_all=True, append_images=[page])
