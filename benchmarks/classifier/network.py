@@ -13,7 +13,7 @@ from torchvision import models
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from benchmarks.run.errors import UserError
-from benchmarks.run.state_files import read_state
+from benchmarks.run.state_files import of_network, read_state
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -116,22 +116,20 @@ def _replace_head(network: nn.Module, arch: str) -> None:
 
 
 def _load_body(network: nn.Module, path: Path) -> None:
-    found = read_state(path / "checkpoints" / "best.ckpt" if path.is_dir() else path)
-    state = {name.removeprefix("network."): value for name, value in found.items()}  # so named in a run's checkpoint
     own = network.state_dict()
+    state = of_network(read_state(path / "checkpoints" / "best.ckpt" if path.is_dir() else path), own, path)
     head = list(own)[-1].rpartition(".")[0]
     kept = {
         name: value
         for name, value in state.items()
         if not (name.startswith(head + ".") and (name not in own or value.shape != own[name].shape))
     }
-    missing = [name for name in own if name not in kept and not name.startswith(head + ".")]
     wrong = [name for name, value in kept.items() if name not in own or own[name].shape != value.shape]
-    if missing or wrong:
-        raise UserError(
-            f"--weights {path} does not fit the network: {(missing + wrong)[0]!r} is missing or has another shape."
-        )
-    network.load_state_dict(kept, strict=False)
+    if not wrong:
+        missing, _ = network.load_state_dict(kept, strict=False)
+        wrong = [name for name in missing if not name.startswith(head + ".")]
+    if wrong:
+        raise UserError(f"--weights {path} does not fit the network: {wrong[0]!r} is missing or has another shape.")
 
 
 def normalise(films: Tensor) -> Tensor:

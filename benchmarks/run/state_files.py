@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,39 @@ def head_size(build: Callable[[], nn.Module], state: Mapping[str, Tensor] | None
     return len(found[0]) if found else None
 
 
+def of_network(state: Mapping[str, Tensor], own: Collection[str], path: Path) -> dict[str, Tensor]:
+    """Those weights of a state dict that are a network's, by their names in the network.
+
+    What trains a network wraps it, and names its weights by a chain of prefixes. That chain is taken off under which
+    the most of the names are the network's; what lies beside it is of the training, such as the weights of a loss.
+
+    Args:
+        state: Of a network, or of what trains one.
+        own: Names of the network's own state dict.
+        path: The file, for the sentence.
+
+    Raises:
+        UserError: The same names are the network's under two chains.
+    """
+    found: dict[str, set[str]] = {"": set()}
+    for name in state:
+        for chain in _chains(name):
+            if name.removeprefix(chain) in own:
+                found.setdefault(chain, set()).add(name.removeprefix(chain))
+    first, *others = sorted(found, key=lambda chain: -len(found[chain]))
+    if twice := [chain for chain in others if found[chain] == found[first]]:
+        raise UserError(f"--weights {path} holds the network twice, as {first}NAME and {twice[0]}NAME: save one.")
+    return {name.removeprefix(first): value for name, value in state.items() if name.startswith(first)}
+
+
+def _chains(name: str) -> Iterator[str]:
+    """The prefixes that a name begins with: none, the first, the first two, and so on."""
+    chain: str | None = ""
+    while chain is not None:
+        yield chain
+        chain = next((chain + prefix for prefix in _PREFIXES if name.startswith(chain + prefix)), None)
+
+
 def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Put weights into a network, all of them.
 
@@ -75,16 +108,12 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> N
         UserError: A weight is missing, has another shape, or is one that the network has not.
     """
     own = network.state_dict()
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state) and not all(name.startswith(prefix) for name in own):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    missing = [name for name in own if name not in state]
-    other = [name for name in state if name not in own]
+    state = of_network(state, own, path)
     shapes = [name for name in state if name in own and state[name].shape != own[name].shape]
     if shapes:
         found, wanted = (tuple(at[shapes[0]].shape) for at in (state, own))
         raise UserError(f"--weights {path} does not fit the network: {shapes[0]!r} is {found} there, {wanted} here.")
+    missing, other = network.load_state_dict(state, strict=False)  # torch knows what it can do without
     if missing or other:
         which = f"{missing[0]!r} is missing" if missing else f"the network has no {other[0]!r}"
         raise UserError(f"--weights {path} does not fit the network: {which} ({len(missing) + len(other)} such).")
-    network.load_state_dict(dict(state))

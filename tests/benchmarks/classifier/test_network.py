@@ -39,6 +39,17 @@ def test_weights_file_fills_all_but_the_head(tmp_path: Path) -> None:
     assert network.state_dict()["fc.weight"].shape == (2, 512)
 
 
+def test_weights_of_a_training_around_the_network(tmp_path: Path) -> None:
+    """As Lightning saves a compiled one, with its loss beside and without counts of batches."""
+    donor = models.resnet18().state_dict()
+    state = {f"model._orig_mod.{name}": value for name, value in donor.items() if "num_batches" not in name}
+    torch.save({"state_dict": {**state, "criterion.weight": torch.ones(2)}}, tmp_path / "weights.pt")
+
+    network = build_network("resnet18", str(tmp_path / "weights.pt"))
+
+    assert torch.equal(network.state_dict()["layer4.1.conv2.weight"], donor["layer4.1.conv2.weight"])
+
+
 def test_weights_with_a_head_of_another_structure_fill_the_rest(tmp_path: Path) -> None:
     donor = models.resnet18()
     donor.fc = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(512, 3))

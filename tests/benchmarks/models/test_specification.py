@@ -195,6 +195,44 @@ def test_weights_of_another_network(tmp_path):
     assert head_size(lambda: torch.nn.Linear(2, 7), {}) is None
 
 
+def below(prefix, state):
+    return {prefix + name: value for name, value in state.items()}
+
+
+@pytest.mark.parametrize("chain", ["_orig_mod.module.", "net.model.", "module._orig_mod.", "model.backbone."])
+def test_prefixes_come_off_in_any_order_and_what_lies_beside_is_left_out(chain, tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3))
+    state = {name: torch.rand_like(value) for name, value in network.state_dict().items()}
+    load_state(network, {"criterion.weight": torch.ones(3), **below(chain, state)}, tmp_path)
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_prefixes_that_are_names_of_the_network_stay(tmp_path):
+    network = torch.nn.ModuleDict({"model": torch.nn.Linear(2, 3), "net": torch.nn.Linear(2, 3)})
+    state = {name: torch.rand_like(value) for name, value in network.state_dict().items()}
+    for chain in ("", "model.", "net."):
+        load_state(network, below(chain, state), tmp_path)
+        assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    with pytest.raises(UserError, match=r"the network has no 'model.more' \(1 such\)"):
+        load_state(network, {**state, "model.more": torch.zeros(1)}, tmp_path)
+
+
+def test_two_networks_in_a_file_are_refused(tmp_path):
+    state = torch.nn.Linear(2, 3).state_dict()
+    for other in ("net.", ""):
+        with pytest.raises(UserError, match=r"holds the network twice, as .*NAME and .*NAME: save one"):
+            load_state(torch.nn.Linear(2, 3), {**below("model.", state), **below(other, state)}, tmp_path)
+
+
+def test_weights_from_before_batches_were_counted(tmp_path):
+    network = models.resnet18(num_classes=2)
+    state = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    load_state(models.resnet18(num_classes=2), state, tmp_path)
+    del state["bn1.running_var"]
+    with pytest.raises(UserError, match=r"'bn1.running_var' is missing \(1 such\)"):
+        load_state(network, state, tmp_path)
+
+
 def test_random_weights_are_the_same_ones_each_time():
     state = torch.get_rng_state()
     first, second = (load_model("timm:resnet10t", "none").network.state_dict() for _ in range(2))
