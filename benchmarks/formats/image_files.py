@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -15,6 +16,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".jp2", ".bmp", ".dcm", ".
 
 _OF_IMAGES = ("images", "JPEGImages")
 """Names of folders that hold images and nothing else, so that the folders below them are looked through."""
+_DRIVE = re.compile(r"^([A-Za-z]:)?/+")
+"""What a path on a machine begins with, on Windows and elsewhere."""
 
 
 class ImageFiles:
@@ -41,20 +44,18 @@ class ImageFiles:
     def find(self, name: str) -> Path:
         """The image of a name: a path inside a folder, or a file's name, with suffix or without.
 
-        Names count in the folders themselves, and also below those that hold images alone.
+        Names count in the folders themselves, and also below those that hold images alone. A path may begin further
+        up, or on another machine: the longest end of it counts that is the path of an image.
 
         Raises:
             ValueError: There is none, or several; a fragment that fits behind "row 7: ".
         """
-        parts = PurePosixPath(name.replace("\\", "/"))
         shown = repr(name[:200])
-        if not name.strip() or parts.is_absolute() or ":" in name or ".." in parts.parts or "\0" in name:
+        parts = PurePosixPath(_DRIVE.sub("", name.replace("\\", "/"))).parts
+        if not name.strip() or not parts or ":" in "".join(parts) or ".." in parts or "\0" in name:
             raise ValueError(f"the image's name {shown} is no path inside a folder")
         try:
-            for folder in self._folders:
-                if (folder / parts).is_file():
-                    return folder / parts
-            found = list(self._by_name.get(composed(parts.as_posix()), ()))
+            found = next(filter(None, (self._found("/".join(parts[k:]), k == 0) for k in range(len(parts)))), [])
         except OSError as error:
             raise ValueError(f"the image {shown} cannot be looked for ({error.strerror})") from None
         if len(found) > 1:
@@ -64,20 +65,30 @@ class ImageFiles:
             raise ValueError(f"the image {shown} is not in {folders}: put it there, or name its folder with `images`")
         return found[0]
 
+    def _found(self, path: str, whole: bool) -> list[Path]:
+        """Images of a path; only a whole one may be a name of an image in any folder below."""
+        for folder in self._folders:
+            if (folder / path).is_file():
+                return [folder / path]
+        by_path, by_name = self._known
+        return list((by_name if whole else by_path).get(composed(path), ()))
+
     @cached_property
-    def _by_name(self) -> dict[str, dict[Path, None]]:
-        """Images, each once, by their path and their name, both also without the suffix."""
-        found: dict[str, dict[Path, None]] = {}
+    def _known(self) -> tuple[dict[str, dict[Path, None]], dict[str, dict[Path, None]]]:
+        """Images, each once, by their path, and by that or their name, all also without the suffix."""
+        by_path: dict[str, dict[Path, None]] = {}
+        by_name: dict[str, dict[Path, None]] = {}
         for folder in self._folders:
             below = folder in self._through
             for path in images_below(folder) if below else images_in(folder):
                 inside = PurePosixPath(path.relative_to(folder).as_posix())
-                names = {str(inside), str(inside.with_suffix("")), path.name, path.stem}
+                paths, names = {str(inside), str(inside.with_suffix(""))}, {path.name, path.stem}
                 if below and self._alias is not None:
                     names.add(self._alias(inside))
-                for name in names:
-                    found.setdefault(composed(name), {})[path] = None
-        return found
+                for known, keys in ((by_path, paths), (by_name, paths | names)):
+                    for key in keys:
+                        known.setdefault(composed(key), {})[path] = None
+        return by_path, by_name
 
 
 def composed(name: str) -> str:
