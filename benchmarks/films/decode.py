@@ -105,11 +105,16 @@ def _open_regular(path: Path) -> BinaryIO:
     # Asked before and after: O_NONBLOCK keeps the opening itself from waiting.
     if path.is_dir():
         raise UserError("is a folder")
-    stream = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    # Opened by its path, since pydicom expects a stream's name to be text.
+    stream = open(path, "rb", opener=_open_at_once)  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         stream.close()
         raise UserError("is no regular file")
     return stream
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _reason(error: Exception, kind: str) -> str:

@@ -42,6 +42,8 @@ def load_dicom(stream: BinaryIO) -> Film:
     """
     dataset = _dataset(stream)
     if "PixelData" not in dataset:
+        if stream.read(1):  # pydicom goes back to where an element begins that has no end
+            raise UserError("is truncated: its pixel data end early, so copy or export it again")
         raise UserError("holds no picture: give a DICOM file with a radiograph")
     _check(dataset)
     stored = _decompressed(dataset)

@@ -382,6 +382,19 @@ def test_a_deflated_file_does_not_fill_the_memory(tmp_path: Path) -> None:
         grey(path)
 
 
+def test_compressed_pixels_that_end_early_are_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    dataset = pydicom.dcmread(write_dicom(path, RAMP, BitsStored=12))
+    dataset.compress(pydicom.uid.RLELossless)
+    dataset.save_as(path)
+    np.testing.assert_array_equal(grey(path), RAMP // 16)
+    content = path.read_bytes()
+    for lost in (20, len(dataset.PixelData) // 2):
+        path.write_bytes(content[:-lost])
+        with pytest.raises(UserError, match=r"a\.dcm is truncated: its pixel data end early, so copy or export it"):
+            grey(path)
+
+
 def test_errors_name_the_film(tmp_path: Path) -> None:
     (tmp_path / "text.dcm").write_text("no film")
     with pytest.raises(UserError, match=r"text\.dcm is neither DICOM nor PNG"):
