@@ -104,7 +104,7 @@ def _open_regular(path: Path) -> BinaryIO:
     """Open a file that can be read to its end: opening a pipe would wait for ever."""
     # Asked before and after: O_NONBLOCK keeps the opening itself from waiting.
     if path.is_dir():
-        raise UserError("is a folder")
+        raise UserError(f"is a folder: name its films, such as {path / '*.png'}")
     # Opened by its path, since pydicom expects a stream's name to be text.
     stream = open(path, "rb", opener=_open_at_once)  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):

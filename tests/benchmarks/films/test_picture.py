@@ -214,7 +214,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(UserError, match=r"pipe\.png is no regular file"):
         read_film(tmp_path / "pipe.png")
-    with pytest.raises(UserError, match="is a folder"):
+    with pytest.raises(UserError, match=r"is a folder: name its films, such as .*test_what_is_no_file.*\*\.png\."):
         read_film(tmp_path)
     (tmp_path / "empty.png").touch()
     with pytest.raises(UserError, match=r"empty\.png is empty"):
