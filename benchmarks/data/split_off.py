@@ -57,11 +57,11 @@ def split_off(
     for split, records in parts.items():
         _write(out / f"{split}.csv", records, data)
         print(f"{split}: {len(records)} films, {sum(record.label for record in records)} with objects")
-    tested = {name for name, yes in zip(names[of], drawn, strict=True) if yes}
-    for split in parts:
-        both = tested & set(names.get(split, ())) if split != of else set()
+    if patients is not None:  # without them a name says nothing: each split may number its films from 1 on
+        other = {"train": "dev", "dev": "train"}[of]
+        both = {name for name, yes in zip(names[of], drawn, strict=True) if yes}.intersection(names[other])
         if both:
-            print(f"note: {len(both)} patients of test are in {split} too, such as {min(both)}.")
+            print(f"note: {len(both)} patients of test are in {other} too, such as {min(both)}.")
 
 
 def _patient(record: Record, patients: str | None) -> str:

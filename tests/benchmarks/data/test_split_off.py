@@ -11,10 +11,10 @@ from benchmarks.data.check_set import check_set
 from benchmarks.data.object_cxr import read_split
 
 
-def write_set(root: Path) -> Path:
+def write_set(root: Path, dev_from: int = 10) -> Path:
     """Films of 10 patients, two each; those of even patients have an object on their second film."""
     generator = np.random.default_rng(0)
-    for split, first in (("train", 0), ("dev", 10)):
+    for split, first in (("train", 0), ("dev", dev_from)):
         (root / split).mkdir(parents=True)
         rows = []
         for patient in range(first, first + 10):
@@ -24,7 +24,7 @@ def write_set(root: Path) -> Path:
                 Image.fromarray(film).save(root / split / name)
                 rows.append(f"{name},{'0 5 5 20 20' if number and patient % 2 == 0 else ''}\n")
         (root / f"{split}.csv").write_text("image_name,annotation\n" + "".join(rows))
-    (root / "dev_kinds.csv").write_text("image_name,kinds\n0010_1.png,zip\n")
+    (root / "dev_kinds.csv").write_text(f"image_name,kinds\n{dev_from:04}_1.png,zip\n")
     return root
 
 
@@ -50,6 +50,19 @@ def test_patients_stay_together(tmp_path: Path, of: str, capsys: pytest.CaptureF
     assert (len(of_test), len(left)) == (4, 6)
     assert sum(record.label for record in read_split(out, "test")) == 2
     check_set(out, None, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("words", "notes"), [([], []), (["--patients", r"^\d+"], ["note: 6 patients of test are in train too"])]
+)
+def test_patients_of_both_splits_are_remarked_where_they_are_given(
+    tmp_path: Path, words: list[str], notes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Train and dev number their films alike, which says nothing of patients by itself."""
+    data = write_set(tmp_path / "films", dev_from=0)
+    assert cli.main(["split", "--data", str(data), "--out", str(tmp_path / "split"), *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(", such as 000")[0] for line in lines if line.startswith("note")] == notes
 
 
 def test_annotations_and_kinds_go_along(tmp_path: Path) -> None:
