@@ -18,6 +18,7 @@ from benchmarks.run.errors import UserError
 _PARTS = ("images", "annotations", "categories")
 _Side = Annotated[int, msgspec.Meta(ge=1)]
 _Id = int | str
+"""Kept as text, since programs write one id as a number in one place and in quotes in another."""
 
 
 class Category(msgspec.Struct):
@@ -25,6 +26,9 @@ class Category(msgspec.Struct):
 
     id: _Id
     name: str
+
+    def __post_init__(self) -> None:
+        self.id = str(self.id)
 
 
 class Image(msgspec.Struct):
@@ -34,6 +38,9 @@ class Image(msgspec.Struct):
     file_name: str
     width: _Side | None = None
     height: _Side | None = None
+
+    def __post_init__(self) -> None:
+        self.id = str(self.id)
 
 
 class Runs(msgspec.Struct):
@@ -59,6 +66,10 @@ class Annotation(msgspec.Struct):
     bbox: list[float] | None = None
     segmentation: list[list[float]] | Segmentation | Literal[""] | None = None
     iscrowd: Annotated[int, msgspec.Meta(ge=0, le=1)] | bool | None = None
+
+    def __post_init__(self) -> None:
+        self.image_id, self.category_id = str(self.image_id), str(self.category_id)
+        self.id = None if self.id is None else str(self.id)
 
 
 def recognises(source: Path, images: Path | None) -> bool:

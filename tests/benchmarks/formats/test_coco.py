@@ -131,7 +131,7 @@ def test_a_segmentation_that_says_nothing_leaves_the_box(tmp_path: Path, nothing
 
 
 def test_numbers_and_ids_as_other_programs_write_them(data: LabelledSet, tmp_path: Path) -> None:
-    """Whole numbers with a point, ids in quotes throughout, and null where nothing is said."""
+    """Whole numbers with a point, ids in quotes in one place or in all, and null where nothing is said."""
     text = TEXT.replace('"counts": "641"', '"counts": [6, 4, 38]')
     floats = text.replace("42,", "42.0,").replace("[6, 4, 2, 4, 32]", "[6.0, 4.0, 2, 4, 32.0]")
     floats = floats.replace('"iscrowd": 1', '"iscrowd": 1.0').replace('"iscrowd": 0', '"iscrowd": null')
@@ -139,7 +139,9 @@ def test_numbers_and_ids_as_other_programs_write_them(data: LabelledSet, tmp_pat
     assert floats.count(".0") > 8
     quoted = text.replace('"id": 42', '"id": "42"').replace('"image_id": 42', '"image_id": "42"')
     quoted = quoted.replace('"id": 7', '"id": "7"').replace('"image_id": 7', '"image_id": "7"')
-    for same in (floats, quoted):
+    in_one_place = text.replace('"category_id": 18', '"category_id": "18"').replace('"id": 42', '"id": "42"')
+    in_the_other = text.replace('"id": 18', '"id": "18"').replace('"image_id": 42', '"image_id": "42"')
+    for same in (floats, quoted, in_one_place, in_the_other):
         loaded = load(tmp_path, same)
         assert objects(loaded) == objects(data)
         assert [image.where for image in loaded.images] == [image.where for image in data.images]

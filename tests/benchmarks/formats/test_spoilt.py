@@ -28,7 +28,7 @@ SPOILT = [
     ("coco", '"name": "cat"}', '"name": "cat"}, {"id": 3, "name": "dog"}', "categories[1]: the id 3 is that of 'cat'"),
     ("coco", '"name": "cat"}', '"name": "cat"}, {"id": 4, "name": "cat"}', "the category 'cat' is there twice"),
     ("coco", '{"id": 2,', '{"id": 1,', "set.json, images[1]: another image has the id 1"),
-    ("coco", '{"id": 2,', '{"id": "2",', 'set.json, annotations[2]: its image_id 2 is none of "images"'),
+    ("coco", '{"id": 2,', '{"id": "1",', "set.json, images[1]: another image has the id 1"),
     ("coco", '{"id": 2,', '{"id": 2.5,', "set.json, images[1]: id: expected int | str, got float"),
     (
         "coco",
