@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import TensorWeakRef
 
 from normgrad_attr._node import INDEXED
 
@@ -42,8 +42,8 @@ class Tape(TorchFunctionMode):
         self.on, self.copies, self.constants, self.plain, self.passing = on, copies, constants, plain, passing
         #: Where the inputs stand in the graph.
         self.starts: list[Node | None] = []
-        self.made: list[weakref.ref[Tensor]] = []
-        self.taken: list[weakref.ref[Tensor]] = []
+        self.made: list[TensorWeakRef] = []
+        self.taken: list[TensorWeakRef] = []
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -82,15 +82,15 @@ class Tape(TorchFunctionMode):
             if tensors and not any(a is result for a in tensors):
                 self.begin_at(result)
         # Of what a user's own function gave, only that another takes it is seen.
-        self.taken += [weakref.ref(t) for t in args if isinstance(t, Tensor)]
+        self.taken += [TensorWeakRef(t) for t in args if isinstance(t, Tensor)]
         results = result if isinstance(result, (tuple, list)) else (result,)
-        self.made += [weakref.ref(t) for t in results if isinstance(t, Tensor)]
+        self.made += [TensorWeakRef(t) for t in results if isinstance(t, Tensor)]
         return result
 
     def begin_at(self, t: Tensor) -> None:
         """Let the graph begin at a tensor itself."""
         _Begun.apply(torch.zeros((), requires_grad=True), t)
-        self.made.append(weakref.ref(t))
+        self.made.append(TensorWeakRef(t))
 
     def take_graphs_off(self) -> None:
         """Detach what is left of the pass in the hands of the model, its hooks or anyone else."""

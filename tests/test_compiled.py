@@ -149,6 +149,7 @@ class PassesOn(nn.Module):
             return getattr(self.model, name)
 
 
+@needs_stance
 def test_a_wrapper_that_passes_on_the_attributes_of_a_compiled_model() -> None:
     net, x = Net().eval(), images()
     wrapped = PassesOn(torch.compile(net, backend="eager")).eval()
