@@ -45,7 +45,7 @@ class Method:
         name: As in ``--methods`` and in the tables.
         title: For figures, short.
         build: Makes the function that computes attributions. A
-            :class:`benchmarks.methods.shared_pass.Shareable`, or a NormGrad of the library, shares its pass with
+            ``benchmarks.methods.shared_pass.Shareable``, or a NormGrad of the library, shares its pass with
             others. May raise :class:`benchmarks.run.errors.UserError` with the reason when the method cannot run on
             the network.
         family: ``"baseline"``, ``"cam"``, ``"gradient"`` (input-sized; the protocol ``paper`` clips these),
