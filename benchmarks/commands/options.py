@@ -10,14 +10,14 @@ from benchmarks.run.config import PRESETS, Scoring
 
 
 def path(text: str) -> Path:
-    """A path, with ``~`` as the shell would have it.
+    """A path, with ``~/`` as the shell would have it.
 
     Raises:
         argparse.ArgumentTypeError: Nothing is given, as by a variable of the shell that is not set.
     """
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty: name a file or a folder")
-    return Path(text).expanduser()
+    return Path(text).expanduser() if text.startswith("~/") else Path(text)
 
 
 def add_command(commands: Any, name: str, description: str, more: str = "") -> Any:

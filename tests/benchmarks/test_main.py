@@ -155,6 +155,7 @@ def test_a_path_is_not_empty_and_knows_the_users_home(capsys: pytest.CaptureFixt
     assert stop.value.code == 2
     assert "argument --out: it is empty: name a file or a folder" in capsys.readouterr().err
     assert path("~/films") == Path.home() / "films"
+    assert path("~film.png") == Path("~film.png")
 
 
 def test_a_misspelt_method_is_found_before_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
