@@ -18,7 +18,7 @@ from torch.utils.checkpoint import CheckpointError
 
 from normgrad_attr._captum import TargetError, run_forward, select_targets
 from normgrad_attr._guards import EVERY_MODULE_RUNS, check_call
-from normgrad_attr._layers import uncompiled
+from normgrad_attr._layers import unwrapped
 from normgrad_attr._recorder import Captured, Recorder
 from normgrad_attr._state import Arguments, ModelState, remembered_chance
 from normgrad_attr._tape import ConstantError, NotKeptError, Tape, differentiable
@@ -85,7 +85,8 @@ def capture(
             each sample, or devices without ``device_ids``.
     """
     grad_kwargs = dict(grad_kwargs or {})
-    forward_func = unwrapped(forward_func)
+    # DDP's reducer would wait for a backward that never comes.
+    forward_func = unwrapped(forward_func, nn.parallel.DistributedDataParallel)
     check_call(forward_func, inputs)
     # With create_graph, its user wants derivatives by weights or inputs.
     keep_graph = bool(grad_kwargs.get("create_graph"))
@@ -150,14 +151,6 @@ def capture(
             for tape in () if keep_graph else tapes:
                 tape.take_graphs_off()
     return result
-
-
-def unwrapped(forward_func: Callable[..., Any]) -> Callable[..., Any]:
-    """The module in DDP, whose reducer would wait for a backward that never comes, and in torch.compile's wrapper."""
-    plain: Any = uncompiled(forward_func)
-    while isinstance(plain, nn.parallel.DistributedDataParallel):
-        plain = uncompiled(plain.module)
-    return plain  # type: ignore[no-any-return]
 
 
 def begun(inputs: Tensor | tuple[Tensor, ...], *, keep_graph: bool = False) -> Any:

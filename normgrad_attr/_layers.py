@@ -24,21 +24,19 @@ def owner(forward_func: Callable[..., Any]) -> nn.Module | None:
     module: Any = forward_func if isinstance(forward_func, nn.Module) else getattr(forward_func, "__self__", None)
     if not isinstance(module, nn.Module):
         return None
+    found: nn.Module = unwrapped(module, nn.DataParallel, nn.parallel.DistributedDataParallel)
+    return found
+
+
+def unwrapped(value: Any, *wrappers: type[nn.Module]) -> Any:
+    """The module in torch.compile's wrapper and in those of the given kinds; anything else as it is."""
     while True:
-        compiled = uncompiled(module)
-        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            module = module.module
-        elif compiled is not module:
-            module = compiled
+        if isinstance(value, wrappers):
+            value = value.module
+        elif isinstance(value, nn.Module) and "_orig_mod" in value._modules:  # not of one in it, passed on by name
+            value = value._modules["_orig_mod"]
         else:
-            assert isinstance(module, nn.Module)
-            return module
-
-
-def uncompiled(value: Any) -> Any:
-    """The module in torch.compile's wrapper; anything else as it is, also what passes on the names of one in it."""
-    inside = isinstance(value, nn.Module) and "_orig_mod" in value._modules
-    return value._modules["_orig_mod"] if inside else value
+            return value
 
 
 def resolve_all(forward_func: Callable[..., Any], layers: Sequence[Layer]) -> list[nn.Module]:
@@ -75,7 +73,7 @@ def resolve(forward_func: Callable[..., Any], layer: Layer) -> nn.Module:
             f"Layer {type(layer).__name__} is scripted or traced, and hooks on such modules never run; "
             "use the original eager module."
         )
-    module: nn.Module = uncompiled(layer)
+    module: nn.Module = unwrapped(layer)
     return module
 
 

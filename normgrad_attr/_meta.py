@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 from normgrad_attr._captum import Attribution, log_usage, run_forward
 from normgrad_attr._extract import accumulation_dtype
 from normgrad_attr._guards import check_call
-from normgrad_attr._layers import owner, uncompiled
+from normgrad_attr._layers import owner, unwrapped
 from normgrad_attr._per_sample import concatenate, copied, of_sample, own_arguments, rows
 from normgrad_attr._state import computed_weights
 
@@ -171,7 +171,7 @@ class MetaSaliency(Attribution):
     def _output(self, weights: dict[str, Tensor], inputs: Any, additional_forward_args: Any) -> Tensor:
         """The output of forward_func with other weights."""
         # A compiled model would be compiled once more for the weights that stand in.
-        forward = uncompiled(self.forward_func)
+        forward = unwrapped(self.forward_func)
         output = self._with(weights, run_forward, forward, copied(inputs), None, copied(additional_forward_args))
         if not isinstance(output, Tensor):
             raise TypeError(f"The model returned a {type(output).__name__}; MetaSaliency needs a tensor of logits.")

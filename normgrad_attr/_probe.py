@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge, saved_tensors_hooks
 
-from normgrad_attr._capture import begun, unwrapped
+from normgrad_attr._capture import begun
 from normgrad_attr._guards import EVERY_MODULE_RUNS
-from normgrad_attr._layers import name_of, owner, resolve
+from normgrad_attr._layers import name_of, owner, resolve, unwrapped
 from normgrad_attr._layout import Layouts
 from normgrad_attr._state import ModelState
 
@@ -94,7 +94,7 @@ def _features(
         order = Layouts(None).of(edge).order(channel_dim, tuple(output.shape), name_of(forward_func, module))
         pooled[module].append(output.detach().permute(order).double().flatten(2).mean(2).cpu())
 
-    model, run = owner(forward_func), unwrapped(forward_func)
+    model, run = owner(forward_func), unwrapped(forward_func, nn.parallel.DistributedDataParallel)
     device = next((p.device for p in model.parameters()), None) if model is not None else None
     with contextlib.ExitStack() as undo:
         undo.enter_context(torch.enable_grad())  # where the channels are is told by the graph,
