@@ -10,8 +10,7 @@ from typing import Any
 from benchmarks.commands.options import add_command, add_common, add_devices, add_scoring, add_training, path
 from benchmarks.run.config import CACHE, EVALUATION, PRESETS, Config, make_config
 from benchmarks.run.devices import use_threads
-from benchmarks.run.errors import UserError
-from benchmarks.run.files import make_folder
+from benchmarks.run.files import make_folder, refuse_folder_of_others
 from benchmarks.run.lock import lock_file, only_one
 
 COMMANDS = {
@@ -81,7 +80,8 @@ def run_step(command: str, settings: dict[str, Any]) -> None:
         return
     new = configure(command, settings) if command in ("run", "data", "train") else None
     if new or "checkpoint" in settings:
-        _refuse_folder_of_others(out)
+        # Data and cache are looked into before they are written to.
+        refuse_folder_of_others(out, {"config.json", lock_file("results")}, {"data", CACHE}, "a run")
         make_folder(out)
     with held(out, "report" if command == "report" else "results", command):
         config = new or configure(command, settings)
@@ -94,22 +94,6 @@ def run_step(command: str, settings: dict[str, Any]) -> None:
             _each_seed(command, config)
         else:
             STEPS[command](config)
-
-
-def _refuse_folder_of_others(out: Path) -> None:
-    """Refuse a folder that holds files and was never a run's, as results would replace those of the same names.
-
-    Raises:
-        UserError: It does.
-    """
-    if not out.is_dir() or any((out / name).exists() for name in ("config.json", lock_file("results"))):
-        return
-    own = {"data", CACHE}  # which are looked into before they are written to
-    others = sorted(path.name for path in out.iterdir() if not path.name.startswith(".") and path.name not in own)
-    if others:
-        raise UserError(
-            f"{out} holds {others[0]} and is no folder of a run, so nothing is written: choose another --out."
-        )
 
 
 def _report_evaluation(command: str, settings: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ from benchmarks.run.config import CACHE, EVALUATION, OPEN, Config, check
 from benchmarks.run.devices import use_threads
 from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import make_folder
+from benchmarks.run.files import make_folder, refuse_folder_of_others
 from benchmarks.run.lock import only_one
 from benchmarks.run.text_tables import counted
 from benchmarks.scoring.job import evenly_spaced
@@ -171,16 +171,12 @@ def evaluate(
 
 
 def _refuse_files_of_others(out: Path, sets: Sequence[LabelledSet]) -> None:
-    """Refuse a folder of files that are not an evaluation's, which would replace those of the same names."""
+    """Refuse a folder of files that are not an evaluation's, or are of its data."""
     if not out.is_dir():
         return
-    there = {path.name for path in out.iterdir() if not path.name.startswith(".")}
     # One that was stopped early has left no more than its cache and the folder for maps.
-    if not (there & OWN or there <= {CACHE} or there == {CACHE, FOLDER}):
-        other = min(there - {CACHE})
-        raise UserError(
-            f"{out} holds {other} and is no folder of an evaluation, so nothing is written: choose another --out."
-        )
+    early = {CACHE, FOLDER} if (out / CACHE).exists() else set()
+    refuse_folder_of_others(out, OWN, early, "an evaluation")
     for data in sets:
         folders = {image.path.parent for image in data.images}
         folders.add(data.source if data.source.is_dir() else data.source.parent)

@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -79,6 +79,26 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def refuse_folder_of_others(out: Path, own: Collection[str], early: Collection[str], kind: str) -> None:
+    """Refuse a folder that holds files and none of its own, as results would replace those of the same names.
+
+    Args:
+        out: The folder, which need not be there.
+        own: Names, any of which tells that it is of its kind.
+        early: Names of what may be there before those are.
+        kind: Of what it should be the folder.
+
+    Raises:
+        UserError: It is somebody else's.
+    """
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    others = {name for name in there if not name.startswith(".")}.difference(early)
+    if others and not there.intersection(own):
+        raise UserError(
+            f"{out} holds {min(others)} and is no folder of {kind}, so nothing is written: choose another --out."
+        )
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
