@@ -167,3 +167,16 @@ def kept(t: Tensor) -> Tensor:
 
 def layout_of(t: Tensor, score: Tensor | None = None) -> Layout:
     return Layouts(None if score is None else score.grad_fn).of(get_gradient_edge(t))
+
+
+class Does(nn.Module):
+    """A forward that is a function of the module and its input."""
+
+    def __init__(self, does: Callable[..., Tensor], **parts: Any) -> None:
+        super().__init__()
+        self.does = does
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, *inputs: Any) -> Tensor:
+        return self.does(self, *inputs)
