@@ -160,17 +160,17 @@ class GridBatch:
     def __init__(self, job: Job, batch: int) -> None:
         assert isinstance(job, GridJob)
         self.job, self.batch, self.positions = job, batch, job.batch(batch)
+        self._given: dict[int, tuple[Tensor, Tensor]] = {}
 
     def play(self, method: Method, explain: Explain) -> dict[str, list[Row]]:
         """Rows of the table ``grids``."""
         job, films = self.job, self.job.films
         assert isinstance(films, Grids)
         rows: list[Row] = []
-        within = _within_memory(explain)
         for position in self.positions:
             grid, cells = films.grids[position], films[position][0].to(job.device)
             with seeded(job.seed, method, position, job.device):
-                scores = play(within, cells, grid.classes, films.side, position)
+                scores = play(self._of_grid(position, explain), cells, grid.classes, films.side, position)
             alone = job.difull(method)
             shares: list[float | None] = [None] * len(scores)
             if alone is not None:
@@ -189,6 +189,11 @@ class GridBatch:
                     }
                 )  # fmt: skip
         return {"grids": rows}
+
+    def _of_grid(self, position: int, explain: Explain) -> Explain:
+        """A method that is given the very tensors that others were given for a grid, so that they can share a pass."""
+        within = _within_memory(explain)
+        return lambda *given: within(*self._given.setdefault(position, given))
 
     def _outputs(self, cells: Tensor) -> int:
         with torch.no_grad():

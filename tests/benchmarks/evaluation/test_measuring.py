@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,10 @@ import torch
 from PIL import Image
 
 from benchmarks.evaluation.evaluate import evaluate
+from benchmarks.evaluation.grid import GridBatch
 from benchmarks.evaluation.measuring import box_table, tuned_values
 from benchmarks.formats.load import load_dataset
+from benchmarks.methods.shared_pass import SharedPass
 from benchmarks.run.errors import UserError
 from tests.benchmarks.asked import SETTINGS
 from tests.benchmarks.colours import CLASSES, OBJECTS, Colours, channel_of_target, write_colours
@@ -205,3 +208,21 @@ def test_a_grid_game_whose_answer_is_known(tmp_path):
     assert result.report().read_text().count("| known |") == 1
     again = evaluate(Quarters(), load_dataset(root), methods, grid=2, out=tmp_path / "out", **settings)
     pd.testing.assert_frame_equal(result.table, again.table)
+
+
+def test_methods_of_one_grid_share_a_pass():
+    """Each is asked with tensors that are laid out anew."""
+    batch, passes = object.__new__(GridBatch), []
+    batch._given = {}
+
+    def together(images, targets):
+        passes.append(images)
+        return [images, 2 * images]
+
+    shared = SharedPass(together, [torch.zeros_like] * 2)
+    for number in (0, 1):
+        for position in (3, 4):
+            images = torch.full((2, 1, 4, 4), float(position))
+            maps = batch._of_grid(position, partial(shared.maps, number))(images, torch.tensor([0, 1]))
+            assert (maps == position * (number + 1)).all()
+    assert len(passes) == 2
