@@ -106,8 +106,8 @@ class Split(Sequence[Record]):
 
     def add_kinds(self, name: str, kinds: str) -> None:
         """Tell what objects of a film are, where there is such a film; more behind those that are told already."""
-        more = "UPDATE films SET kinds = CASE WHEN kinds IS NULL THEN ?1 ELSE kinds || ';' || ?1 END WHERE name = ?2"
-        self._films.execute(more, (kinds, name))
+        more = "UPDATE films SET kinds = CASE WHEN kinds IS NULL THEN ? ELSE kinds || ';' || ? END WHERE name = ?"
+        self._films.execute(more, (kinds, kinds, name))
 
     def with_kinds(self) -> Iterator[tuple[str, str, str]]:
         """Name, objects and kinds of the films whose kinds are told."""
