@@ -98,7 +98,9 @@ def _features(
     device = next((p.device for p in model.parameters()), None) if model is not None else None
     with contextlib.ExitStack() as undo:
         undo.enter_context(torch.enable_grad())  # where the channels are is told by the graph,
-        undo.enter_context(saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0)))  # of which no tensor is kept
+        undo.enter_context(
+            saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0, device="cpu"))
+        )  # of which no tensor is kept
         undo.enter_context(ModelState(forward_func).watched())
         undo.enter_context(EVERY_MODULE_RUNS)
         for module in pooled:
@@ -106,7 +108,7 @@ def _features(
         for inputs, target, *_ in loader:
             tensors = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
             run(*begun(tuple(t if device is None else t.to(device) for t in tensors)))
-            labels.append(_checked(torch.as_tensor(target)))
+            labels.append(_checked(target if isinstance(target, Tensor) else torch.as_tensor(target, device="cpu")))
             for module, rows in pooled.items():
                 if len(rows) != len(labels) or len(rows[-1]) != len(labels[-1]):
                     raise RuntimeError(
@@ -129,8 +131,8 @@ def _checked(labels: Tensor) -> Tensor:
 
 def _split(labels: Tensor, validation: float, seed: int) -> Tensor:
     """Which samples are held out: the same part of each class, drawn at a fixed seed."""
-    generator = torch.Generator().manual_seed(seed)
-    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    held_out = torch.zeros_like(labels, dtype=torch.bool)
     classes = sorted(set(labels.tolist()))
     if len(classes) < 2:
         raise ValueError(f"A probe tells classes apart, but all labels are {classes[0]}; pass samples of two or more.")
@@ -139,19 +141,19 @@ def _split(labels: Tensor, validation: float, seed: int) -> Tensor:
         if len(members) < 2:
             raise ValueError(f"Class {c} has a single sample; a probe needs one to fit and one to test at least.")
         count = min(max(round(validation * len(members)), 1), len(members) - 1)
-        held_out[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+        held_out[members[torch.randperm(len(members), generator=generator, device=generator.device)[:count]]] = True
     return held_out
 
 
 def _accuracy(features: Tensor, labels: Tensor, held_out: Tensor, ridge: float) -> float:
     """Held-out accuracy of a ridge regression onto the one-hot labels."""
-    classes = torch.tensor(sorted(set(labels.tolist())))
+    classes = torch.tensor(sorted(set(labels.tolist())), device=labels.device)
     fit = ~held_out
     mean, scale = features[fit].mean(0), features[fit].std(0, correction=0)
     x = (features - mean) / torch.where(scale > 0, scale, 1.0)
     y = F.one_hot(torch.searchsorted(classes, labels[fit])).double()
     centre = y.mean(0)
-    penalty = ridge * len(y) * torch.eye(x.shape[1], dtype=x.dtype)
+    penalty = ridge * len(y) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     weight = torch.linalg.solve(x[fit].mT @ x[fit] + penalty, x[fit].mT @ (y - centre))
     predicted = classes[(x[held_out] @ weight + centre).argmax(1)]
     return float((predicted == labels[held_out]).double().mean())

@@ -134,6 +134,13 @@ def test_labels_are_integers_one_for_each_sample() -> None:
             probe_weights(TwoLayers(), ["knows"], [(images, wrong)], channel_dim=1)
 
 
+def test_another_default_device() -> None:
+    model, batches, layers = TwoLayers(), [samples(40)], ["knows", "ignorant"]
+    expected = probe_weights(model, layers, batches, channel_dim=1)
+    with torch.device("meta"):
+        assert probe_weights(model, layers, batches, channel_dim=1) == expected
+
+
 @pytest.mark.filterwarnings("ignore:The model is in training mode")
 def test_a_model_in_training_mode_keeps_its_statistics() -> None:
     images, labels = samples()

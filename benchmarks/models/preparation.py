@@ -107,7 +107,7 @@ class Preparation:
         pixels = torch.from_numpy(np.array(resized)).float().view(resized.height, resized.width, -1).permute(2, 0, 1)
         low, high = self.value_range
         values = pixels / 255 * (high - low) + low
-        mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
+        mean, std = (values.new_tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
         return (values - mean) / std
 
     def _target(self, size: tuple[int, int]) -> tuple[int, int]:
