@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from normgrad_attr._aggregate import AGGREGATES, check_aggregate, is_cancelled
 from normgrad_attr._captum import ForwardFunc, GradientAttribution, LayerAttribution, Target, log_usage
-from normgrad_attr._capture import capture
+from normgrad_attr._capture import NO_CLASS, capture, target_error
 from normgrad_attr._extract import EXTRACTS, Summands, check_extract, virtual_identity
 from normgrad_attr._findings import Findings
 from normgrad_attr._layer_extract import layer_summands
@@ -316,6 +316,13 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             grad_kwargs=grad_kwargs,
             choose_target=choose_target,
         )
+        if one_pass.misfit is not None:
+
+            def refuse(misfit: list[int]) -> None:
+                if any(misfit):
+                    raise target_error(target, one_pass.output, NO_CLASS)
+
+            findings.note(one_pass.misfit, refuse)
         graph = Layouts(one_pass.root, one_pass.inputs)
         layouts = [[graph.of(edge) for edge in by_device[0].edges] for by_device in one_pass.layers]
         results, broken = [], dict[nn.Module, list[Tensor]]()

@@ -23,6 +23,8 @@ from normgrad_attr._recorder import Captured, Recorder
 from normgrad_attr._state import Arguments, ModelState, remembered_chance
 from normgrad_attr._tape import ConstantError, NotKeptError, Tape, differentiable
 
+NO_CLASS = "an index is out of bounds"
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -34,6 +36,7 @@ class Pass:
         root: Where the summed target scores stand in the graph; None if they depend on nothing that is recorded.
         samples: Number of the target's scores.
         inputs: Where each input stands in the graph; None for one of whole numbers.
+        misfit: Whether each sample's target is none of the classes, where only the device knows so far.
     """
 
     layers: list[list[Captured]]
@@ -41,6 +44,7 @@ class Pass:
     root: Node | None
     samples: int
     inputs: list[Node | None]
+    misfit: Tensor | None = None
 
 
 def capture(
@@ -119,7 +123,7 @@ def capture(
             outputs.append(output if keep_graph else output.detach())
             recorder.check_calls()
             chosen = target if choose_target is None else choose_target(output.detach())
-            scores = _select(output, chosen)
+            scores, misfit = _select(output, chosen)
             score = scores.sum()
         captured = recorder.gradients(score, grad_kwargs)
         order = device_ids if device_ids is not None else getattr(forward_func, "device_ids", None)
@@ -129,6 +133,7 @@ def capture(
             score.grad_fn,
             scores.numel(),
             starts,
+            misfit,
         )
 
     with EVERY_MODULE_RUNS, state.watched():
@@ -199,12 +204,12 @@ def _tensor(output: Any) -> Tensor:
     return output
 
 
-def _select(output: Tensor, target: Any) -> Tensor:
-    """The target's score of each sample, by Captum's rules but with a sentence that helps."""
+def _select(output: Tensor, target: Any) -> tuple[Tensor, Tensor | None]:
+    """The target's score of each sample, by Captum's rules but with a sentence that helps; and ``Pass.misfit``."""
     if isinstance(target, Integral):  # NumPy's too
         target = int(target)
     elif hasattr(target, "__array__") and not isinstance(target, Tensor):
-        target = torch.as_tensor(target)
+        target = torch.as_tensor(target, device="cpu")
     if isinstance(target, Tensor) and target.dtype == torch.uint8:  # which torch would take for a mask
         target = target.long()
     index = target
@@ -212,15 +217,14 @@ def _select(output: Tensor, target: Any) -> Tensor:
         index = torch.tensor(target, device="cpu") if len(target) == len(output) else target
     if isinstance(target, Tensor) and target.numel() == 1:
         index = target.item()
-    elif isinstance(index, Tensor):
-        index = index.to(output.device, non_blocking=True)  # the forward need not be over
+    misfit = None
     try:
+        if isinstance(index, Tensor):
+            index, misfit = _in_bounds(index, output)
+            index = index.to(output.device, non_blocking=True)  # the forward need not be over
         score: Tensor = select_targets(output, index)
     except (AssertionError, IndexError, RuntimeError, TypeError) as error:
-        raise TargetError(
-            f"Target {target!r} does not fit the model's output of shape {tuple(output.shape)} ({error}); give a class "
-            "index, a list or tensor with one index for each sample, or a tuple of indices."
-        ) from error
+        raise target_error(target, output, error) from error
     numbers = score[0].numel() if score.dim() > 0 and len(score) > 0 else 1
     if numbers != 1:
         raise TargetError(
@@ -230,7 +234,27 @@ def _select(output: Tensor, target: Any) -> Tensor:
         )
     if score.is_complex():
         raise TypeError("The target's score is complex and has no gradient; let forward_func give its .abs() or .real.")
-    return score
+    return score, misfit
+
+
+def target_error(target: Any, output: Tensor, reason: object) -> TargetError:
+    """What is said of a target that does not fit the model's output."""
+    return TargetError(
+        f"Target {target!r} does not fit the model's output of shape {tuple(output.shape)} ({reason}); give a class "
+        "index, a list or tensor with one index for each sample, or a tuple of indices."
+    )
+
+
+def _in_bounds(index: Tensor, output: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Each sample's class for a GPU, whose context is lost by a choice out of bounds; and ``Pass.misfit``."""
+    if output.device.type == "cpu" or index.dim() != 1 or output.dim() != 2:
+        return index, None
+    misfit = (index < 0) | (index >= output.shape[1])
+    if index.device.type != "cpu":
+        return index.clamp(0, output.shape[1] - 1), misfit
+    if misfit.any():
+        raise IndexError(NO_CLASS)
+    return index, None
 
 
 def _sorted_by_device(by_device: dict[torch.device, Captured], order: list[int] | None) -> list[Captured]:

@@ -1,4 +1,4 @@
-"""Models on several devices: the right map, and nothing changed afterwards."""
+"""Models on another device, or on several: the right map, and nothing changed afterwards."""
 
 from __future__ import annotations
 
@@ -54,6 +54,25 @@ class First(Tensor):
 
 class Second(First):
     device = property(lambda self: torch.device("cuda", 1))
+
+
+@each_kind
+@pytest.mark.parametrize("target", [[0, 4], [-1, 0], torch.tensor([0, 4]), torch.tensor([-1, 0])])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_target_that_is_no_class_does_not_reach_a_device(kind, target, there):
+    # There a gather out of bounds ends all work with the device.
+    net, x = Net().eval(), images().as_subclass(First)
+    given = target.as_subclass(First) if there and isinstance(target, Tensor) else target
+    with pytest.raises(ValueError, match=r"does not fit the model's output of shape \(2, 4\) \(an index is out"):
+        build(kind, net, "block").attribute(x, given)
+
+
+@each_kind
+def test_targets_on_a_device(kind):
+    net, x = Net().eval(), images()
+    expected = build(kind, net, "block").attribute(x, [3, 0])
+    found = build(kind, net, "block").attribute(x.as_subclass(First), torch.tensor([3, 0]).as_subclass(First))
+    torch.testing.assert_close(found.as_subclass(Tensor), expected)
 
 
 class TwoDevices(nn.DataParallel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from models import SIZE, Net, build, each_kind, images, plain, refused, untouched
@@ -149,7 +150,7 @@ def test_a_score_that_is_complex(kind):
 
 
 @each_kind
-@pytest.mark.parametrize("target", [0, [0, 0], torch.tensor([0, 0])])
+@pytest.mark.parametrize("target", [0, [0, 0], torch.tensor([0, 0]), np.array([0, 0])])
 def test_another_default_device(kind, target):
     net, x = Net().eval(), images()
     expected = build(kind, net, "block").attribute(x, 0)
