@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.parameter import is_lazy
 
 from normgrad_attr._layers import name_of, owner
@@ -71,6 +72,7 @@ class ModelState:
         """Note the state of a module and of those in it, the first time only."""
         if module in self.buffers or threading.get_ident() != self.thread:
             return
+        found: list[tuple[nn.Module, str, Tensor]] = []
         waiting: list[nn.Module | None] = [module]
         while waiting:
             m = waiting.pop()
@@ -85,10 +87,9 @@ class ModelState:
                         ".clone()."
                     )
             held = dict(m._buffers.items())  # of a scripted module they are no dict
-            buffers = [(name, b) for name, b in held.items() if b is not None and not is_lazy(b)]
-            self.buffers[m] = [(name, b, b.detach().clone(), b._version) for name, b in buffers]
+            found += [(m, name, b) for name, b in held.items() if b is not None and not is_lazy(b)]
+            self.buffers[m] = []
             self.names[m] = frozenset(held)
-            self.memory.update(place for _, b in buffers if (place := storage_of(b)) is not None)
             if type(m).__module__.startswith("torch.nn."):
                 self.computed += computed_weights(m)
                 continue  # they hold nothing else that changes
@@ -99,6 +100,10 @@ class ModelState:
                     self.tensors.append((part, _version(part)))
                 else:
                     self.contents.append((part, dict(part) if isinstance(part, dict) else list(part)))
+        for (m, name, b), copied in zip(found, _copies([b for _, _, b in found]), strict=True):
+            self.buffers[m].append((name, b, copied, b._version))
+            if (place := storage_of(b)) is not None:
+                self.memory.add(place)
 
     def rewind(self) -> None:
         """Put everything back, for another forward that finds what the first found."""
@@ -117,6 +122,7 @@ class ModelState:
         """Give the buffers the values that they had, unseen by a backward of the user's own that may be pending."""
         for attributes, name, weight in self.computed:
             attributes[name] = weight
+        put_back: list[tuple[Tensor, Tensor]] = []
         for module, buffers in self.buffers.items():
             held = dict(module._buffers.items())
             for name in held.keys() - self.names[module]:
@@ -124,14 +130,19 @@ class ModelState:
             for name, buffer, value, version in buffers:
                 if buffer.grad_fn is not None:
                     buffer.detach_()
-                if storage_of(buffer) is not None and buffer.shape == value.shape and not _overlaps(buffer):
-                    buffer.data.copy_(value)
+                if buffer.layout is torch.strided and buffer.shape == value.shape and not _overlaps(buffer):
+                    if type(buffer) is Tensor:
+                        put_back.append((buffer.data, value))
+                    else:
+                        buffer.data.copy_(value)
                 elif buffer._version != version or buffer.shape != value.shape:
-                    buffer.data = value
+                    buffer.data = value.clone()
                 if buffer._version != version:
                     _set_version(buffer, version)
                 if held.get(name) is not buffer:
                     module._buffers[name] = buffer
+        if put_back:
+            torch._foreach_copy_([there for there, _ in put_back], [value for _, value in put_back])
 
 
 def computed_weights(module: nn.Module) -> list[tuple[dict[str, Any], str, Tensor]]:
@@ -273,6 +284,24 @@ def _fill(container: Any, new: Any) -> None:
         parts = list(new)
         container.clear()
         container.update(parts) if isinstance(container, set) else container.extend(parts)
+
+
+def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of tensors; those of a kind are made in one, as a GPU is asked once then and not for each."""
+    kinds: dict[Any, list[int]] = {}
+    for i, t in enumerate(tensors):
+        plain = type(t) is Tensor and t.layout is torch.strided and not (t.is_nested or t.is_quantized)
+        kinds.setdefault((t.dtype, t.device) if plain else i, []).append(i)
+    copies = list(tensors)
+    for of_kind in kinds.values():
+        members = [tensors[i].detach() for i in of_kind]
+        made: Sequence[Tensor] = [members[0].clone()]
+        if len(members) > 1:
+            flat = _flatten_dense_tensors(members)  # type: ignore[no-untyped-call]
+            made = _unflatten_dense_tensors(flat, members)  # type: ignore[no-untyped-call]
+        for i, copied in zip(of_kind, made, strict=True):
+            copies[i] = copied
+    return copies
 
 
 def _overlaps(t: Tensor) -> bool:
