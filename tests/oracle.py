@@ -79,9 +79,9 @@ def normgrad(x: Tensor, head: Head, extract: str, how: str) -> Tensor:
 
 def random_head(shape: tuple[int, ...], seed: int) -> Head:
     """A smooth nonlinear function of a whole sample, so that gradients differ everywhere and take both signs."""
-    generator = torch.Generator().manual_seed(seed)
-    first = torch.randn(5, *shape[1:], generator=generator, dtype=torch.float64)
-    second = torch.randn(5, generator=generator, dtype=torch.float64)
+    torch.manual_seed(seed)
+    first = torch.randn(5, *shape[1:], dtype=torch.float64)
+    second = torch.randn(5, dtype=torch.float64)
 
     def head(y: Tensor) -> Tensor:
         hidden = torch.tanh(torch.einsum("k...,n...->nk", first.to(y.dtype), y) / first[0].numel() ** 0.5)

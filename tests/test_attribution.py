@@ -28,7 +28,8 @@ def model() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
-    return torch.rand(3, 3, 64, 48, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.manual_seed(1)
+    return torch.rand(3, 3, 64, 48, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -45,8 +45,7 @@ def test_evidence_is_read_behind_a_norm_that_hides_it(norm: nn.Module) -> None:
 
 
 def test_what_sums_to_something_is_not_cancelled() -> None:
-    generator = torch.Generator().manual_seed(0)
-    products = torch.randn(4, 512, 7, 7, generator=generator)
+    products = torch.randn(4, 512, 7, 7)
     assert not is_cancelled(products.sum(1), products.norm(dim=1))
     assert not is_cancelled(torch.zeros(3), torch.ones(3))
 

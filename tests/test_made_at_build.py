@@ -93,6 +93,29 @@ def test_the_speed_report_is_shown_with_its_command(made: ModuleType, tmp_path: 
     assert (tmp_path / "speed.png").read_bytes() == b"picture"
 
 
+def test_what_a_gpu_showed_is_made_from_its_stored_result(made: ModuleType, tmp_path: Path) -> None:
+    assert "No result of it is stored" in made.gpu_section.section(tmp_path)
+    found = {
+        "device": "NVIDIA X", "torch": "2.11", "image_size": 224, "score": 2e-16,
+        "differences": {"a": {"float32": {"bias, sum": 3e-6, "combined": 1e-6}, "float64": {"combined": 4e-15}}},
+        "waits": {"a": {"inference": 0, "normgrad": 1}},
+        "times": {
+            "a, batch 8": {
+                "float32": {"milliseconds": 2.96, "ratios": {"normgrad": 3.214, "combined": 4.5, "saliency": 2.0}}
+            }
+        },
+    }  # fmt: skip
+    (tmp_path / "on_device.json").write_text(json.dumps(found))
+    (tmp_path / "steps.json").write_text('{"train": {"wall": 12.4}, "score": {"wall": 33.7}}')
+    (tmp_path / "passed.txt").write_text("7 passed in 1.00s\n")
+    (tmp_path / "busy.txt").write_text("61 % of 30 seconds\n")
+    text = made.gpu_section.section(tmp_path)
+    assert "On one NVIDIA X, torch 2.11:" in text
+    assert "| a, 8 | float32 | 3.0 | 3.21 | 4.50 | 2.00 |" in text
+    for words in ("7 passed", "3e-06 of a map", "4e-15 in float64", "2e-16.", "device 1 time,", "12 s", "34 s", "61 %"):
+        assert words in text
+
+
 def test_the_page_of_the_zoo_is_made_from_its_stored_result(made: ModuleType, tmp_path: Path) -> None:
     assert "No survey is stored" in made.zoo_section(tmp_path)
     right = {"verdict": "right"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,8 @@ def plain_device_errors(config: Config) -> Iterator[None]:
     """Turn what Lightning raises on devices that are not there into a sentence."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException  # late: it takes 100 MB
 
+    # It would recommend tensor cores, which maps do without on purpose and training asks for itself.
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     try:
         yield
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:

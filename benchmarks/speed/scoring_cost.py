@@ -37,7 +37,7 @@ def beside_the_map(size: int, films: int, repeats: int) -> Seconds:
         films: number of annotated films.
         repeats: rounds.
     """
-    with _job(size, films, (CHEAPEST,)) as job:
+    with synthetic_job(size, films, (CHEAPEST,)) as job:
         batch, method = FilmBatch(job, 0), METHODS[CHEAPEST]
         explain = method.prepare(job.context())
         maps = explain(batch.images, batch.targets)
@@ -61,7 +61,7 @@ def shared_pass(size: int, films: int, repeats: int) -> Seconds:
         films: number of annotated films.
         repeats: rounds.
     """
-    with _job(size, films, ("fast",)) as job:
+    with synthetic_job(size, films, ("fast",)) as job:
         batch, context = FilmBatch(job, 0), job.context()
         ready, _, _ = prepare_together(select_methods(("fast",)), context)
         shared = ready["normgrad_conv1x1_combined"].shared
@@ -85,7 +85,7 @@ def whole_step(size: int, films: int) -> tuple[float, float]:
         As a multiple of the seconds of their maps, each method by itself; and of those of the maps as they are
         computed, from passes that methods share.
     """
-    with _job(size, films, ("paper",)) as job, tempfile.TemporaryDirectory() as folder:
+    with synthetic_job(size, films, ("paper",)) as job, tempfile.TemporaryDirectory() as folder:
         step, methods = ScoreStep(), select_methods(("paper",))
         with closing(step.open_store(Path(folder) / "scores.sqlite", job)) as store:
             started = time.perf_counter()
@@ -100,7 +100,7 @@ def whole_step(size: int, films: int) -> tuple[float, float]:
 
 
 @contextmanager
-def _job(size: int, films: int, methods: tuple[str, ...]) -> Iterator[Job]:
+def synthetic_job(size: int, films: int, methods: tuple[str, ...]) -> Iterator[Job]:
     """Synthetic films, all in one batch, and a network with random weights; on one thread."""
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ from typing import Any
 
 import cost
 import extract_figure
+import gpu_section
 import graph_drawing
 import method_table
 import pandas as pd
@@ -66,6 +67,7 @@ def make(app: Sphinx) -> None:
     (made / "shapes.md").write_text(shapes_tables.shapes_section(of_shapes), encoding="utf-8")
     (made / "shapes_costs.md").write_text(shapes_tables.costs_section(of_many), encoding="utf-8")
     (made / "speed.md").write_text(speed_section(docs / "results" / "speed", made), encoding="utf-8")
+    (made / "gpu.md").write_text(gpu_section.section(docs / "results" / "gpu"), encoding="utf-8")
 
 
 def module_table(lines: dict[str, str]) -> str:
