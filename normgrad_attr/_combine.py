@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from functools import reduce
+from numbers import Integral
 from typing import Literal, get_args
 
 import torch
@@ -225,11 +226,11 @@ def spatial_size(output_size: Sequence[int]) -> tuple[int, ...]:
         TypeError: Not one number for each spatial dimension.
         ValueError: A side of no pixels.
     """
-    if isinstance(output_size, int):
-        raise TypeError(f"output_size is one number for each spatial dimension, as in ({output_size}, ...).")
+    if isinstance(output_size, int) or not all(isinstance(side, Integral) for side in output_size):
+        raise TypeError(f"output_size is a whole number for each spatial dimension, as (224, 224), not {output_size}.")
     if any(side < 1 for side in output_size):
         raise ValueError(f"A map cannot have the size {tuple(output_size)}; output_size takes pixels, 1 or more.")
-    return tuple(output_size)
+    return tuple(map(int, output_size))
 
 
 def check_combination(combine: str) -> None:

@@ -299,6 +299,11 @@ class CombinedNormGrad(GradientAttribution):
                 f"Input {number} of shape {tuple(input_.shape)} has no spatial size to give the map; pass output_size, "
                 "or move that input to additional_forward_args."
             )
+        if own_size and len(size) != len(own_size):
+            raise ValueError(
+                f"output_size={size} is not one number for each of the {len(own_size)} spatial dimensions of input "
+                f"{number}, of shape {shape}."
+            )
         laid_out = [
             self._on_grid(m, layer, of_layer, len(size), input_, number)
             for m, layer, of_layer in zip(maps, self.layers, layouts, strict=True)

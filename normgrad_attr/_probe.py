@@ -51,7 +51,7 @@ def probe_weights(
         ValueError: No batches, labels that are not integers of shape (N,), fewer than two classes, a class with a
             single sample, an unknown layer.
         RuntimeError: A layer that did not run once for each batch.
-        TypeError: A layer that does not give one tensor.
+        TypeError: A layer that does not give one tensor, batches that are not tuples, layers that are not a list.
 
     Examples:
         >>> import torch
@@ -72,6 +72,8 @@ def probe_weights(
     """
     if not 0 < validation < 1:
         raise ValueError(f"validation must lie between 0 and 1, not {validation}.")
+    if isinstance(layers, (str, nn.Module)):
+        raise TypeError("layers is a list of modules or names, one weight for each, as in [model.layer3, 'layer4'].")
     modules = [resolve(forward_func, layer) for layer in layers]
     features, labels = _features(forward_func, modules, loader, channel_dim)
     held_out = _split(labels, validation, seed)
@@ -105,7 +107,13 @@ def _features(
         undo.enter_context(EVERY_MODULE_RUNS)
         for module in pooled:
             undo.callback(module.register_forward_hook(after).remove)
-        for inputs, target, *_ in loader:
+        for batch in loader:
+            if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+                raise TypeError(
+                    f"The loader gave a {type(batch).__name__}, but a batch is a tuple (inputs, labels); pass for "
+                    "example ((batch['image'], batch['label']) for batch in loader)."
+                )
+            inputs, target, *_ = batch
             tensors = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
             run(*begun(tuple(t if device is None else t.to(device) for t in tensors)))
             labels.append(_checked(target if isinstance(target, Tensor) else torch.as_tensor(target, device="cpu")))

@@ -153,6 +153,10 @@ def test_combined_map_is_at_the_inputs_size_or_another(model, images):
     assert method.attribute((images,), 1)[0].shape == (3, 1, 64, 48)
     with pytest.raises(ValueError, match="expand_as_inputs"):
         method.attribute(images, 1, output_size=(10, 20), expand_as_inputs=True)
+    with pytest.raises(
+        ValueError, match=r"output_size=\(8,\) is not one number for each of the 2 spatial dimensions of input 0"
+    ):
+        method.attribute(images, 1, output_size=(8,))
 
 
 def test_single_layer_may_be_given_bare(model, images):

@@ -248,7 +248,7 @@ def test_what_is_no_tensor_gets_a_sentence(call):
 def test_arguments_of_combine_maps():
     with pytest.raises(TypeError, match="a list with one tensor for each layer"):
         combine_maps(torch.rand(2, 1, 4, 4), (4, 4))
-    with pytest.raises(TypeError, match=r"one number for each spatial dimension, as in \(4, \.\.\.\)"):
+    with pytest.raises(TypeError, match=r"whole number for each spatial dimension, as \(224, 224\), not 4"):
         combine_maps([torch.rand(2, 1, 4, 4)], 4)
     with pytest.raises(ValueError, match=r"cannot have the size \(4, 0\)"):
         combine_maps([torch.rand(2, 1, 4, 4)], (4, 0))

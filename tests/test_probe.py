@@ -105,6 +105,8 @@ def test_tokens_are_averaged_over_the_tokens() -> None:
         ([(torch.rand(4, 3, 2, 2), [0, 0, 0, 1])], {}, ValueError, "Class 1 has a single sample"),
         ([(torch.rand(4, 3, 2, 2), [0, 1])], {}, RuntimeError, "'knows' .Identity. did not run exactly once"),
         ([], {"validation": 1.0}, ValueError, "between 0 and 1, not 1.0"),
+        ([{"image": torch.rand(4, 3, 2, 2)}], {}, TypeError, r"gave a dict, but a batch is a tuple \(inputs, labels\)"),
+        ([torch.rand(4, 3, 2, 2)], {}, TypeError, "gave a Tensor, but a batch is a tuple"),
     ],
 )
 def test_errors(batches: Any, options: Any, error: type[Exception], message: str) -> None:
@@ -118,6 +120,8 @@ def test_layers_that_cannot_be_probed() -> None:
     images, labels = samples()
     with pytest.raises(ValueError, match="has no layer named 'know'"):
         probe_weights(TwoLayers(), ["know"], [(images, labels)])
+    with pytest.raises(TypeError, match="layers is a list of modules or names"):
+        probe_weights(TwoLayers(), "knows", [(images, labels)])
     model = TwoLayers()
     model.unused = nn.ReLU()
     with pytest.raises(RuntimeError, match=r"'unused' .ReLU. did not run"):
