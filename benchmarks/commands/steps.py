@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.commands.options import add_command, add_common, add_devices, add_scoring, add_training, path
 from benchmarks.run.config import CACHE, EVALUATION, PRESETS, Config, make_config
-from benchmarks.run.devices import use_threads
+from benchmarks.run.devices import check_devices, use_threads
 from benchmarks.run.files import make_folder, refuse_folder_of_others
 from benchmarks.run.lock import lock_file, only_one
 
@@ -90,6 +90,8 @@ def run_step(command: str, settings: dict[str, Any]) -> None:
             from benchmarks.methods import select_methods
 
             select_methods(config.scoring.methods)
+        if command in ("run", "train"):  # nor a device that is not there behind the films
+            check_devices(config)
         if config.seeds > 1:
             _each_seed(command, config)
         else:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.run.config import Config, flag
+from benchmarks.run.config import Config, Devices, flag
 from benchmarks.run.errors import UserError
 
 
@@ -23,6 +23,20 @@ def use_threads(threads: int | None) -> None:
     import torch  # late: settings are read without it
 
     torch.set_num_threads(threads)
+
+
+def check_devices(config: Config) -> None:
+    """Refuse devices that are not there before any work is done.
+
+    Raises:
+        UserError: They cannot be had.
+    """
+    if config.devices.for_lightning() == Devices().for_lightning():
+        return
+    from lightning.fabric import Fabric  # late: it takes 100 MB
+
+    with plain_device_errors(config):
+        Fabric(**config.devices.for_lightning())
 
 
 @contextmanager

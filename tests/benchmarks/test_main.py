@@ -210,6 +210,7 @@ def test_devices_that_are_not_there_are_a_sentence(
     assert cli.main([command, *where, *wrong]) == 2
     assert f"{wrong[0]} {wrong[1]}" in (error := capsys.readouterr().err)
     assert "cannot be had on this machine" in error
+    assert command == "score" or not (tmp_path / "run" / "cache").exists()  # before the films are decoded
 
 
 def test_only_the_first_process_writes(
