@@ -44,6 +44,9 @@ def load_dicom(stream: BinaryIO) -> Film:
     if "PixelData" not in dataset:
         if stream.read(1):  # pydicom goes back to where an element begins that has no end
             raise UserError("is truncated: its pixel data end early, so copy or export it again")
+        if dataset.get("Rows") and dataset.get("Columns"):
+            size = f"{dataset.Columns} x {dataset.Rows}"
+            raise UserError(f"is cut off before the {size} pixels that its header tells of: copy or export it again")
         raise UserError("holds no picture: give a DICOM file with a radiograph")
     _check(dataset)
     stored = _decompressed(dataset)
