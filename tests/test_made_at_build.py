@@ -65,6 +65,12 @@ def test_measures_are_shown_by_method_and_measure(made: ModuleType, tmp_path: Pa
     ]
 
 
+def test_an_interval_stays_on_one_line(made: ModuleType) -> None:
+    assert made.unbroken("| 93.7 [89.2, 97.4] | [-0.1, 0.2] |\n[a, b]") == (
+        "| 93.7 [89.2,\N{NO-BREAK SPACE}97.4] | [-0.1,\N{NO-BREAK SPACE}0.2] |\n[a, b]"
+    )
+
+
 def test_the_speed_report_is_shown_with_its_command(made: ModuleType, tmp_path: Path) -> None:
     assert "No measurement is stored" in made.speed_section(tmp_path, tmp_path)
     run = tmp_path / "speed"
@@ -159,7 +165,7 @@ def test_the_page_on_what_maps_follow_is_made_from_stored_results(made: ModuleTy
     ]
     head = "check,variant,method,measure,value,ci_low,ci_high,films"
     (run / "consistency.csv").write_text("\n".join([head, *rows]) + "\n")
-    text = made.sanity_sections([run], tmp_path)
+    text = made.sanity_sections([run], tmp_path).replace("\N{NO-BREAK SPACE}", " ")
     assert "$ python -m benchmarks run --preset synthetic --seeds 5 --out runs/synthetic_seeds" in text
     assert "$ python -m benchmarks consistency --checkpoint runs/synthetic_seeds" in text
     assert (

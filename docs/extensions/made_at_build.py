@@ -133,7 +133,12 @@ def run_section(run: Path, made: Path) -> str:
     if (run / "environment.json").exists():
         environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
         lines += ["", "Environment of the run:", "", "```json", json.dumps(environment, indent=1), "```", ""]
-    return "\n".join(lines)
+    return unbroken("\n".join(lines))
+
+
+def unbroken(text: str) -> str:
+    """A text in whose narrow columns no line breaks inside an interval."""
+    return re.sub(r"\[(-?[\d.]+), (-?[\d.]+)\]", "[\\1,\N{NO-BREAK SPACE}\\2]", text)
 
 
 def sanity_sections(results: Sequence[Path], made: Path) -> str:
@@ -160,7 +165,7 @@ def sanity_sections(results: Sequence[Path], made: Path) -> str:
             lines += [f"![Correlation and accuracy along the cascade](made/{run.name}_consistency.png)", ""]
         _, _, text = consistency_tables(table, {}).partition("## Smoothed or not")
         lines += [re.sub("^## ", f"### {run.name}: ", f"## Smoothed or not{text}", flags=re.MULTILINE), ""]
-    return "\n".join(lines)
+    return unbroken("\n".join(lines))
 
 
 def sanity_sentence(results: Sequence[Path]) -> str:
