@@ -130,7 +130,7 @@ def test_the_page_of_the_zoo_is_made_from_its_stored_result(made: ModuleType, tm
     (tmp_path / "zoo.json").write_text(json.dumps(content))
     text = made.zoo_section(tmp_path)
     assert "1 architectures with random weights; torch 2.14." in text
-    assert "| `tiny` | 3 x 8 x 8 | `a` | right | right |  |" in text
+    assert "| `tiny` | 3x8x8 | `a` | right | right |  |" in text
     assert not text.startswith("# ")  # the page has a title
 
 

@@ -88,7 +88,7 @@ def by_architecture(records: dict[str, Record]) -> list[list[str]]:
         layers = record.get("layers") or []
         rows.append([
             f"`{key.partition('/')[2]}`",
-            " x ".join(map(str, record.get("input", [])[1:])),
+            "x".join(map(str, record.get("input", [])[1:])),
             f"`{layers[0]}` to `{layers[-1]}`" if len(layers) > 1 else "".join(f"`{name}`" for name in layers),
             *(verdict_of(record, column) for column in columns),
             *(f"{record[cost]:.2f}" if cost in record else "" for cost in ("cost", "cost_combined")),

@@ -113,7 +113,7 @@ def test_tables_count_by_package_and_beside_others() -> None:
     ]  # fmt: skip
     text = markdown({"versions": {"torch": "2"}, "architectures": records})
     assert (
-        "| `b` | 3 x 8 x 8 | `a` to `b` | refused | right | right | 1.10 | 1.50 | 1 | wrong | right | wrong |" in text
+        "| `b` | 3x8x8 | `a` to `b` | refused | right | right | 1.10 | 1.50 | 1 | wrong | right | wrong |" in text
     )
     assert "- `one/b`, NormGrad refused: `ValueError: Say where.`" in text
 
