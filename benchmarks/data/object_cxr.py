@@ -125,7 +125,9 @@ def split_tables(root: Path, split: str) -> list[Path]:
     Returns:
         Paths, of which any may be missing; the first that is there counts.
     """
-    return [root / f"{split}.csv", *sorted(root.glob(f"*{split}/{split}.csv"))]
+    # Without a pattern for the table: Python 3.12 would list the folder's films.
+    tables = (folder / f"{split}.csv" for folder in sorted(root.glob(f"*{split}")))
+    return [root / f"{split}.csv", *(table for table in tables if table.exists())]
 
 
 def locate(root: Path, split: str) -> tuple[Path, Path]:

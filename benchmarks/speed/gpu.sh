@@ -19,7 +19,7 @@ failed=0
 # All against autograd, and what sets traps; a compiler may warn of what it is made of.
 tests='tests/test_extract_aggregate.py tests/test_attribution.py tests/test_traps.py'
 tests="$tests tests/test_modes.py tests/test_compiled.py tests/test_precision.py"
-python -m pytest -q -p no:cacheprovider -W ignore::DeprecationWarning $tests >"$out/tests.txt" 2>&1 || failed=1
+python -m pytest -q -n auto -p no:cacheprovider -W ignore::DeprecationWarning $tests >"$out/tests.txt" 2>&1 || failed=1
 tail -n 1 "$out/tests.txt" | tee "$out/passed.txt"
 python -m benchmarks.speed.on_device --device "$DEVICE" --out "$out" $quick >"$out/on_device.txt" || failed=1
 cat "$out/on_device.txt"
