@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.linalg import eigh
 from torch import Tensor, nn
 
 from benchmarks.methods.context import Context
@@ -40,16 +41,50 @@ class _Raw:
         return cam_per_target_layer
 
 
+class _Principal(_Raw):
+    """EigenCAM and EigenGradCAM without a decomposition of which all but one vector goes unused."""
+
+    def get_cam_image(
+        self, images: Tensor, layer: nn.Module, targets: Any, activations: Any, gradients: Any, eigen_smooth: bool
+    ) -> Any:
+        return first_component(activations if gradients is None else gradients * activations)
+
+
+def first_component(values: np.ndarray) -> np.ndarray:
+    """Where each sample's places lie along the first principal component of their channels.
+
+    Args:
+        values: ``(N, C, h, w)``; a NaN counts as zero.
+
+    Returns:
+        float32 ``(N, h, w)``, each sample with one sign or the other.
+    """
+    found = []
+    for sample in values:
+        cells = np.where(np.isnan(sample), 0, sample).astype(np.float64).reshape(len(sample), -1).T
+        cells -= cells.mean(axis=0)
+        wide = cells.shape[1] > cells.shape[0]
+        products = cells @ cells.T if wide else cells.T @ cells  # the fewer of the two
+        last = len(products) - 1
+        variance, vector = eigh(products, subset_by_index=(last, last))
+        found.append((np.sqrt(variance.clip(min=0)) * vector if wide else cells @ vector)[:, 0])
+    return np.stack(found).reshape(len(values), *values.shape[2:]).astype(np.float32)
+
+
 class _OneScale:
     """FullGrad with the post-processing of its paper's code.
 
     pytorch-grad-cam scales every channel to [0, 1] by itself, so that a channel without influence counts as much as
     the strongest, and keeps all channels at the input's size in memory. In the paper's code the channels of a layer
-    share one scale.
+    share one scale. What is captured stays on the device of the images.
     """
 
     activations_and_grads: Any
     bias_data: list[Any]
+
+    def __init__(self, network: nn.Module, layers: list[nn.Module]) -> None:
+        super().__init__(network, layers)  # type: ignore[call-arg]  # of the package's class
+        self.activations_and_grads.detach = False
 
     def compute_cam_per_layer(self, input_tensor: Tensor, targets: Any, eigen_smooth: bool) -> Any:
         gradients = self.activations_and_grads.gradients
@@ -60,7 +95,7 @@ class _OneScale:
         assert input_tensor.grad is not None  # the base class has just called backward
         total = _one_scale(input_tensor.grad * input_tensor.detach())
         for bias, gradient in zip(self.bias_data, gradients, strict=True):
-            part = _one_scale(torch.from_numpy(bias)[:, None, None] * gradient).to(total)
+            part = _one_scale(torch.from_numpy(bias).to(gradient)[:, None, None] * gradient).to(total)
             total = total + F.interpolate(part, size=total.shape[-2:], mode="bilinear", align_corners=False)
         return total[:, 0].cpu().numpy()
 
@@ -93,8 +128,8 @@ def _explained(cam: Any, images: Tensor, targets: Tensor) -> Any:
         cam.activations_and_grads.release()
 
 
-def _cam(base: str, context: Context) -> Explain:
-    raw = _package_class(base, _Raw)
+def _cam(base: str, context: Context, changes: type = _Raw) -> Explain:
+    raw = _package_class(base, changes)
     name = context.map_layer()
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
@@ -107,7 +142,7 @@ def _cam(base: str, context: Context) -> Explain:
 
 def _eigen_cam(base: str, context: Context) -> Explain:
     """The first principal component, whose sign is arbitrary, turned so that its largest value is positive."""
-    explain = _cam(base, context)
+    explain = _cam(base, context, _Principal)
 
     def turned(images: Tensor, targets: Tensor) -> Tensor:
         maps = explain(images, targets)

@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from pytorch_grad_cam import AblationCAM, ScoreCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from tiny_network import SIZE, TinyResNet
 from torch import nn
 
 from benchmarks.methods import METHODS, Context
+from benchmarks.methods.cam import first_component
 from benchmarks.methods.channel_scores import most_varied
 from benchmarks.run.errors import UserError
 
@@ -85,6 +87,18 @@ def test_eigen_cams_project_on_the_first_component_and_point_up(name, network, i
         expected = cells @ vectors[:, -1]
         expected = expected if expected.max() >= -expected.min() else -expected
         torch.testing.assert_close(maps[i].flatten().double(), expected.clamp(min=0), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6, 5), (2, 40, 3, 4), (2, 1, 2, 3)])
+def test_the_first_component_is_the_package_s(shape):
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    values[0, 0, 0, 0] = np.nan
+    values[1] = 0.5  # without any component
+    found, expected = first_component(values), get_2d_projection(values)
+    signs = np.sign((found * expected).sum(axis=(1, 2), keepdims=True))
+    np.testing.assert_allclose(found * signs, expected * abs(signs), atol=1e-5 * abs(expected).max())
+    assert found.dtype == np.float32
+    assert not found[1].any()
 
 
 def test_full_grad_adds_all_biases(network, images):

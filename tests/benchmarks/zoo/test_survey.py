@@ -112,9 +112,7 @@ def test_tables_count_by_package_and_beside_others() -> None:
         ["2", "0", "1", "0"], ["2", "1", "0", "0"], ["3", "0", "0", "3"], ["0", "3", "0", "0"],
     ]  # fmt: skip
     text = markdown({"versions": {"torch": "2"}, "architectures": records})
-    assert (
-        "| `b` | 3x8x8 | `a` to `b` | refused | right | right | 1.10 | 1.50 | 1 | wrong | right | wrong |" in text
-    )
+    assert "| `b` | 3x8x8 | `a` to `b` | refused | right | right | 1.10 | 1.50 | 1 | wrong | right | wrong |" in text
     assert "- `one/b`, NormGrad refused: `ValueError: Say where.`" in text
 
 
