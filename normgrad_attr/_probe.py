@@ -99,10 +99,9 @@ def _features(
     model, run = owner(forward_func), unwrapped(forward_func, nn.parallel.DistributedDataParallel)
     device = next((p.device for p in model.parameters()), None) if model is not None else None
     with contextlib.ExitStack() as undo:
-        undo.enter_context(torch.enable_grad())  # where the channels are is told by the graph,
-        undo.enter_context(
-            saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0, device="cpu"))
-        )  # of which no tensor is kept
+        # The graph tells where the channels are; none of its tensors is kept.
+        undo.enter_context(torch.enable_grad())
+        undo.enter_context(saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0, device="cpu")))
         undo.enter_context(ModelState(forward_func).watched())
         undo.enter_context(EVERY_MODULE_RUNS)
         for module in pooled:
