@@ -70,13 +70,20 @@ class UnitStore:
             # it, one after the other.
             place = path if create or path.exists() else ":memory:"
             self._connection = sqlite3.connect(place, timeout=60, check_same_thread=False)
-            # Text that a damage left is no error: the sum over the rows tells.
-            self._connection.text_factory = partial(str, encoding="utf-8", errors="replace")
-            with self._connection:
-                for name, columns in self.all_tables().items():
-                    self._connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
-                for name in self.tables:  # else a unit would be looked for among the rows of all films
-                    self._connection.execute(f"CREATE INDEX IF NOT EXISTS {name}_units ON {name} (key, batch)")
+            try:
+                self._make_tables()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _make_tables(self) -> None:
+        # Text that a damage left is no error: the sum over the rows tells.
+        self._connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+        with self._connection:
+            for name, columns in self.all_tables().items():
+                self._connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
+            for name in self.tables:  # else a unit would be looked for among the rows of all films
+                self._connection.execute(f"CREATE INDEX IF NOT EXISTS {name}_units ON {name} (key, batch)")
 
     @classmethod
     def all_tables(cls) -> dict[str, str]:

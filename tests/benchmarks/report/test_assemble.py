@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -220,7 +221,7 @@ def test_report_without_scores_says_what_to_do(tmp_path, run):
 def test_methods_that_are_not_complete_are_named_and_left_out(tmp_path):
     config = make_run(tmp_path, methods=("center", "random"))
     score(config)
-    with sqlite3.connect(config.out / "scores.sqlite") as connection:
+    with closing(sqlite3.connect(config.out / "scores.sqlite")) as connection, connection:
         connection.execute("DELETE FROM plays WHERE method = 'random' AND batch = 1")
     report(config.replace(methods=("center", "random", "grad_cam")))
     content = json.loads((config.out / "summary.json").read_text())

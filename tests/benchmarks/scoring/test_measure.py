@@ -36,7 +36,7 @@ def read(config, name="measures.parquet"):
 
 
 def peaks(config):
-    with sqlite3.connect(config.out / "measures.sqlite") as connection:
+    with closing(sqlite3.connect(config.out / "measures.sqlite")) as connection, connection:
         return pd.read_sql("SELECT * FROM peaks ORDER BY image, method, peak, object", connection)
 
 
@@ -134,7 +134,7 @@ def test_rows_that_were_lost_are_measured_again(tmp_path, finished, capsys, tabl
     config = make_run(tmp_path, methods=SOME)
     measure(config)
     written = [peaks(config), read(config)]
-    with sqlite3.connect(config.out / "measures.sqlite") as connection:
+    with closing(sqlite3.connect(config.out / "measures.sqlite")) as connection, connection:
         connection.execute(f"DELETE FROM {table} WHERE image = '00001.png' AND method = 'random'")
     measure(config)
     assert "by batches of random (1); these count as not measured" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pandas as pd
 import pytest
@@ -28,7 +29,7 @@ def test_another_version_of_a_package_is_told_and_its_methods_are_scored_anew(tm
     assert f"input_x_gradient was scored before (captum {version('captum')}, now 0.0); it is scored anew" in printed
     assert "center was" not in printed
     assert_same_scores(read(config), first)
-    with sqlite3.connect(config.out / "scores.sqlite") as connection:
+    with closing(sqlite3.connect(config.out / "scores.sqlite")) as connection, connection:
         assert connection.execute("SELECT COUNT(*) FROM plays").fetchone()[0] == 1.5 * len(first)
 
 
@@ -88,7 +89,7 @@ def test_rows_that_were_lost_are_computed_again_and_no_others(tmp_path, monkeypa
     before, true = read(config), pd.read_parquet(config.out / "scores_true.parquet")
     with ScoreStep().reading(config, open_job(config)) as store:
         chance = store.chance()
-    with sqlite3.connect(config.out / "scores.sqlite") as connection:
+    with closing(sqlite3.connect(config.out / "scores.sqlite")) as connection, connection:
         connection.execute(damage)
     real, played = FilmBatch.play, []
 

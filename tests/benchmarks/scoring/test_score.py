@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,7 @@ def test_the_metric_gives_the_accuracy_of_the_rows(finished, protocol):
     result = metric.compute()
     assert result["accuracy_0"] == pytest.approx((rows["distance"] == 0).mean())
     assert result["accuracy_15"] == pytest.approx((rows["distance"] < 15).mean())
-    with sqlite3.connect(finished.out / "scores.sqlite") as connection:
+    with closing(sqlite3.connect(finished.out / "scores.sqlite")) as connection, connection:
         chance = dict(connection.execute("SELECT tolerance, AVG(chance) FROM chance GROUP BY tolerance").fetchall())
     assert {t: pytest.approx(float(result[f"chance_{t}"])) for t in (0, 15, 25)} == chance
 
@@ -215,7 +216,7 @@ def test_out_of_memory_with_one_image_is_a_failure_with_a_reason(tmp_path, monke
     add_method(monkeypatch, "huge", build)
     config = make_run(tmp_path, methods=("huge", "center"))
     score(config)
-    with sqlite3.connect(config.out / "scores.sqlite") as connection:
+    with closing(sqlite3.connect(config.out / "scores.sqlite")) as connection, connection:
         reasons = connection.execute("SELECT method, reason FROM failures").fetchall()
     assert reasons == [("huge", "out of memory even with one image at a time")]
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def kill_when(condition: Callable[[], bool], process: subprocess.Popen[str]) -> 
 
 def units(folder: Path) -> int:
     try:
-        with sqlite3.connect(f"file:{folder / 'scores.sqlite'}?mode=ro", uri=True) as connection:
+        with closing(sqlite3.connect(f"file:{folder / 'scores.sqlite'}?mode=ro", uri=True)) as connection, connection:
             return int(connection.execute("SELECT COUNT(*) FROM units").fetchone()[0])
     except sqlite3.OperationalError:
         return 0

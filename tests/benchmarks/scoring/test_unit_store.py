@@ -230,7 +230,7 @@ def test_reading_makes_no_file(tmp_path):
 
 def test_the_file_is_plain_sqlite(store):
     store.write_unit(0, "a", plays(row()))
-    with sqlite3.connect(store.path) as connection:
+    with closing(sqlite3.connect(store.path)) as connection, connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
