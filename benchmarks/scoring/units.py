@@ -114,15 +114,14 @@ class Step(ABC, Generic[S, B]):
         methods = select_methods(config.scoring.methods)
         path = config.out / f"{self.name}.sqlite"
         if fabric.is_global_zero:
-            store = self._mended_store(path, job)
-            self._absorb_parts(config, job, store)  # of an earlier start that was killed
-            store.forget_failures()
-            for method, why in store.outdated(method.name for method in methods).items():
-                print(f"{config.out}: {method} was {self.done} before ({why}); it is {self.done} anew.")
-            store.close()
+            with self._mended_store(path, job) as store:
+                self._absorb_parts(config, job, store)  # of an earlier start that was killed
+                store.forget_failures()
+                for method, why in store.outdated(method.name for method in methods).items():
+                    print(f"{config.out}: {method} was {self.done} before ({why}); it is {self.done} anew.")
         fabric.barrier()
-        store = self.open_store(path, job)
-        pending = self.pending(job, methods, store.units())  # they are mended, so all that are there are whole
+        with closing(self.open_store(path, job)) as store:
+            pending = self.pending(job, methods, store.units())  # they are mended, so all that are there are whole
         fabric.barrier()  # everyone has the same view before anyone writes
         if pending and fabric.is_global_zero:
             write_environment(config)
@@ -130,40 +129,39 @@ class Step(ABC, Generic[S, B]):
             films = len(job.positives)
             every = "the method is" if len(methods) == 1 else f"all {len(methods)} methods are"
             print(f"{config.out}: {every} {self.done} on {counted(films, self.unit)}; nothing to do.")
-        if fabric.world_size > 1:
-            store.close()
-            store = self.open_store(config.out / f"{self.name}.rank{fabric.global_rank}.sqlite", job)
+        own = path if fabric.world_size == 1 else config.out / f"{self.name}.rank{fabric.global_rank}.sqlite"
         mine = dict(itertools.islice(pending.items(), fabric.global_rank, None, fabric.world_size))
-        self.compute_units(job, mine, store, show=fabric.is_global_zero and not config.quiet)
-        store.close()
+        with closing(self.open_store(own, job)) as store:
+            self.compute_units(job, mine, store, show=fabric.is_global_zero and not config.quiet)
         fabric.barrier()
         if fabric.is_global_zero:
-            store = self.open_store(path, job)
-            self._absorb_parts(config, job, store)
-            with store.reading(mended=True):
-                self.finish(config, job, store)
-            for method, reason in store.failures().items():
-                print(f"{method} could not run: {reason}")
-            store.close()
+            with closing(self.open_store(path, job)) as store:
+                self._absorb_parts(config, job, store)
+                with store.reading(mended=True):
+                    self.finish(config, job, store)
+                for method, reason in store.failures().items():
+                    print(f"{method} could not run: {reason}")
         fabric.barrier()
 
     def _absorb_parts(self, config: Config, job: Job, store: S) -> None:
         for part in sorted(config.out.glob(f"{self.name}.rank*.sqlite")):
-            self._mended_store(part, job).close()
+            with self._mended_store(part, job):
+                pass
             store.absorb(part)
 
-    def _mended_store(self, path: Path, job: Job) -> S:
-        """Open a file of results without what is damaged in it; lines say so."""
+    @contextmanager
+    def _mended_store(self, path: Path, job: Job) -> Iterator[S]:
+        """A file of results, open and without what was damaged in it; lines say so."""
         set_damaged_aside(path, self.store)
-        store = self.open_store(path, job)
-        damaged = store.delete_damaged()
-        if damaged:
-            names = ", ".join(f"{method or 'the films themselves'} ({units})" for method, units in damaged.items())
-            print(
-                f"{path}: rows were lost, changed or added since they were written, by batches of {names}; "
-                f"these count as not {self.done} and are computed again."
-            )
-        return store
+        with closing(self.open_store(path, job)) as store:
+            damaged = store.delete_damaged()
+            if damaged:
+                names = ", ".join(f"{method or 'the films themselves'} ({units})" for method, units in damaged.items())
+                print(
+                    f"{path}: rows were lost, changed or added since they were written, by batches of {names}; "
+                    f"these count as not {self.done} and are computed again."
+                )
+            yield store
 
     def pending(
         self, job: Job, methods: Sequence[Method], finished: Iterable[tuple[int, str]]
