@@ -69,38 +69,6 @@ def first_component(values: np.ndarray) -> np.ndarray:
     return np.asarray(projected.reshape(len(values), *values.shape[2:]).float())
 
 
-class _OneScale:
-    """FullGrad with the post-processing of its paper's code.
-
-    pytorch-grad-cam scales every channel to [0, 1] by itself, so that a channel without influence counts as much as
-    the strongest, and keeps all channels at the input's size in memory. In the paper's code the channels of a layer
-    share one scale. What is captured stays on the device of the images.
-    """
-
-    activations_and_grads: Any
-    bias_data: list[Any]
-
-    def __init__(self, network: nn.Module, layers: list[nn.Module]) -> None:
-        super().__init__(network, layers)  # type: ignore[call-arg]  # of the package's class
-        self.activations_and_grads.detach = False
-
-    def compute_cam_per_layer(self, input_tensor: Tensor, targets: Any, eigen_smooth: bool) -> Any:
-        gradients = self.activations_and_grads.gradients
-        shapes = [tuple(activation.shape) for activation in self.activations_and_grads.activations]
-        channels = [len(bias) for bias in self.bias_data]
-        if [tuple(g.shape) for g in gradients] != shapes or [shape[1] for shape in shapes] != channels:
-            raise UserError("FullGrad cannot tell which gradient belongs to which bias: layers run out of order")
-        assert input_tensor.grad is not None  # the base class has just called backward
-        total = _one_scale(input_tensor.grad * input_tensor.detach())
-        for bias, gradient in zip(self.bias_data, gradients, strict=True):
-            part = _one_scale(torch.from_numpy(bias).to(gradient)[:, None, None] * gradient).to(total)
-            total = total + F.interpolate(part, size=total.shape[-2:], mode="bilinear", align_corners=False)
-        return total[:, 0].cpu().numpy()
-
-    def aggregate_multi_layers(self, cam_per_target_layer: Any) -> Any:
-        return cam_per_target_layer
-
-
 def _one_scale(contributions: Tensor) -> Tensor:
     """Absolute values of each sample scaled to [0, 1], (N, C, h, w), summed over channels to (N, 1, h, w)."""
     size = contributions.abs()
@@ -151,17 +119,48 @@ def _eigen_cam(base: str, context: Context) -> Explain:
 
 
 def _full_grad(context: Context) -> Explain:
+    """FullGrad as its paper's code has it: what the input and each bias add, the channels of a layer by one scale.
+
+    pytorch-grad-cam scales every channel by itself, so that one without influence counts as much as the strongest, and
+    pairs biases with gradients by the order in which layers are named, which need not be that in which they run.
+    """
     network = context.frozen_network
-    biased = (nn.Conv2d, nn.BatchNorm2d)
-    if not any(type(module) in biased and module.bias is not None for module in network.modules()):
+    biased = [module for module in network.modules() if type(module) in (nn.Conv2d, nn.BatchNorm2d)]
+    biases = {module: _bias(module)[:, None, None] for module in biased if module.bias is not None}
+    if not biases:
         raise UserError("FullGrad adds the contributions of biases, and no convolution or batch norm here has any")
 
-    full_grad = _package_class("FullGrad", _OneScale)
-
     def explain(images: Tensor, targets: Tensor) -> Tensor:
-        return torch.from_numpy(np.asarray(_explained(full_grad(network, []), images, targets)))[:, None]
+        images = images.clone().requires_grad_()
+        parts: list[Tensor] = []
+
+        def watch(layer: nn.Module, inputs: Any, output: Any) -> None:
+            if output.requires_grad:
+                output.register_hook(lambda gradient: parts.append(_one_scale(biases[layer] * gradient)))
+
+        handles = [module.register_forward_hook(watch) for module in biases]
+        try:
+            scores = network(images).gather(1, targets.view(-1, 1)).sum()
+        finally:
+            for handle in handles:
+                handle.remove()
+        (gradient,) = torch.autograd.grad(scores, images)
+        total = _one_scale(gradient * images.detach())
+        for part in reversed(parts):
+            total = total + F.interpolate(part, size=total.shape[-2:], mode="bilinear", align_corners=False)
+        return total
 
     return explain
+
+
+def _bias(layer: Any) -> Any:
+    """What a convolution, or a batch norm by its running statistics, adds to each channel, ``(C,)``."""
+    if not isinstance(layer, nn.BatchNorm2d):
+        return layer.bias
+    mean, variance = layer.running_mean, layer.running_var
+    if mean is None or variance is None:
+        raise UserError("FullGrad needs the running statistics of batch norms, and one here keeps none")
+    return -(mean * layer.weight / torch.sqrt(variance + layer.eps)) + layer.bias
 
 
 def _entry(name: str, title: str, base: str, build: Any = _cam) -> Method:
@@ -176,5 +175,5 @@ METHODS = (
     _entry("hires_cam", "HiResCAM", "HiResCAM"),
     _entry("eigen_cam", "EigenCAM", "EigenCAM", _eigen_cam),
     _entry("eigen_grad_cam", "EigenGradCAM", "EigenGradCAM", _eigen_cam),
-    Method("full_grad", "FullGrad", _full_grad, "cam", sets=FAST, source="pytorch_grad_cam.FullGrad"),
+    Method("full_grad", "FullGrad", _full_grad, "cam", sets=FAST),
 )

@@ -129,6 +129,39 @@ def test_full_grad_adds_all_biases(network, images):
     torch.testing.assert_close(explain("full_grad", network, images), expected.detach(), rtol=1e-3, atol=1e-4)
 
 
+class _OutOfOrder(nn.Module):
+    """Three layers of one shape; they run in another order than they are named, and one of them twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, bias=False)
+        self.late, self.early = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x, shifts=(0, 0, 0)):
+        x = self.early(self.stem(x)) + shifts[0]
+        x = self.early(x.sigmoid()) + shifts[1]
+        x = self.late(x.tanh()) + shifts[2]
+        return self.fc((x * x).mean(dim=(2, 3)))
+
+
+def test_full_grad_pairs_each_bias_with_its_own_gradient_in_whatever_order_layers_run(images):
+    network = _OutOfOrder().eval()
+    x = images.clone().requires_grad_()
+    shifts = [torch.zeros(2, 4, *(side - 2 for side in images.shape[2:]), requires_grad=True) for _ in range(3)]
+    scores = network(x, shifts).gather(1, TARGETS.view(-1, 1)).sum()
+    by_input, *by_shift = torch.autograd.grad(scores, [x, *shifts])
+    biases = [network.early.bias, network.early.bias, network.late.bias]
+    expected = torch.zeros(2, 1, *images.shape[2:])
+    for part in [by_input * images, *(b.detach().view(-1, 1, 1) * g for b, g in zip(biases, by_shift, strict=True))]:
+        size = part.abs()
+        low, high = size.amin(dim=(1, 2, 3), keepdim=True), size.amax(dim=(1, 2, 3), keepdim=True)
+        unit = ((size - low) / (high - low)).sum(dim=1, keepdim=True)
+        expected += F.interpolate(unit, size=images.shape[2:], mode="bilinear")
+
+    torch.testing.assert_close(explain("full_grad", network, images), expected)
+
+
 def test_full_grad_needs_biases(images):
     network = nn.Sequential(nn.Conv2d(3, 2, 3, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(UserError, match="no convolution or batch norm"):
