@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ settings.load_profile("normgrad_attr")
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _methods_of_the_suite() -> Iterator[None]:
+    """Methods of a module's own, which an evaluation registers, are gone behind it."""
+    yield
+    if (registry := sys.modules.get("benchmarks.methods.registry")) is not None:
+        for name in registry.METHODS.keys() - registry._OURS:
+            del registry.METHODS[name]
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
