@@ -8,16 +8,16 @@ from typing import Any, Generic, Literal, TypeVar, cast, overload
 import torch
 from torch import Tensor, nn
 
-from normgrad_attr._aggregate import AGGREGATES, check_aggregate, is_cancelled
+from normgrad_attr._aggregate import AGGREGATES, check_aggregate
 from normgrad_attr._captum import ForwardFunc, GradientAttribution, LayerAttribution, Target, log_usage
-from normgrad_attr._capture import NO_CLASS, capture, target_error
+from normgrad_attr._capture import capture
 from normgrad_attr._extract import EXTRACTS, Summands, check_extract, virtual_identity
 from normgrad_attr._findings import Findings
 from normgrad_attr._layer_extract import layer_summands
-from normgrad_attr._layers import Layer, Named, name_of, names_of, resolve, resolve_all
+from normgrad_attr._layers import Layer, Named, names_of, resolve, resolve_all
 from normgrad_attr._layout import Layout, Layouts
+from normgrad_attr._map_checks import check_batched, check_samples, note_cancelled, note_misfit, note_not_finite
 from normgrad_attr._recorder import Captured
-from normgrad_attr._warn import warn
 
 Inputs = Tensor | tuple[Tensor, ...]
 Maps = Tensor | tuple[Tensor, ...]
@@ -316,32 +316,27 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             grad_kwargs=grad_kwargs,
             choose_target=choose_target,
         )
-        if one_pass.misfit is not None:
-
-            def refuse(misfit: list[int]) -> None:
-                if any(misfit):
-                    raise target_error(target, one_pass.output, NO_CLASS)
-
-            findings.note(one_pass.misfit, refuse)
+        note_misfit(findings, one_pass, target)
         graph = Layouts(one_pass.root, one_pass.inputs)
         layouts = [[graph.of(edge) for edge in by_device[0].edges] for by_device in one_pass.layers]
         results, broken = [], dict[nn.Module, list[Tensor]]()
         for layer, by_device, of_layer, laid in zip(layers, one_pass.layers, cells, layouts, strict=True):
-            maps = {}
+            maps, name = {}, Named(self.forward_func, layer)
             for extract in dict.fromkeys(extract for extract, _ in of_layer):
                 summands = [self._summands(extract, layer, one, laid) for one in by_device]
                 for aggregate in dict.fromkeys(a for e, a in of_layer if e == extract):
                     tensors = _gather([tuple(AGGREGATES[aggregate](s) for s in on_device) for on_device in summands])
                     if extract == "scaling" and aggregate in ("sum", "positive_sum"):
                         norms = _gather([tuple(AGGREGATES["norm"](s) for s in on_device) for on_device in summands])
-                        self._note_cancelled(findings, layer, tensors, norms)
+                        note_cancelled(findings, name, tensors, norms)
                     tensors = tuple(t.to(dtype or dtype_of(inputs, t)) for t in tensors)
                     broken.setdefault(layer, []).extend(~t.isfinite().all() for t in tensors)
                     tensors = tuple(layout.by_sample(t) for layout, t in zip(laid, tensors, strict=True))
-                    self._check_samples(layer, by_device[0].activations, tensors, one_pass.samples)
+                    check_samples(name, by_device[0].activations, tensors, one_pass.samples)
                     maps[extract, aggregate] = tensors[0] if len(tensors) == 1 else tensors
             results.append(maps)
-        self._note_not_finite(findings, broken)
+        for layer, flags in broken.items():
+            note_not_finite(findings, Named(self.forward_func, layer), flags)
         return results, layouts, one_pass.output
 
     def _summands(
@@ -349,7 +344,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
     ) -> list[Summands]:
         """Summands of each of the layer's tensors, the batch in dimension 0 and channels in dimension 1."""
         name = Named(self.forward_func, layer)
-        _check_batched(layer, captured.activations, name)
+        check_batched(layer, captured.activations, name)
         if extract == "layer":
             layouts[0].check_samples(name)
             return [layer_summands(layer, captured, name, layouts[0].batch_dim())]
@@ -358,51 +353,6 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
             arranged = layout.order(self.channel_dim, tuple(x.shape), name)
             summands.append(virtual_identity(x.permute(arranged), g.permute(arranged), extract))
         return summands
-
-    def _check_samples(
-        self, layer: nn.Module, activations: tuple[Tensor, ...], maps: tuple[Tensor, ...], samples: int
-    ) -> None:
-        """Raise unless there is a map for each sample, or one of what all samples share, such as a table of weights."""
-        for activation, t in zip(activations, maps, strict=True):
-            if len(t) != samples > 1 and len(activation) > 1:
-                raise ValueError(
-                    f"Layer {Named(self.forward_func, layer)} gives {len(t)} maps for a batch of {samples}: its first "
-                    "dimension is not the batch, or it works on some of the samples; choose another layer."
-                )
-
-    def _note_cancelled(
-        self, findings: Findings, layer: nn.Module, sums: tuple[Tensor, ...], norms: tuple[Tensor, ...]
-    ) -> None:
-        def say(cancelled: list[int]) -> None:
-            if any(cancelled):
-                warn(
-                    f"Activation x gradient cancels out at layer {name_of(self.forward_func, layer)}, so its map shows "
-                    "rounding: what reads this layer, such as a layer norm, does not depend on its scale; take the "
-                    "output of that norm, or aggregate='norm'."
-                )
-
-        findings.note(torch.stack(list(map(is_cancelled, sums, norms))), say)
-
-    def _note_not_finite(self, findings: Findings, broken: dict[nn.Module, list[Tensor]]) -> None:
-        for layer, flags in broken.items():
-
-            def say(counts: list[int], layer: nn.Module = layer) -> None:
-                if any(counts):
-                    warn(
-                        f"The map of layer {name_of(self.forward_func, layer)} has values that are not finite; look "
-                        "for NaN or overflow in the model's activations and in the target's gradient."
-                    )
-
-            findings.note(torch.stack(flags), say)
-
-
-def _check_batched(layer: nn.Module, activations: tuple[Tensor, ...], name: object) -> None:
-    """Raise for a layer that is given a single sample without the dimension of the batch, which torch allows."""
-    if isinstance(layer, nn.modules.conv._ConvNd) and activations[0].dim() == len(layer.kernel_size) + 1:
-        raise ValueError(
-            f"Layer {name} works on a single sample, of shape {tuple(activations[0].shape)}, without a batch; let the "
-            "model give it x.unsqueeze(0), or choose another layer."
-        )
 
 
 def check_cell(extract: str, aggregate: str) -> None:
