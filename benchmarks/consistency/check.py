@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning.fabric import Fabric
 
 from benchmarks.analysis.hierarchical import mean_interval
 from benchmarks.analysis.tallies import median_interval
@@ -26,7 +25,7 @@ from benchmarks.consistency.variants import CHANCE, SMOOTHED, TRAINED, Played, p
 from benchmarks.methods import Method, select_methods
 from benchmarks.metrics.pointing_game import MAIN_TOLERANCE, TOLERANCES, chance_level, is_hit
 from benchmarks.run.config import Config, check
-from benchmarks.run.devices import plain_device_errors, use_threads
+from benchmarks.run.devices import one_device, use_threads
 from benchmarks.run.directory import saved_config
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
@@ -67,8 +66,7 @@ def consistency(
     runs = load_runs([checkpoint, *others]) if others or len(seeds) > 1 else []
     check_repetitions(runs)
     use_threads(config.devices.threads)
-    with plain_device_errors(config):
-        device = Fabric(accelerator=config.devices.accelerator, devices=1).device
+    device = one_device(config)
     played: list[dict[tuple[str, str], Played]] = []
     failures: dict[str, str] = {}
     chance = 0.0

@@ -126,8 +126,7 @@ def split_tables(root: Path, split: str) -> list[Path]:
         Paths, of which any may be missing; the first that is there counts.
     """
     # Without a pattern for the table: Python 3.12 would list the folder's films.
-    tables = (folder / f"{split}.csv" for folder in sorted(root.glob(f"*{split}")))
-    return [root / f"{split}.csv", *(table for table in tables if table.exists())]
+    return [folder / f"{split}.csv" for folder in (root, *sorted(root.glob(f"*{split}")))]
 
 
 def locate(root: Path, split: str) -> tuple[Path, Path]:

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 
 from benchmarks.analysis.true_positives import youden_threshold
@@ -22,7 +21,7 @@ from benchmarks.formats.labelled import LabelledImage
 from benchmarks.methods.target_scores import probabilities
 from benchmarks.models import OpenModel
 from benchmarks.run.config import Config
-from benchmarks.run.devices import plain_device_errors
+from benchmarks.run.devices import one_device
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import whole_file
 from benchmarks.run.stored import DamagedError, read_array
@@ -161,8 +160,7 @@ Judged = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 
 
 def _judged(model: OpenModel, films: Questions, outputs: list[int], config: Config, path: Path) -> Judged:
-    with plain_device_errors(config):
-        device = Fabric(accelerator=config.devices.accelerator, devices=1).device
+    device = one_device(config)
     network = model.network.to(device)
     parts = []
     size = config.scoring.score_batch_size

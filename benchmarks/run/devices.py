@@ -5,9 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from benchmarks.run.config import Config, Devices, flag
 from benchmarks.run.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from lightning.fabric import Fabric
 
 
 def use_threads(threads: int | None) -> None:
@@ -33,10 +38,31 @@ def check_devices(config: Config) -> None:
     """
     if config.devices.for_lightning() == Devices().for_lightning():
         return
-    from lightning.fabric import Fabric  # late: it takes 100 MB
+    open_fabric(config)
+
+
+def open_fabric(config: Config) -> Fabric:
+    """Lightning's Fabric on the devices and machines of the configuration.
+
+    Raises:
+        UserError: They cannot be had.
+    """
+    from lightning.fabric import Fabric  # late: the report reads results without it, and it takes 100 MB
 
     with plain_device_errors(config):
-        Fabric(**config.devices.for_lightning())
+        return Fabric(**config.devices.for_lightning())
+
+
+def one_device(config: Config) -> torch.device:
+    """The device of this process alone.
+
+    Raises:
+        UserError: It cannot be had.
+    """
+    from lightning.fabric import Fabric
+
+    with plain_device_errors(config):
+        return Fabric(accelerator=config.devices.accelerator, devices=1).device
 
 
 @contextmanager

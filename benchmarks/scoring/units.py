@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.methods import Explain, Method, prepare_together, select_methods
 from benchmarks.run.config import Config
-from benchmarks.run.devices import is_out_of_memory, plain_device_errors
+from benchmarks.run.devices import is_out_of_memory, open_fabric
 from benchmarks.run.directory import write_environment
 from benchmarks.run.errors import UserError
 from benchmarks.run.text_tables import counted
@@ -99,12 +99,9 @@ class Step(ABC, Generic[S, B]):
         Raises:
             UserError: an unknown method, a full disk, or what the step raises.
         """
-        from lightning.fabric import Fabric  # late: the report reads results without it, and it takes 100 MB
-
         select_methods(config.scoring.methods)  # before any work, so that a wrong name is told at once
         config.out.mkdir(parents=True, exist_ok=True)
-        with plain_device_errors(config):
-            fabric = Fabric(**config.devices.for_lightning())
+        fabric = open_fabric(config)
         fabric.launch(self._on_process, config)  # type: ignore[arg-type]  # Lightning types its function too narrowly
 
     def _on_process(self, fabric: Fabric, config: Config) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+RAMP = np.linspace(0, 4095, 64 * 48).astype(np.uint16).reshape(48, 64)
+
 
 def write_dicom(path: Path, pixels: np.ndarray, interpretation: str = "MONOCHROME2", **tags: Any) -> Path:
     """Write a computed radiograph; the number of stored bits is that of the dtype unless given."""
@@ -32,3 +34,13 @@ def write_dicom(path: Path, pixels: np.ndarray, interpretation: str = "MONOCHROM
     dataset.PixelData = pixels.tobytes()
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+def table(entries: int, first: int, bits: int, data: bytes | list[int]) -> Any:
+    """The item of a lookup table, from the value ``first`` on."""
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US" if first >= 0 else "SS", [entries, first, bits])
+    item.add_new("LUTData", "OW" if isinstance(data, bytes) else "US", data)
+    return item

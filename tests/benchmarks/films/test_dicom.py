@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_file import write_dicom
+from dicom_file import RAMP, table, write_dicom
 from PIL import Image
 
 from benchmarks.films.decode import read_film
@@ -19,9 +19,6 @@ pydicom = pytest.importorskip("pydicom")
 
 def grey(path: Path) -> np.ndarray:
     return read_film(path).grey
-
-
-RAMP = np.linspace(0, 4095, 64 * 48).astype(np.uint16).reshape(48, 64)
 
 
 def test_without_a_window_the_range_of_the_film_is_shown(tmp_path: Path) -> None:
@@ -233,13 +230,6 @@ def test_without_file_meta_information(tmp_path: Path, implicit: bool) -> None:
     dataset.save_as(path, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
 
     np.testing.assert_array_equal(grey(path), expected)
-
-
-def table(entries: int, first: int, bits: int, data: bytes | list[int]) -> pydicom.Dataset:
-    item = pydicom.Dataset()
-    item.add_new("LUTDescriptor", "US" if first >= 0 else "SS", [entries, first, bits])
-    item.add_new("LUTData", "OW" if isinstance(data, bytes) else "US", data)
-    return item
 
 
 IDENTITY = np.arange(4096)

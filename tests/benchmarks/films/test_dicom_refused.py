@@ -5,26 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_file import write_dicom
+from dicom_file import RAMP, table, write_dicom
 
 from benchmarks.films.decode import read_film
 from benchmarks.run.errors import UserError
 
 pydicom = pytest.importorskip("pydicom")
 
-RAMP = np.linspace(0, 4095, 64 * 48).astype(np.uint16).reshape(48, 64)
-
 
 def grey(path: Path) -> np.ndarray:
     return read_film(path).grey
-
-
-def table(entries: int, data: bytes) -> pydicom.Dataset:
-    """Of one byte an entry, from value 0 on."""
-    item = pydicom.Dataset()
-    item.add_new("LUTDescriptor", "US", [entries, 0, 8])
-    item.add_new("LUTData", "OW", data)
-    return item
 
 
 @pytest.mark.parametrize(
@@ -34,8 +24,8 @@ def table(entries: int, data: bytes) -> pydicom.Dataset:
         ({"WindowCenter": 90000, "WindowWidth": 100}, "window .centre 90000, width 100. that leaves one grey value"),
         ({"RescaleSlope": 0, "RescaleIntercept": 5}, "has a RescaleSlope of 0"),
         ({"Modality": "CT"}, "has the modality CT, which is no radiograph"),
-        ({"VOILUTSequence": [table(4, b"\7\7\7\7")]}, "lookup table that leaves one grey value"),
-        ({"VOILUTSequence": [table(400, b"\1\2\3\4")]}, "has 4 entries where 400 are announced"),
+        ({"VOILUTSequence": [table(4, 0, 8, b"\7\7\7\7")]}, "lookup table that leaves one grey value"),
+        ({"VOILUTSequence": [table(400, 0, 8, b"\1\2\3\4")]}, "has 4 entries where 400 are announced"),
         ({"Rows": 60000, "Columns": 60000}, "has 60000 x 60000 pixels of 2 bytes, more than the 50 million"),
         ({"Rows": 6000, "Columns": 6000, "SamplesPerPixel": 3}, "6000 pixels of 6 bytes, more than the 25 million"),
         ({"Rows": 0}, "has 64 x 0 pixels"),
