@@ -34,7 +34,7 @@ class Pass:
         layers: For each layer, in the order asked for, what was captured on each device (one, but for DataParallel).
         output: The model's output, detached unless the graph was asked for.
         root: Where the summed target scores stand in the graph; None if they depend on nothing that is recorded.
-        samples: Number of the target's scores.
+        samples: Number of the target's scores; None for one score of the whole batch, without a dimension.
         inputs: Where each input stands in the graph; None for one of whole numbers.
         misfit: Whether each sample's target is none of the classes, where only the device knows so far.
     """
@@ -42,7 +42,7 @@ class Pass:
     layers: list[list[Captured]]
     output: Tensor
     root: Node | None
-    samples: int
+    samples: int | None
     inputs: list[Node | None]
     misfit: Tensor | None = None
 
@@ -131,7 +131,7 @@ def capture(
             [_sorted_by_device(captured[layer], order) for layer in layers],
             outputs[-1],
             score.grad_fn,
-            scores.numel(),
+            len(scores) if scores.dim() else None,
             starts,
             misfit,
         )

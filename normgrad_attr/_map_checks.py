@@ -24,13 +24,13 @@ def check_batched(layer: nn.Module, activations: tuple[Tensor, ...], name: objec
         )
 
 
-def check_samples(name: Named, activations: tuple[Tensor, ...], maps: tuple[Tensor, ...], samples: int) -> None:
+def check_samples(name: Named, activations: tuple[Tensor, ...], maps: tuple[Tensor, ...], samples: int | None) -> None:
     """Raise unless there is a map for each sample, or one of what all samples share, such as a table of weights."""
     for activation, t in zip(activations, maps, strict=True):
-        if len(t) != samples > 1 and len(activation) > 1:
+        if samples is not None and len(t) != samples and len(activation) > 1:
             raise ValueError(
                 f"Layer {name} gives {len(t)} maps for a batch of {samples}: its first dimension is not the batch, or "
-                "it works on some of the samples; choose another layer."
+                "it works on some of the samples or on copies of them; choose another layer."
             )
 
 

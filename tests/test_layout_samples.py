@@ -218,6 +218,13 @@ def test_maps_that_are_not_one_for_each_sample_are_refused(
         NormGrad(net, "conv").attribute(torch.rand(3, 3, 8, 8), 1)
 
 
+@pytest.mark.parametrize("rows", [lambda x: torch.cat([x, x.flip(3)]), lambda x: x.repeat(2, 1, 1, 1)])
+def test_a_single_sample_has_no_more_than_one_map(rows: Callable[[Tensor], Tensor]) -> None:
+    net = Does(lambda net, x: net.conv(rows(x)).tanh().mean((0, 2, 3)).unsqueeze(0), conv=nn.Conv2d(3, 4, 3))
+    with pytest.raises(ValueError, match=r"'conv'.* gives 2 maps for a batch of 1.*copies"):
+        NormGrad(net, "conv").attribute(torch.rand(1, 3, 8, 8), 1)
+
+
 @pytest.mark.parametrize("cut", [lambda x: x.split(2), lambda x: (x[:1], x[1:]), lambda x: x.chunk(3)])
 def test_samples_that_are_put_together_again_in_their_order(cut: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
     conv, x = nn.Conv2d(3, 4, 3), torch.rand(3, 3, 8, 8)
