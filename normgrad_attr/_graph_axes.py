@@ -3,8 +3,8 @@
 Every node says what it did: which dimensions it permuted, how it split or joined them, or that it works on channels in
 a place of its own (a convolution in dimension 1, a linear layer in the last). Followed from the inputs on, that tells
 for each tensor where its channels are and how its places lie on the input. What a node of an unknown kind puts out
-starts anew, unknown, until something that takes it in tells. Only the nodes' plain attributes and the shapes of
-their outputs are read, never a saved tensor, so it works on a graph that has been used up.
+starts anew, unknown and perhaps moved around, until something that takes it in tells. Only the nodes' plain attributes
+and the shapes of their outputs are read, never a saved tensor, so it works on a graph that has been used up.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import functools
 import re
 from typing import Any
 
+import torch
 from torch import nn
 from torch.autograd.graph import GradientEdge, Node
 
@@ -26,7 +27,7 @@ from normgrad_attr._axes import (
 )
 from normgrad_attr._node import Shape, UnreadableError, fresh
 from normgrad_attr._node_moves import MOVING
-from normgrad_attr._node_rules import COMPUTING, unknown
+from normgrad_attr._node_rules import COMPUTING, unknown, written_by_the_user
 
 _RULES = {**COMPUTING, **MOVING}
 #: Products that make data of a constant, if one of their operands is not recorded.
@@ -92,7 +93,8 @@ class GraphAxes:
         made = name in _MAKERS or (name in _PRODUCTS and any(n is None for n, _ in node.next_functions))
         if all(o is None for o in operands) and not made:
             return [None] * len(shapes)
-        rule = _RULES.get(name, unknown)
+        of_torch = hasattr(torch._C._functions, type(node).__name__)
+        rule = _RULES.get(name, unknown if of_torch else written_by_the_user)
         try:
             result = list(rule(node, operands, shapes))
         except (AttributeError, IndexError, TypeError, ValueError, UnreadableError):

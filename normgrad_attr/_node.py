@@ -43,6 +43,12 @@ def fresh(shape: Shape, operands: Operands) -> Dims:
     return (batches[0], *dims[1:]) if batches else tuple(dims)
 
 
+def elsewhere(shape: Shape, operands: Operands) -> Dims:
+    """As :func:`fresh`, but of places that may have been moved around."""
+    dims = fresh(shape, operands)
+    return (*dims[:1], *(moved(d, s) for d, s in zip(dims[1:], shape[1:], strict=True)))
+
+
 def recorded(operands: Operands) -> list[Dims]:
     """The operands that come from an input, not from weights and constants alone."""
     return [o for o in operands if o is not None]

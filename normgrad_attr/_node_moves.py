@@ -29,6 +29,7 @@ from normgrad_attr._node import (
     Shape,
     UnreadableError,
     dims_of,
+    elsewhere,
     entries,
     fresh,
     recorded,
@@ -53,7 +54,7 @@ def _strided(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | 
         if all(s == 1 for s in shape[2:]) or strides in (_dense(shape, range(len(shape))), _dense(shape, last)):
             return [source]
     as_view = regrouped(source, shape) if strides == _dense(shape, range(len(shape))) else None
-    return [as_view or fresh(shape, operands)]
+    return [as_view or elsewhere(shape, operands)]
 
 
 def _dense(shape: Shape, order: Sequence[int]) -> Shape:
@@ -84,7 +85,12 @@ def _expand(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | N
 def _repeat(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     (source,), (shape,) = recorded(operands), shapes
     source = (*(() for _ in range(len(shape) - len(source))), *source)
-    return [tuple(d if size_of(d) == s else new(s, kind_of(d)) for d, s in zip(source, shape, strict=True))]
+    return [
+        tuple(
+            d if size_of(d) == s else moved(d, s) if size_of(d) > 1 else new(s, kind_of(d))
+            for d, s in zip(source, shape, strict=True)
+        )
+    ]
 
 
 def _reduce(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -242,8 +248,8 @@ MOVING: dict[str, Rule] = {
     **dict(
         entries(
             _reduce,
-            """Mean Sum Amax Amin Max Min Median Mode Nansum Nanmean Norm LinalgVectorNorm Logsumexp Prod Std Var
-            StdMean VarMean Argmax""",
+            """Amax Amin Aminmax Argmax LinalgVectorNorm Logsumexp Max Mean Median Min Mode Nanmean Nanmedian Nansum
+            Norm Prod Std StdMean Sum Var VarMean""",
         )
     ),
     **dict(entries(_select, "Select Unbind")),
@@ -252,11 +258,13 @@ MOVING: dict[str, Rule] = {
     **dict(entries(_cat, "Cat")),
     **dict(entries(_stack, "Stack")),
     **dict(entries(_roll, "Roll")),
-    **dict(entries(_shuffled, "Flip Rot90 FftR2C FftC2R FftC2C IndexSelect Sort Gather")),
+    **dict(entries(_shuffled, "Flip Rot90 FftR2C FftC2R FftC2C IndexSelect Sort Topk Gather")),
     **dict(entries(_indexed, "Index")),
-    **dict(entries(_written, "CopySlices SliceScatter SelectScatter")),
-    **dict(entries(_scattered, "IndexPut IndexPutImpl Scatter ScatterAdd ScatterReduce IndexCopy IndexAdd")),
-    **dict(entries(_sampled, "GridSampler2D GridSampler3D")),
+    **dict(entries(_written, "CopySlices SliceScatter SelectScatter DiagonalScatter")),
+    **dict(
+        entries(_scattered, "IndexPut IndexPutImpl IndexReduce Scatter ScatterAdd ScatterReduce IndexCopy IndexAdd")
+    ),
+    **dict(entries(_sampled, "GridSampler2D GridSampler2DCpuFallback GridSampler3D")),
     **dict(entries(_halves, "Glu")),
     **dict(entries(_sliding, "Unfold")),
 }

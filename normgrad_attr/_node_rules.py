@@ -22,12 +22,18 @@ from normgrad_attr._axes import (
     size_of,
     whole,
 )
-from normgrad_attr._node import Operands, Rule, Shape, UnreadableError, entries, fresh, recorded, signed
+from normgrad_attr._node import Operands, Rule, Shape, UnreadableError, elsewhere, entries, fresh, recorded, signed
 
 # What keeps every place where it is.
 
 
 def unknown(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """Something that has no rule here: what torch's own leave in place has one, so its places may lie anywhere."""
+    return [elsewhere(shape, operands) for shape in shapes]
+
+
+def written_by_the_user(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """A function of someone's own, such as a straight-through estimator: taken to leave places where they are."""
     return [fresh(shape, operands) for shape in shapes]
 
 
@@ -78,6 +84,11 @@ def _norm_over_last(node: Any, operands: Operands, shapes: list[Shape]) -> list[
     if dims is not None and len(node._saved_normalized_shape) == 1 and _may_be_channels(dims, -1):
         bind(dims[-1:], "channel")
     return result
+
+
+def _channels_shuffled(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (dims,), (shape,) = recorded(operands), shapes
+    return [(dims[0], new(shape[1], "channel"), *dims[2:])]
 
 
 def _complex_pairs(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -194,6 +205,19 @@ def _linear(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | N
     return [(*source[:-1], _mixed(source, -1, shape[-1]))]
 
 
+def _recurrent(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """A whole recurrent layer: a state for each step, and what is left at the end."""
+    return [*_linear(node, operands, shapes[:1]), *unknown(node, operands, shapes[1:])]
+
+
+def _distances(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """Of each of some points to each of others, such as prototypes."""
+    (shape,), (left, right) = shapes, operands[:2]
+    batch = merged([d[:-2] for d in (left, right) if d is not None], shape[:-2])
+    rows, columns = (None if d is None else d[-2] for d in (left, right))
+    return [(*batch, rows or new(shape[-2], "channel"), columns or new(shape[-1], "channel"))]
+
+
 def _attention(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     query, _, value = operands[:3]
     if value is None:
@@ -236,13 +260,23 @@ COMPUTING: dict[str, Rule] = {
     **dict(
         entries(
             _elementwise,
-            """Abs Acos Add Addcdiv Addcmul Alias Angle Asin Atan Atan2 Bernoulli Ceil Celu Clamp ClampMax ClampMin
-            Clone Conj Copy CopyBackwards Copysign Cos Cosh Cumprod Cumsum Div Elu Erf Erfc Erfinv Exp Exp2 Expm1 Floor
-            Fmax Fmin Fmod FusedDropout Gelu Hardshrink Hardsigmoid Hardswish Hardtanh HardtanhBackward Hypot Imag
-            LeakyRelu Lerp Log Log10 Log1P Log2 LogSigmoid LogSoftmax Logaddexp Logcumsumexp Logit MaskedFill Maximum
-            Minimum Mish Mul NanToNum NativeDropout Neg Pow PreluKernel Prelu Real Reciprocal Relu Remainder Round
-            Rrelu RreluWithNoise Rsqrt Rsub Sigmoid Sign Silu Sin Sinc Sinh Softmax Softplus Softshrink Sqrt Square
-            Sub Tan Tanh Threshold ToCopy Trunc Xlogy Fill Frac _Overwritten""",
+            """Abs Acos Acosh Add Addcdiv Addcmul Alias Angle Asin Asinh Atan Atan2 Atanh Bernoulli Ceil Celu Clamp
+            ClampMax ClampMin Clone Complex Conj ConjPhysical Copy CopyBackwards Copysign Cos Cosh Cummax Cummin Cumprod
+            Cumsum Deg2Rad Digamma Div Elu EluBackward Erf Erfc Erfinv Exp Exp2 Expm1
+            FakeQuantizeLearnablePerChannelAffine FakeQuantizeLearnablePerTensorAffine
+            FakeQuantizePerChannelAffineCachemask FakeQuantizePerTensorAffineCachemask
+            FakeQuantizePerTensorAffineCachemaskTensorQparams Fill Floor Fmax Fmin Fmod Frac Frexp FusedDropout
+            FusedMovingAvgObsFqHelper Gelu GeluBackward Hardshrink HardshrinkBackward Hardsigmoid Hardswish
+            HardswishBackward Hardtanh HardtanhBackward HuberLoss Hypot I0 Igamma Igammac Imag IndexFill LazyClone Ldexp
+            LeakyRelu LeakyReluBackward Lerp Lgamma Lift LiftFresh LinalgCross Log Log10 Log1P Log2 LogSigmoid
+            LogSigmoidBackward LogSoftmax LogSoftmaxBackwardData Logaddexp Logaddexp2 Logcumsumexp Logit MaskedFill
+            MaskedSoftmax Maximum Minimum Mish MseLoss Mul NanToNum NativeDropout NativeDropoutBackward Neg NegView
+            Nextafter PinMemory Polar Polygamma Pow Prelu PreluKernel Rad2Deg Real Reciprocal Relu Remainder Renorm
+            Round Rrelu RreluWithNoise RreluWithNoiseFunctional Rsqrt Rsub SafeSoftmax Sgn Sigmoid SigmoidBackward Sign
+            Silu Sin Sinc Sinh SmoothL1Loss Softmax SoftmaxBackwardData Softplus SoftplusBackward Softshrink
+            SoftshrinkBackward SpecialEntr SpecialErfcx SpecialI0E SpecialI1 SpecialI1E SpecialLogNdtr SpecialNdtri
+            SpecialXlog1Py SpecialZeta Sqrt Square Sub Tan Tanh TanhBackward Threshold ThresholdBackward ToCopy Tril
+            Triu Trunc Xlogy _Overwritten""",
         )
     ),
     **dict(entries(_handed_on, "BackwardHookFunction")),
@@ -251,7 +285,8 @@ COMPUTING: dict[str, Rule] = {
     **dict(
         entries(
             _norm_over_first,
-            "NativeBatchNorm CudnnBatchNorm MiopenBatchNorm NativeGroupNorm",
+            """BatchNormNoUpdate BatchNormWithUpdate CudnnBatchNorm MiopenBatchNorm NativeBatchNorm NativeBatchNormLegit
+            NativeBatchNormLegitNoTraining NativeGroupNorm""",
         )
     ),
     **dict(entries(_norm_over_last, "NativeLayerNorm FusedRmsNorm")),
@@ -261,10 +296,11 @@ COMPUTING: dict[str, Rule] = {
         entries(
             _pooling,
             """AdaptiveAvgPool2D AdaptiveAvgPool3D AdaptiveMaxPool2D AdaptiveMaxPool3D AvgPool2D AvgPool3D
-            FractionalMaxPool2D FractionalMaxPool3D MaxPool2DWithIndices MaxPool3DWithIndices MaxUnpool2D MaxUnpool3D
-            MkldnnAdaptiveAvgPool2D MkldnnMaxPool2D UpsampleBicubic2D UpsampleBicubic2DAa UpsampleBilinear2D
-            UpsampleBilinear2DAa UpsampleLinear1D UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D
-            UpsampleNearestExact1D UpsampleNearestExact2D UpsampleNearestExact3D UpsampleTrilinear3D""",
+            FractionalMaxPool2D FractionalMaxPool3D MaxPool2D MaxPool2DWithIndices MaxPool3DWithIndices MaxUnpool2D
+            MaxUnpool3D MkldnnAdaptiveAvgPool2D MkldnnMaxPool2D MkldnnMaxPool3D UpsampleBicubic2D UpsampleBicubic2DAa
+            UpsampleBilinear2D UpsampleBilinear2DAa UpsampleLinear1D UpsampleNearest1D UpsampleNearest2D
+            UpsampleNearest3D UpsampleNearestExact1D UpsampleNearestExact2D UpsampleNearestExact3D
+            UpsampleTrilinear3D""",
         )
     ),
     **dict(
@@ -275,8 +311,11 @@ COMPUTING: dict[str, Rule] = {
         )
     ),
     **dict(entries(_shuffling, "PixelShuffle PixelUnshuffle")),
+    **dict(entries(_channels_shuffled, "ChannelShuffle")),
     **dict(entries(_product, "Mm Addmm Bmm Baddbmm")),
     **dict(entries(_linear, "Linear")),
+    **dict(entries(_recurrent, "CudnnRnn LstmMps MiopenRnn MkldnnRnnLayer")),
+    **dict(entries(_distances, "Cdist")),
     **dict(
         entries(
             _attention,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -169,12 +170,28 @@ def _into_another(x: Tensor) -> Tensor:
         lambda x: F.conv2d(torch.cat([x[..., 8:], x[..., :8]], -1), torch.randn(3, 3, 3, 3)),
         lambda x: torch.where(x > 2, x, x.flip(-1)),
         lambda x: F.fold(F.unfold(x, 4, stride=4).flip(-1), 16, 4, stride=4),
+        lambda x: x.topk(16, -1)[0],
+        lambda x: x.take(torch.arange(768).flip(0).view(x.shape)),
+        lambda x: x.contiguous().as_strided((1, 3, 16, 16), (768, 256, 1, 16)),
+        lambda x: x.tile(1, 1, 1, 2),
     ],
 )
 def test_places_that_change_places_are_not_laid_out(change: Callable[[Tensor], Tensor]) -> None:
     net = Does(lambda net, x: net.conv(change(x)).tanh().mean((2, 3)), conv=nn.Conv2d(3, 6, 3))
     with pytest.raises(ValueError, match=r"layer 'conv'.*(moved around|not known how its)"):
         CombinedNormGrad(net, ["conv"]).attribute(torch.rand(1, 3, 16, 16), 1)
+
+
+class Rounded(torch.autograd.Function):
+    """A straight-through estimator."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.round(decimals=1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad
 
 
 def _batched(x: Tensor) -> Tensor:
@@ -192,6 +209,9 @@ def _batched(x: Tensor) -> Tensor:
         _batched,
         lambda x: F.leaky_relu_(F.instance_norm(F.interpolate(x, size=(16, 16)))),
         lambda x: F.pad(F.interpolate(x, size=(15, 15)), (1, 0, 1, 0)),
+        lambda x: torch.fake_quantize_per_tensor_affine(F.interpolate(x, size=(16, 16)), 0.1, 0, 0, 255).asinh(),
+        lambda x: Rounded.apply(F.interpolate(x, size=(16, 16))),
+        lambda x: F.channel_shuffle(F.interpolate(x, size=(16, 16)).repeat(1, 2, 1, 1), 2)[:, :3],
     ],
 )
 def test_what_moves_no_place_is_laid_out_on_all_of_the_input(change: Callable[[Tensor], Tensor]) -> None:
@@ -201,3 +221,23 @@ def test_what_moves_no_place_is_laid_out_on_all_of_the_input(change: Callable[[T
     assert layer_map.shape == (2, 1, 16, 16)
     found = CombinedNormGrad(net, ["conv"]).attribute(x, 1)
     torch.testing.assert_close(found, combine_maps([layer_map], (8, 8)))
+
+
+def test_a_recurrent_layer_and_distances_keep_the_steps_of_a_sequence() -> None:
+    class Steps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.lstm = nn.Linear(5, 6), nn.LSTM(6, 8, batch_first=True)
+            self.kept, self.head = nn.Identity(), nn.Linear(4, 3)
+            self.points = nn.Parameter(torch.randn(4, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            near = torch.cdist(self.lstm(self.embed(x))[0], self.points.expand(len(x), -1, -1))
+            return self.head(self.kept(near).tanh().mean(1))
+
+    net, x = Steps().eval(), torch.rand(2, 7, 5)
+    near = torch.cdist(net.lstm(net.embed(x))[0], net.points.expand(2, -1, -1)).detach().requires_grad_()
+    (g,) = torch.autograd.grad(net.head(near.tanh().mean(1))[:, 1].sum(), near)
+    literal = (g.norm(dim=2) * near.detach().norm(dim=2)).unsqueeze(1)
+    torch.testing.assert_close(NormGrad(net, "kept").attribute(x, 1), literal)
+    torch.testing.assert_close(CombinedNormGrad(net, ["kept"]).attribute(x, 1), combine_maps([literal], (7,)))
