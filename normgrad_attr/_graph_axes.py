@@ -25,9 +25,10 @@ from normgrad_attr._axes import (
     size_of,
     whole,
 )
-from normgrad_attr._node import Shape, UnreadableError, fresh
+from normgrad_attr._node import Shape, UnreadableError, dims_of, fresh, replaced
 from normgrad_attr._node_moves import MOVING
 from normgrad_attr._node_rules import COMPUTING, unknown, written_by_the_user
+from normgrad_attr._picks import Picks
 
 _RULES = {**COMPUTING, **MOVING}
 #: Products that make data of a constant, if one of their operands is not recorded.
@@ -52,6 +53,7 @@ class GraphAxes:
 
     def __init__(self) -> None:
         self._found: dict[Node, list[Dims | None]] = {}
+        self._picks = Picks()
 
     def at(self, edge: GradientEdge) -> Dims | None:
         """The dimensions of the tensor at an edge; None if it is made of weights and constants alone."""
@@ -99,6 +101,11 @@ class GraphAxes:
             result = list(rule(node, operands, shapes))
         except (AttributeError, IndexError, TypeError, ValueError, UnreadableError):
             result = list(unknown(node, operands, shapes))
+        self._picks.note(node, name, operands, len(shapes))
+        if name in ("Stack", "Cat") and result[0] is not None:
+            (at,) = dims_of(node, len(result[0]), "_saved_dim")
+            pieces = self._picks.joined(node) if len(node.next_functions) == shapes[0][at] else None
+            result = [replaced(result[0], at, pieces)] if pieces is not None else result
         return [
             d if d is None or tuple(map(size_of, d)) == shape else fresh(shape, operands)
             for d, shape in zip(result, shapes, strict=True)

@@ -174,6 +174,8 @@ def _into_another(x: Tensor) -> Tensor:
         lambda x: x.take(torch.arange(768).flip(0).view(x.shape)),
         lambda x: x.contiguous().as_strided((1, 3, 16, 16), (768, 256, 1, 16)),
         lambda x: x.tile(1, 1, 1, 2),
+        lambda x: torch.stack([x[..., i] for i in range(15, -1, -1)], -1),
+        lambda x: torch.stack(x.unbind(2)[8:] + x.unbind(2)[:8], 2),
     ],
 )
 def test_places_that_change_places_are_not_laid_out(change: Callable[[Tensor], Tensor]) -> None:
@@ -210,6 +212,7 @@ def _batched(x: Tensor) -> Tensor:
         lambda x: F.leaky_relu_(F.instance_norm(F.interpolate(x, size=(16, 16)))),
         lambda x: F.pad(F.interpolate(x, size=(15, 15)), (1, 0, 1, 0)),
         lambda x: torch.fake_quantize_per_tensor_affine(F.interpolate(x, size=(16, 16)), 0.1, 0, 0, 255).asinh(),
+        lambda x: torch.stack([column.relu() for column in F.interpolate(x, size=(16, 16)).unbind(-1)], -1),
         lambda x: Rounded.apply(F.interpolate(x, size=(16, 16))),
         lambda x: F.channel_shuffle(F.interpolate(x, size=(16, 16)).repeat(1, 2, 1, 1), 2)[:, :3],
     ],

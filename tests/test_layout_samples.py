@@ -205,6 +205,10 @@ def _rows_written(x: Tensor) -> Tensor:
         (lambda x: torch.cat(x.split(1)[::-1]), lambda y: y.flip(0), "in another order"),
         (lambda x: torch.cat([x[::2], x[1::2]]), lambda y: y[torch.tensor([0, 2, 1])], "in another order"),
         (lambda x: torch.cat([x[:1], x[:1], x[2:]]), lambda y: y, "in another order"),
+        (lambda x: torch.stack([x[i].relu() for i in (2, 0, 1)]), lambda y: y, "in another order"),
+        (lambda x: torch.stack(x.unbind()[::-1]), lambda y: y.flip(0), "in another order"),
+        (lambda x: torch.cat([x[i][None] + x[i].mean() for i in (-1, 0, 1)]), lambda y: y, "in another order"),
+        (lambda x: torch.stack([x[0], x[0], x[2]]), lambda y: y, "in another order"),
         (lambda x: x[torch.tensor([True, False, True])], lambda y: F.pad(y, (0, 0, 0, 1)), "2 maps for a batch of 3"),
         (lambda x: x.repeat_interleave(2, 0), lambda y: y[::2], "6 maps for a batch of 3"),
         (lambda x: x.expand(2, *x.shape).flatten(0, 1), lambda y: y[:3], "6 maps for a batch of 3"),
@@ -225,7 +229,16 @@ def test_a_single_sample_has_no_more_than_one_map(rows: Callable[[Tensor], Tenso
         NormGrad(net, "conv").attribute(torch.rand(1, 3, 8, 8), 1)
 
 
-@pytest.mark.parametrize("cut", [lambda x: x.split(2), lambda x: (x[:1], x[1:]), lambda x: x.chunk(3)])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda x: x.split(2),
+        lambda x: (x[:1], x[1:]),
+        lambda x: x.chunk(3),
+        lambda x: [sample[None] for sample in x],
+        lambda x: [torch.stack([x[i, j] for j in range(3)])[None] for i in (0, -2, 2)],
+    ],
+)
 def test_samples_that_are_put_together_again_in_their_order(cut: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
     conv, x = nn.Conv2d(3, 4, 3), torch.rand(3, 3, 8, 8)
     apart = Does(lambda net, x: net.conv(torch.cat([part * 2 for part in cut(x)])).tanh().mean((2, 3)), conv=conv)
