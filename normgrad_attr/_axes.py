@@ -8,6 +8,7 @@ at any time from where their dimension came from, without a guess from its size.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -302,6 +303,15 @@ def same_places(dim: Dim, other: Dim) -> bool:
     return (one.size, one.span) == (two.size, two.span) and (one.origin or one) is (two.origin or two)
 
 
+def _apart(dim: Dim, other: Dim) -> bool:
+    """Whether two dimensions are parts of one axis that have nothing in common, such as its halves."""
+    one, two = only_axis(dim), only_axis(other)
+    if one is None or two is None or one.origin is None or one.origin is not two.origin:
+        return False
+    least = (one.span[1] - one.span[0]) / one.size / 2  # half a place, for rounding
+    return one.span[1] <= two.span[0] + least or two.span[1] <= one.span[0] + least
+
+
 def merged(candidates: Sequence[Dims], shape: Sequence[int]) -> Dims:
     """The dimensions of an elementwise result of broadcast operands: for each, what is known best."""
     if len(candidates) == 1 and tuple(map(size_of, candidates[0])) == tuple(shape):
@@ -318,6 +328,8 @@ def merged(candidates: Sequence[Dims], shape: Sequence[int]) -> Dims:
         best = max(dims, key=_certainty, default=new(size) if size > 1 else ())
         if {"channel", "space"} <= kinds:
             best = new(size)
+        elif any(_apart(one, other) for one, other in itertools.combinations(dims, 2)):
+            best = moved(best, size)
         elif len(kinds) == 1:
             bind((d for d in dims if d is not best and only_axis(d)), next(iter(kinds)))  # type: ignore[arg-type]
         result.append(best)

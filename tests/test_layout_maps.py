@@ -174,6 +174,8 @@ def _into_another(x: Tensor) -> Tensor:
         lambda x: x.take(torch.arange(768).flip(0).view(x.shape)),
         lambda x: x.contiguous().as_strided((1, 3, 16, 16), (768, 256, 1, 16)),
         lambda x: x.tile(1, 1, 1, 2),
+        lambda x: x[..., :8] - x[..., 8:].relu(),
+        lambda x: torch.cat([x[:, :1, :8], x[:, 1:, 8:]], 1),
         lambda x: torch.stack([x[..., i] for i in range(15, -1, -1)], -1),
         lambda x: torch.stack(x.unbind(2)[8:] + x.unbind(2)[:8], 2),
     ],
