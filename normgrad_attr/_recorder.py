@@ -196,6 +196,11 @@ class Recorder:
                 "forward_func's own, in which nothing is recorded; take that out, or use torch.no_grad() around the "
                 "call of attribute()."
             )
+        if any(isinstance(t, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(t) for t in tensors):
+            raise RuntimeError(
+                f"Layer {name_of(self.forward_func, layer)} runs inside of a transform of torch.func, such as vmap, in "
+                "which nothing is captured; let forward_func run the layer on the whole batch, outside of it."
+            )
         wrong = next((t for t in tensors or [None] if not (differentiable(t) and _dense(t))), tensors)
         if wrong is not tensors:
             kind = type(wrong).__name__

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from models import Net, images, plain, untouched
+from models import Net, images, plain, refused, untouched
 from torch import Tensor, nn
 
 from normgrad_attr import NormGrad
@@ -184,3 +184,9 @@ def test_a_frozen_model_of_words_whose_layer_keeps_a_value(frozen: bool) -> None
     found = NormGrad(model, "block", channel_dim=-1).attribute(ids, 1)
     torch.testing.assert_close(found[:, 0], y.detach().norm(dim=-1) * g.norm(dim=-1))
     assert not model.block.gate.requires_grad
+
+
+def test_a_layer_inside_of_a_transform_is_refused() -> None:
+    model, x = Net().eval(), images()
+    with refused(model, x, error=RuntimeError, match=r"Layer Conv2d runs inside of a transform of torch.func.*outside"):
+        NormGrad(lambda x: torch.vmap(lambda one: model(one[None])[0])(x), model.conv1).attribute(x, 1)
