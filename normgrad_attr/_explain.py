@@ -83,7 +83,16 @@ class Explanation:
         Returns:
             The figure, which a notebook displays (:func:`normgrad_attr.visualize.overlay`). Its titles name the classes
             explained and their probabilities.
+
+        Raises:
+            ValueError: Volumes, or images of other than one or three channels, which are drawn by slices.
         """
+        if self.images.dim() != 4 or self.images.shape[1] not in (1, 3):
+            raise ValueError(
+                f"What is drawn are images of one or three channels, these have the shape {tuple(self.images.shape)}; "
+                "draw a slice of them with visualize.overlay, such as overlay(result.images[:, :1, depth], "
+                "result.maps[:, :, depth]) of volumes, or overlay(result.images[:, :3], result.maps) of many channels."
+            )
         rows = torch.arange(len(self.targets), device=self.logits.device)
         probabilities = self.probabilities[rows, self.targets].tolist()
         titles = [f"class {t}: {100 * p:.0f} %" for t, p in zip(self.targets.tolist(), probabilities, strict=True)]
@@ -94,6 +103,9 @@ class Explanation:
 
         Args:
             path: Its ending says the format, such as ``.png`` or ``.pdf``.
+
+        Raises:
+            ValueError: As :meth:`show`.
         """
         self.show().savefig(path)
 

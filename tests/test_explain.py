@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from normgrad_attr import CombinedNormGrad, Explanation, _explain, explain, suggest_layers
 from normgrad_attr.functional import find_peaks
+from normgrad_attr.visualize import overlay
 
 
 class Gives(Net):
@@ -150,6 +151,14 @@ def test_it_is_drawn_and_saved(tmp_path: Any) -> None:
         assert picture.width > 100
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.maps = result.images  # type: ignore[misc]
+
+
+def test_volumes_are_drawn_by_slices() -> None:
+    layers = nn.Conv3d(2, 4, 3), nn.ReLU(), nn.Conv3d(4, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten()
+    result = explain(nn.Sequential(*layers).eval(), torch.rand(2, 2, 6, 12, 12))
+    with pytest.raises(ValueError, match=r"\(2, 2, 6, 12, 12\); draw a slice.*of volumes"):
+        result.show()
+    assert len(overlay(result.images[:, :1, 3], result.maps[:, :, 3]).axes) == 4
 
 
 @pytest.mark.parametrize(
