@@ -18,11 +18,14 @@ from benchmarks.data.csv_table import read_rows
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import write_csv, write_text
+from benchmarks.run.files import refuse_folder_of_others, write_csv, write_text
 from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
 from normgrad_attr.functional import spearman
 
 KEYS = ["protocol", "tolerance", "method"]
+TITLE = "# Runs side by side"
+TABLES = ("comparison.csv", "correlation.csv", "paired.csv")
+"""Beside ``comparison.md``, whose title tells that they are of a comparison."""
 BASELINES = frozenset(name for name, method in METHODS.items() if method.family == "baseline")
 
 
@@ -37,8 +40,11 @@ def compare(folders: list[Path], out: Path | None = None, without: Path | None =
         without: CSV of films that do not count, as the page of a report saves it: a column ``image`` and perhaps more.
 
     Raises:
-        UserError: fewer than two runs, a run without a report, runs with no common method, or films that no run has.
+        UserError: fewer than two runs, a run without a report, runs with no common method, films that no run has, or a
+            folder with files of the user's under these names.
     """
+    if out is not None:
+        _refuse_files_of_others(out)
     left = frozenset() if without is None else films_of(without)
     runs = load_runs(folders, left)
     if without is not None:
@@ -48,11 +54,25 @@ def compare(folders: list[Path], out: Path | None = None, without: Path | None =
     table, paired, agreement = side_by_side(runs), paired_differences(runs), correlations(runs)
     _print(runs, table, paired, agreement)
     if out is not None:
-        write_csv(out / "comparison.csv", table)
-        write_csv(out / "correlation.csv", agreement)
-        if len(paired):
-            write_csv(out / "paired.csv", paired)
-        write_text(out / "comparison.md", markdown(runs, table, paired, agreement))
+        write_text(
+            out / "comparison.md", markdown(runs, table, paired, agreement)
+        )  # first: it says whose the others are
+        for name, content in zip(TABLES, (table, agreement, paired), strict=True):
+            if len(content):
+                write_csv(out / name, content)
+            else:  # else that of an earlier comparison would stay
+                (out / name).unlink(missing_ok=True)
+
+
+def _refuse_files_of_others(out: Path) -> None:
+    """Refuse a folder with files of these names that no comparison has written; other files may be there."""
+    page = out / "comparison.md"
+    try:
+        own = page.read_bytes().startswith(TITLE.encode())
+    except OSError:  # or gone
+        own = False
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    refuse_folder_of_others(out, {page.name} if own else set(), there.difference({page.name, *TABLES}), "a comparison")
 
 
 def films_of(table: Path) -> frozenset[str]:
@@ -166,7 +186,7 @@ def _interval(draws: list[pd.DataFrame]) -> tuple[float, float]:
 
 def markdown(runs: list[Run], table: pd.DataFrame, paired: pd.DataFrame, agreement: pd.DataFrame) -> str:
     """The comparison as Markdown."""
-    lines = ["# Runs side by side", "", *markdown_table(_facts(runs)), ""]
+    lines = [TITLE, "", *markdown_table(_facts(runs)), ""]
     for (protocol, tolerance), group in table.groupby(["protocol", "tolerance"]):
         lines += [f"## Protocol `{protocol}`, {within(int(tolerance))}", ""]
         lines += [f"Accuracy in percent [95 % bootstrap interval over {_drawn(runs)}].", ""]

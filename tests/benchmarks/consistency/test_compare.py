@@ -105,6 +105,32 @@ def test_errors_name_the_run(folders: list[Path], tmp_path: Path, capsys: pytest
         compare([folders[0], write_run(tmp_path / "other", {"random": 0.5})])
 
 
+@pytest.mark.parametrize("name", ["comparison.csv", "comparison.md", "correlation.csv", "paired.csv"])
+def test_a_file_of_the_users_is_left_alone(
+    name: str, folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text("mine")
+    assert cli.main(["compare", *map(str, folders), "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert f"holds {name} and is no folder of a comparison, so nothing is written: choose another --out" in said.err
+    assert not said.out
+    assert {p.name: p.read_text() for p in tmp_path.iterdir() if p.is_file()} == {name: "mine"}
+
+
+def test_a_comparison_replaces_an_earlier_one_as_a_whole(folders: list[Path], tmp_path: Path) -> None:
+    """The test of the same films belongs to the first pair of runs; the second is of different films."""
+    for folder in folders[:2]:
+        record = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**record, "annotations": "same"}))
+    (tmp_path / "notes.txt").write_text("mine")  # beside, which takes nobody's place
+    compare(folders[:2], tmp_path)
+    assert set(pd.read_csv(tmp_path / "paired.csv")["run_b"]) == {"two"}
+    compare(folders[1:], tmp_path)
+    assert not (tmp_path / "paired.csv").exists()
+    assert "three" in pd.read_csv(tmp_path / "comparison.csv")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_films_are_left_out_of_all_runs(folders: list[Path], tmp_path: Path) -> None:
     table = tmp_path / "unannotated.csv"
     table.write_text("image,x,y\n0.png,3,4\n0.png,9,9\n7.png,1,2\n")
