@@ -95,7 +95,7 @@ class Grids:
                 check_finite(logits[-1], [self._films.records[i].path for i in some], model.name)
         scores = torch.cat(logits)
         labels = torch.zeros_like(scores, dtype=torch.bool)
-        labels[torch.arange(len(labels)), self.classes] = True
+        labels[torch.arange(len(labels), device="cpu"), self.classes] = True
         return confidence(scores, labels, "sigmoid" if model.outputs == "sigmoid" else "softmax")
 
     def cells(self, images: Sequence[int]) -> Tensor:
@@ -238,10 +238,10 @@ class GridGame:
 
 
 def _check_takes(network: nn.Module, shape: tuple[int, int, int], side: int) -> None:
-    parameter = next(network.parameters(), torch.zeros(()))
+    parameter = next(network.parameters(), torch.zeros((), device="cpu"))
     try:
         with torch.no_grad():
-            network(torch.zeros(1, *shape).to(parameter))
+            network(parameter.new_zeros(1, *shape))
     except Exception as error:  # what a network raises is its own business
         reason = " ".join(str(error).split())[:160]
         raise UserError(

@@ -69,8 +69,7 @@ class QuestionBatch(ExplainedBatch):
         ]
         self.boxes = [films.boxes(p, CURVE_SIDE) for p in self.positions]
         of = zip(self.probabilities, self.targets.tolist(), strict=True)
-        self.least = torch.tensor([least_likely_class(probabilities, target) for probabilities, target in of])
-        self.least = self.least.to(self.targets)
+        self.least = self.targets.new_tensor([least_likely_class(*known) for known in of])
 
     def measure(self, method: Method, explain: Explain) -> dict[str, list[Row]]:
         """Compute a method's maps for the class that is asked for and for the least likely other one.
@@ -90,7 +89,7 @@ class QuestionBatch(ExplainedBatch):
             film = self.explained(i, {targets[i]: asked[i], least[i]: other[i]}, targets[i])
             found = {name: of_film(film) for name, of_film in FILM_MEASURES.items()}
             if bool(planes.finite[i]):
-                plane = planes.choose(torch.tensor([i])).planes[0]
+                plane = planes.choose(torch.tensor([i], device="cpu")).planes[0]
                 threshold = otsu_threshold(plane)
                 found["otsu_iou"] = float(threshold_ious(plane, self.small[i], (threshold,))[0])
                 by_curve = {

@@ -172,7 +172,7 @@ def _judged(model: OpenModel, films: Questions, outputs: list[int], config: Conf
             check_finite(scores, [question.path for question in some], model.name)
             parts.append(probabilities(scores, model.outputs))
     shares = torch.cat(parts)
-    chosen = shares.argmax(dim=1, keepdim=True) == torch.tensor(outputs)
+    chosen = shares.argmax(dim=1, keepdim=True) == torch.tensor(outputs, device="cpu")
     judged = shares[:, outputs].numpy().astype(np.float32), chosen.numpy()
     with whole_file(path) as stream:
         np.savez(stream, shares=judged[0], chosen=judged[1])

@@ -219,7 +219,8 @@ class Evaluation:
             Images float ``(N, C, H, W)``, and the classes asked for, long ``(N,)``.
         """
         found = [self.job.films[row] for row in rows]
-        return torch.stack([image for image, *_ in found]), torch.tensor([label for _, label, _ in found])
+        labels = torch.tensor([label for _, label, _ in found], device="cpu")
+        return torch.stack([image for image, *_ in found]), labels
 
     def report(self, path: Path | str | None = None) -> Path:
         """Write the tables, the figures and the page into a folder.

@@ -24,7 +24,7 @@ def _center(context: Context) -> Explain:
 def _random(context: Context) -> Explain:
     # At the size of the frame: stretching noise lowers most of its maxima, and would spare those at the border.
     # Drawn on the CPU, so that every device plays the same points; the caller seeds torch.
-    return lambda images, targets: torch.rand(len(images), 1, FRAME, FRAME)
+    return lambda images, targets: torch.rand(len(images), 1, FRAME, FRAME, device="cpu")
 
 
 def _edge(context: Context) -> Explain:
@@ -44,8 +44,8 @@ def sobel_magnitude(films: Tensor) -> Tensor:
     Returns:
         Same shape.
     """
-    across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=films.dtype)
-    kernels = torch.stack([across, across.T])[:, None].to(films.device)
+    across = films.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    kernels = torch.stack([across, across.T])[:, None]
     gradient = F.conv2d(F.pad(films, (1, 1, 1, 1), mode="replicate"), kernels)
     length: Tensor = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
     return length

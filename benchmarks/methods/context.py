@@ -166,6 +166,6 @@ class Context:
         Returns:
             ``(N, C, H, W)`` of ``count`` images, in the dtype of the weights and where they are.
         """
-        parameter = next(self.network.parameters(), torch.zeros(()))
-        generator = torch.Generator().manual_seed(0)
-        return torch.randn(count, *self.image_shape, generator=generator).to(parameter)
+        parameter = next(self.network.parameters(), torch.zeros((), device="cpu"))
+        generator = torch.Generator("cpu").manual_seed(0)
+        return torch.randn(count, *self.image_shape, generator=generator, device="cpu").to(parameter)

@@ -138,7 +138,7 @@ def _checked_for_deep_lift(context: Context) -> nn.Module:
 def _numpy_follows_torch() -> Iterator[None]:
     """Seed NumPy's global generator, which GradientShap draws from, by torch's; it is put back afterwards."""
     state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(int(torch.randint(2**31, ())))  # noqa: NPY002
+    np.random.seed(int(torch.randint(2**31, (), device="cpu")))  # noqa: NPY002
     try:
         yield
     finally:

@@ -36,8 +36,8 @@ def random_masks(count: int, size: Sequence[int]) -> Iterator[Tensor]:
     cells = [math.ceil(side / CELLS) for side in size]
     large = [(CELLS + 1) * cell for cell in cells]
     for _ in range(count):
-        grid = (torch.rand(1, 1, CELLS, CELLS) < KEPT).float()
-        down, right = (int(torch.randint(cell, ())) for cell in cells)
+        grid = (torch.rand(1, 1, CELLS, CELLS, device="cpu") < KEPT).float()
+        down, right = (int(torch.randint(cell, (), device="cpu")) for cell in cells)
         mask = F.interpolate(grid, size=large, mode="bilinear", align_corners=False)
         yield mask[..., down : down + height, right : right + width]
 

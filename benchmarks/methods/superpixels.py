@@ -59,8 +59,8 @@ def plain_grid(height: int, width: int, most: int) -> Tensor:
     """Cells of a grid, at most ``most`` of them, numbered by rows: long ``(height, width)``."""
     rows = math.isqrt(most)
     columns = most // rows
-    down = torch.arange(height) * rows // height
-    right = torch.arange(width) * columns // width
+    down = torch.arange(height, device="cpu") * rows // height
+    right = torch.arange(width, device="cpu") * columns // width
     return down[:, None] * columns + right
 
 

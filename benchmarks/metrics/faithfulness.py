@@ -88,7 +88,7 @@ def insertion_and_deletion(
     mixed = torch.cat([torch.where(changed, image, blurred), torch.where(changed, blurred, image)])
     inside = probability(mixed.contiguous(memory_format=torch.channels_last)).double().cpu()
     inserted, deleted = inside.chunk(2)
-    whole, gone = (torch.tensor([end], dtype=torch.float64) for end in ends)
+    whole, gone = (inside.new_tensor([end]) for end in ends)
     share = counts.double() / ranks.numel()
     insertion = torch.trapezoid(torch.cat([gone, inserted, whole]), share)
     deletion = torch.trapezoid(torch.cat([whole, deleted, gone]), share)
@@ -97,7 +97,7 @@ def insertion_and_deletion(
 
 def _counts(ranks: Tensor, steps: int) -> Tensor:
     """How many pixels have changed after each step, the start included."""
-    return torch.linspace(0, ranks.numel(), steps + 1, dtype=torch.float64).round().long()
+    return torch.linspace(0, ranks.numel(), steps + 1, dtype=torch.float64, device=ranks.device).round().long()
 
 
 def insertion(film: ExplainedFilm) -> float | None:

@@ -73,7 +73,7 @@ def _mean_and_deviation(processor: Any, channels: int, folder: Path) -> tuple[tu
     def of_colour(*colour: int) -> Tensor:
         shades = colour[:channels] if channels > 1 else colour[0]
         image = Image.new("RGB" if channels > 1 else "L", (64, 64), shades)
-        prepared = torch.as_tensor(np.asarray(processor(images=image)["pixel_values"][0], dtype=np.float64))
+        prepared = torch.from_numpy(np.asarray(processor(images=image)["pixel_values"][0], dtype=np.float64))
         return prepared[..., prepared.shape[-2] // 2, prepared.shape[-1] // 2]  # padded or cropped, the middle is there
 
     try:
@@ -82,7 +82,7 @@ def _mean_and_deviation(processor: Any, channels: int, folder: Path) -> tuple[tu
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"hf:{folder}: its image processor fails on an image of one colour ({reason}).") from None
     slope = white - black
-    expected = black + slope * torch.tensor((0.2, 0.4, 0.8), dtype=torch.float64)[:channels]
+    expected = black + slope * slope.new_tensor((0.2, 0.4, 0.8))[:channels]
     if not bool((slope > 0).all()) or not torch.allclose(mixed, expected, rtol=0, atol=1e-3 * float(slope.max())):
         raise UserError(
             f"hf:{folder}: its {type(processor).__name__} does more to colours than to scale each, as to swap "

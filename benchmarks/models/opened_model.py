@@ -129,10 +129,11 @@ def open_model(
 
 def _try(network: nn.Module, shape: tuple[int, int, int], name: str) -> tuple[Tensor, bool]:
     """Scores of two inputs of noise, and whether the network gives them as a plain tensor of (N, K)."""
-    parameter = next(network.parameters(), torch.zeros(()))
+    parameter = next(network.parameters(), torch.zeros((), device="cpu"))
     if parameter.dtype != torch.float32:
         raise UserError(f"{name} has weights of {parameter.dtype}: give it as model.float(), since maps are float32.")
-    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).to(parameter.device)
+    generator = torch.Generator("cpu").manual_seed(0)  # one network sees one noise, whatever torch's default device is
+    images = torch.rand(2, *shape, generator=generator, device="cpu").to(parameter.device)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             output = network(images)

@@ -320,3 +320,38 @@ def test_importing_costs_nothing():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "evaluate"
     assert benchmarks.evaluate is evaluate
+
+
+def test_another_default_device_of_torch_changes_nothing(data, tmp_path):
+    """What an evaluation makes is where its job is; on meta, whatever is made elsewhere has no numbers."""
+    model = Colours()
+    games = ["grad_cam", "random", "center", "edge", "rise", "feature_ablation"]
+
+    def known(model, images, targets):
+        return images[torch.arange(len(images), device="cpu"), targets][:, None]
+
+    def played(out):
+        result = asked(out, data, {"known": known, **{name: name for name in games}}, model=model, layers=["colour"],
+                       measure_films=4, budget=20, keep_maps=True)  # fmt: skip
+        assert not result.results.failures
+        assert result.inputs([1])[1].tolist() == [1]
+        return result
+
+    torch.set_default_device("meta")
+    try:
+        found = played(tmp_path / "meta")
+        found.report()
+    finally:
+        torch.set_default_device(None)
+    rows = found.results.scores.query("method == 'known' and protocol == 'fair'").set_index("image")
+    assert {f"{image}.png: {name}": DISTANCES[right] for image, name, _, right in OBJECTS} == dict(rows["distance"])
+    plain = played(tmp_path / "plain")
+    pd.testing.assert_frame_equal(
+        *(
+            one.table.drop(columns="seconds_per_image").sort_values(
+                ["method", "protocol", "tolerance"], ignore_index=True
+            )
+            for one in (found, plain)
+        )
+    )
+    pd.testing.assert_frame_equal(found.measures, plain.measures)
