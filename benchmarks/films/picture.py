@@ -21,8 +21,11 @@ FORMATS = ("PNG", "JPEG", "TIFF", "JPEG2000", "BMP")
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of ITU-R 601, as Pillow's own conversion
 # Tags of TIFF, and their values.
-_PHOTOMETRIC, _WHITE_IS_ZERO, _PLANES, _ONE_A_COLOUR, _BITS, _SAMPLES, _UNSIGNED = 262, 0, 284, 2, 258, 339, 1
-_NUMBERS = {_UNSIGNED: "whole numbers", 2: "signed whole numbers", 3: "real numbers"}
+_PHOTOMETRIC, _WHITE_IS_ZERO, _PLANES, _ONE_A_COLOUR, _BITS = 262, 0, 284, 2, 258
+_SAMPLES, _UNSIGNED, _SIGNED = 339, 1, 2
+_NUMBERS = {
+    _UNSIGNED: "whole numbers", _SIGNED: "signed whole numbers", 3: "real numbers", 4: "numbers of no stated kind"
+}  # fmt: skip
 _TURNS = dict(
     enumerate(
         (
@@ -121,11 +124,16 @@ def picture_size(stream: BinaryIO) -> tuple[int, int]:
         width, height = image.size
         check_size(width, height, 1)
         if image.format != "PNG" or "exif" in image.info:  # Pillow looks for it behind the pixels, which takes long
-            _check_upright(image)
+            check_upright(image)
     return width, height
 
 
-def _check_upright(image: Image.Image) -> None:
+def check_upright(image: Image.Image) -> None:
+    """Refuse a picture that is to be turned, of which nobody knows which way its annotation counts.
+
+    Raises:
+        UserError: The rest of a sentence that begins with the film's name.
+    """
     if image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNS:
         raise UserError("is to be turned by its EXIF data: save it upright, so that its annotation means one thing")
 
@@ -135,11 +143,11 @@ def _decoded(image: Image.Image, stream: BinaryIO, at_least: int | None, upright
     if (pages := getattr(image, "n_frames", 1)) > 1:
         notes.append(f"it is the first of {pages} pages")
     if not upright:
-        _check_upright(image)
+        check_upright(image)
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     if at_least is not None:
         image.draft(mode, (at_least, at_least))
-    if image.mode.startswith(("I", "F")):
+    if image.mode.startswith(("I", "F")) or _sample_format(image) == _SIGNED:
         pixels, note = _deep_grey(image)
     elif "16" in rawmode:
         pixels, note = _deep_colour(image, rawmode, stream, mode)
@@ -177,13 +185,22 @@ def white_is_zero(image: Image.Image) -> bool:
     return bool(getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
 
 
+def stored_numbers(image: Image.Image) -> npt.NDArray[Any]:
+    """Grey values as the file means them: of 8 bits Pillow has unsigned numbers only, of 32 bits signed ones only."""
+    values, bits, kind = np.asarray(image), getattr(image, "tag_v2", {}).get(_BITS), _sample_format(image)
+    if image.mode == "I" and bits == (32,) and kind == _UNSIGNED:
+        return values.view(np.uint32)
+    return values.view(np.int8) if image.mode == "L" and kind == _SIGNED else values
+
+
+def _sample_format(image: Image.Image) -> int:
+    """Of a TIFF, what kind of numbers its values are."""
+    return int(getattr(image, "tag_v2", {}).get(_SAMPLES, (_UNSIGNED,))[0])
+
+
 def _deep_grey(image: Image.Image) -> tuple[npt.NDArray[np.uint8], str]:
-    tags = getattr(image, "tag_v2", {})
     inverse = white_is_zero(image)
-    values = np.asarray(image)
-    if image.mode == "I" and tags.get(_BITS) == (32,) and tags.get(_SAMPLES, (_UNSIGNED,)) == (_UNSIGNED,):
-        values = values.view(np.uint32)  # Pillow has signed numbers only
-    unit, note = to_unit(values)
+    unit, note = to_unit(stored_numbers(image))
     if inverse:  # Pillow inverts 8 bits only
         unit = 1 - unit
     return to_bytes(unit), note

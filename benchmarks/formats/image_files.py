@@ -117,6 +117,22 @@ def images_below(folder: Path) -> Iterator[Path]:
     return files_below(folder, SUFFIXES)
 
 
+def remark_on_others(folder: Path, own: str = "") -> list[str]:
+    """Say which files below a folder are left out, as their names are none of an image; none of the hidden ones.
+
+    Args:
+        folder: Where all files should be images.
+        own: Name of a file of the format's that may be there.
+    """
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() not in SUFFIXES and path.name != own]
+    others = [p for p in found if not any(map(is_hidden, p.relative_to(folder).parts)) and p.is_file()]
+    if not others:
+        return []
+    if len(others) == 1:
+        return [f"one file is left out, by its name no image of a kind that is read: {others[0]}."]
+    return [f"{len(others)} files are left out, by their names no images of a kind that is read, such as {others[0]}."]
+
+
 def images_in(folder: Path) -> list[Path]:
     """Those in a folder itself."""
     return sorted(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.formats.entries import Entry, Reading
-from benchmarks.formats.image_files import images_below, images_in, is_hidden
+from benchmarks.formats.image_files import images_below, images_in, is_hidden, remark_on_others
 from benchmarks.run.errors import UserError
 
 
@@ -43,6 +43,7 @@ def read(source: Path, images: Path | None) -> Reading:
         for path in paths:
             name = path.relative_to(source).as_posix()
             reading.entries.append(Entry(str(path), name, path, labels=[folder.name]))
+    reading.remarks = remark_on_others(source)
     return reading
 
 

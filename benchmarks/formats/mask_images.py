@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.formats.entries import Entry, Reading, names_in
-from benchmarks.formats.image_files import ImageFiles, composed, images_below, images_in, is_hidden
+from benchmarks.formats.image_files import ImageFiles, composed, images_below, images_in, is_hidden, remark_on_others
 from benchmarks.formats.labelled import LabelledObject
 from benchmarks.formats.run_lengths import RunLengths
 from benchmarks.run.errors import UserError
@@ -79,6 +79,7 @@ def read(source: Path, images: Path | None) -> Reading:
             entry.objects += [(str(path), found) for found in pieces]
     reading.entries = [entry for entry in entries.values() if entry is not None]
     reading.categories = reading.categories or [UNNAMED]
+    reading.remarks = remark_on_others(folder, CLASSES)
     return reading
 
 
@@ -99,14 +100,15 @@ def _names(folder: Path) -> list[str]:
 
 def _values(path: Path) -> npt.NDArray[Any]:
     """Values of a mask, (height, width); those of the palette where it has one."""
-    from benchmarks.films.picture import opened, rawmode_of, white_is_zero
+    from benchmarks.films.picture import check_upright, opened, rawmode_of, stored_numbers, white_is_zero
 
     try:
         with path.open("rb") as stream, opened(stream, ("PNG", "TIFF", "BMP", "JPEG")) as image:
             if fault := _fault_of(image, white_is_zero(image)):
                 raise ValueError(fault)
-            spread = _SPREAD.get(rawmode_of(image)[:3], 1)
-            return np.asarray(image).astype(np.int64) // spread
+            spread = _SPREAD.get(rawmode_of(image)[:3], 1)  # unknown behind the next line, which decodes a PNG
+            check_upright(image)
+            return stored_numbers(image).astype(np.int64) // spread
     except UserError as error:
         raise ValueError(f"it {error}") from None
     except ValueError:

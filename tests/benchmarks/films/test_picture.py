@@ -67,6 +67,19 @@ def test_a_film_is_the_same_in_every_container(tmp_path: Path, way: str) -> None
     assert np.abs(read_film(tmp_path / "film").grey.astype(int) - PLAIN).max() <= 1  # Pillow rounds colours
 
 
+def test_signed_tiff_of_8_bits_is_read_as_that_of_16(tmp_path: Path) -> None:
+    """By tifffile, which knows both; where no value is negative, 8 bits are as they are."""
+    values = np.arange(-100, 100).reshape(10, 20)
+    films = []
+    for kind in (np.int8, np.int16):
+        tifffile.imwrite(tmp_path / "a.tif", values.astype(kind))
+        films.append(read_film(tmp_path / "a.tif"))
+    assert (films[0].grey == films[1].grey).all()
+    assert films[0].notes == films[1].notes == ("its values from -100 to 99 were stretched over the grey scale",)
+    tifffile.imwrite(tmp_path / "a.tif", np.arange(100, dtype=np.int8).reshape(5, 20))
+    assert (read_film(tmp_path / "a.tif").grey.ravel() == np.arange(100)).all()
+
+
 @pytest.mark.parametrize("kind", [1, 2])  # unsigned and signed, by TIFF's SampleFormat
 def test_tiff_of_32_bits(tmp_path: Path, kind: int) -> None:
     values = (np.arange(256, dtype="<u4") << 24).reshape(16, 16)

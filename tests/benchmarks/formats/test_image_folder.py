@@ -31,3 +31,15 @@ def test_what_programs_keep_for_themselves_is_no_class_and_no_image(tmp_path: Pa
     data = load_dataset(tmp_path)
     assert data.categories == ("cat",)
     assert [image.name for image in data.images] == ["cat/1.png"]
+
+
+def test_files_that_are_left_out_are_told(tmp_path: Path) -> None:
+    """Half of a class would be missing and nobody would know."""
+    for name in ("cat/1.png", "dog/1.png", "dog/2.webp", "dog/3.gif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (5, 4)).save(tmp_path / name)
+    data = load_dataset(tmp_path)
+    assert len(data.images) == 2
+    assert data.remarks == (
+        f"2 files are left out, by their names no images of a kind that is read, such as {tmp_path / 'dog/2.webp'}.",
+    )

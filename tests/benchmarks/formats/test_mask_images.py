@@ -178,3 +178,37 @@ def test_masks_of_one_image_meet_however_accents_are_written(root: Path) -> None
         save(root / "masks" / name / f"{letter}.png", VALUES == 1)
     (image,) = load_dataset(root).images
     assert image.labels == ("heart", "lung")
+
+
+def test_a_signed_mask_holds_the_numbers_that_were_written(root: Path) -> None:
+    """-1 is what programs write where nothing is known; read as unsigned it would be 255, which is not judged."""
+    tifffile = pytest.importorskip("tifffile")  # of scikit-image
+    values = np.where(VALUES == 255, 0, VALUES).astype(np.int8)
+    (root / "masks" / "classes.txt").write_text("heart\nlung\n")
+    tifffile.imwrite(root / "masks" / "1.tif", values)
+    (image,) = load_dataset(root).images
+    np.testing.assert_array_equal(category_mask(image, "lung", (3, 4), "shape"), values == 2)
+    values[2, 2] = -1
+    tifffile.imwrite(root / "masks" / "1.tif", values)
+    with pytest.raises(UserError, match=r"1\.tif: it holds the value -1, but classes\.txt names 1 to 2"):
+        load_dataset(root)
+
+
+def test_a_mask_that_is_left_out_is_told(root: Path) -> None:
+    save(root / "masks" / "heart" / "1.png", VALUES == 1)
+    save(root / "masks" / "heart" / "2.gif", VALUES == 1)
+    data = load_dataset(root)
+    assert [image.name for image in data.images] == ["1"]
+    assert data.remarks == (
+        f"one file is left out, by its name no image of a kind that is read: {root / 'masks/heart/2.gif'}.",
+    )
+
+
+@pytest.mark.parametrize("format_", ["TIFF", "PNG"])
+def test_a_mask_that_its_data_turn_is_refused(root: Path, format_: str) -> None:
+    """Pillow turns the pixels of a TIFF and of no PNG; nobody knows which of the two was meant."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray((VALUES == 1).astype(np.uint8)).save(root / "masks" / "1.tif", format_, exif=exif)
+    with pytest.raises(UserError, match=r"1\.tif: it is to be turned by its EXIF data: save it upright"):
+        load_dataset(root)
