@@ -54,9 +54,8 @@ def compare(folders: list[Path], out: Path | None = None, without: Path | None =
     table, paired, agreement = side_by_side(runs), paired_differences(runs), correlations(runs)
     _print(runs, table, paired, agreement)
     if out is not None:
-        write_text(
-            out / "comparison.md", markdown(runs, table, paired, agreement)
-        )  # first: it says whose the others are
+        # First, as it says whose the others are.
+        write_text(out / "comparison.md", markdown(runs, table, paired, agreement))
         for name, content in zip(TABLES, (table, agreement, paired), strict=True):
             if len(content):
                 write_csv(out / name, content)

@@ -86,9 +86,15 @@ def _paths(source: Path, reading: Reading) -> tuple[Path, list[Path]]:
 
 def _entry(path: Path, files: ImageFiles, reading: Reading, from_zero: list[str]) -> Entry:
     root = _parsed(path)
-    name = (root.findtext("filename") or "").strip() or path.stem
+    name = _text(root, "filename") or path.stem
     entry = Entry(str(path), name, files.find(name), size=_size(root))
-    for number, element in enumerate(root.findall("object"), start=1):
+    objects = root.findall("object")
+    known = sum(len(element.findall(box)) for element in objects for box in ("bndbox", "part/bndbox"))
+    if (boxes := sum(1 for _ in root.iter("bndbox"))) > known:
+        raise ValueError(
+            f"{boxes - known} of its {boxes} boxes are of no <object> right below <annotation>: put them there"
+        )
+    for number, element in enumerate(objects, start=1):
         where = f"{path}, object {number}"
         with reading.at(where):
             entry.objects.append((where, _object(element)))
@@ -114,7 +120,7 @@ def _parsed(path: Path) -> ElementTree.Element:
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:
-    size = root.find("size")
+    size = _only(root, "size")
     if size is None:
         return None
     width, height = (_number(size, side) for side in ("width", "height"))
@@ -126,13 +132,13 @@ def _size(root: ElementTree.Element) -> tuple[int, int] | None:
 
 
 def _object(element: ElementTree.Element) -> LabelledObject:
-    name = (element.findtext("name") or "").strip()
+    name = _text(element, "name")
     if not name:
         raise ValueError("it has no <name>")
-    difficult = (element.findtext("difficult") or "0").strip()
+    difficult = _text(element, "difficult") or "0"
     if difficult not in ("0", "1"):
         raise ValueError(f"its <difficult> is {difficult!r} where 0 or 1 is expected")
-    box = element.find("bndbox")
+    box = _only(element, "bndbox")
     if box is None:
         raise ValueError("it has no <bndbox>")
     x1, y1, x2, y2 = (_number(box, side) for side in _SIDES)
@@ -142,4 +148,17 @@ def _object(element: ElementTree.Element) -> LabelledObject:
 
 
 def _number(parent: ElementTree.Element, name: str) -> float:
-    return number_in(parent.findtext(name) or "", f"<{name}>")
+    return number_in(_text(parent, name), f"<{name}>")
+
+
+def _text(parent: ElementTree.Element, name: str) -> str:
+    found = _only(parent, name)
+    return "" if found is None else (found.text or "").strip()
+
+
+def _only(parent: ElementTree.Element, name: str) -> ElementTree.Element | None:
+    """The part of a name, of which there may be one: the first of several would leave out the others unseen."""
+    found = parent.findall(name)
+    if len(found) > 1:
+        raise ValueError(f"it has {len(found)} <{name}> where there is one: keep one")
+    return found[0] if found else None

@@ -115,3 +115,28 @@ def test_a_size_of_nothing_says_nothing(root: Path) -> None:
     for name in ("000001", "000002"):
         (root / "Annotations" / f"{name}.xml").write_text(TEXT.format(name=name, width=0, height=0))
     assert [image.size for image in load_dataset(root).images] == [(8, 6), (8, 6)]
+
+
+BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>2</ymax></bndbox>"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (BOX, 2 * BOX, "000001.xml, object 1: it has 2 <bndbox> where there is one: keep one"),
+        ("<name>train</name>", "<name>train</name><name>bus</name>", "object 1: it has 2 <name> where there is one"),
+        ("<xmin>1<", "<xmin>2</xmin><xmin>1<", "object 1: it has 2 <xmin> where there is one"),
+        ("</filename>", "</filename><filename>000002.jpg</filename>", "it has 2 <filename> where there is one"),
+        ("</annotation>\n", f"<objects><object><name>a</name>{BOX}</object></objects></annotation>\n",
+         "000001.xml: 1 of its 4 boxes are of no <object> right below <annotation>"),
+        ("</annotation>\n", f"<Object><name>a</name>{BOX}</Object></annotation>\n",
+         "1 of its 4 boxes are of no <object> right below <annotation>"),
+    ],
+)  # fmt: skip
+def test_no_box_is_left_out_unseen(root: Path, old: str, new: str, told: str) -> None:
+    path = root / "Annotations" / "000001.xml"
+    text = path.read_text()
+    assert text.count(old) == 1 or old == "</annotation>\n"
+    path.write_text(new.join(text.rsplit(old, 1)))
+    with pytest.raises(UserError, match=told):
+        load_dataset(root)
