@@ -122,6 +122,40 @@ def test_what_a_gpu_showed_is_made_from_its_stored_result(made: ModuleType, tmp_
         assert words in text
 
 
+def test_two_machines_are_shown_side_by_side(made: ModuleType, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert "No run of another machine" in made.another_machine.section(here, there)
+    hits = {here: (0.905, 0.5), there: (0.8, 0.6)}
+    #: better, worse, whether it holds
+    differences = {
+        here: ["guided_backprop,grad_cam,True", "grad_cam,deep_lift,True", "deep_lift,saliency,False"],
+        there: ["guided_backprop,grad_cam,True", "deep_lift,grad_cam,True", "saliency,lrp,True"],
+    }
+    for run in (here, there):
+        run.mkdir()
+        (run / "seeds.csv").write_text("seed,auc\n0,0.9\n1,0.95\n" if run is here else "seed,auc\n0,1.0\n")
+        rows = [
+            f"{name},{protocol},{tolerance},{hit},0.1,1\n"
+            for name, hit in zip(("guided_backprop", "grad_cam", "center"), (*hits[run], 0.1), strict=True)
+            for protocol in ("fair", "paper")
+            for tolerance in (0, 15)
+        ]
+        (run / "summary.csv").write_text("method,protocol,tolerance,accuracy,ci_low,ci_high\n" + "".join(rows))
+        lines = [
+            f"{protocol},{tolerance},{row}\n"
+            for protocol, tolerance in (("fair", 15), ("fair", 25), ("paper", 15))
+            for row in differences[run]
+        ]
+        (run / "differences.csv").write_text("protocol,tolerance,better,worse,holds\n" + "".join(lines))
+    text = made.another_machine.section(here, there)
+    assert "here: 0.9000, 0.9500 (mean 0.9250); there: 1.0000 (mean 1.0000)" in text
+    assert "| `guided_backprop` | 90.5 [10.0, 100.0] | 80.0 [10.0, 100.0] | 90.5 [10.0, 100.0] |" in text
+    assert "center" not in text
+    assert (
+        "2 differences hold over the seeds here and 3 there,\n1 of them on both machines, and 1 the other way" in text
+    )
+
+
 def test_the_page_of_the_zoo_is_made_from_its_stored_result(made: ModuleType, tmp_path: Path) -> None:
     assert "No survey is stored" in made.zoo_section(tmp_path)
     right = {"verdict": "right"}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import another_machine
 import cost
 import extract_figure
 import gpu_section
@@ -67,6 +68,9 @@ def make(app: Sphinx) -> None:
     (made / "shapes.md").write_text(shapes_tables.shapes_section(of_shapes), encoding="utf-8")
     (made / "shapes_costs.md").write_text(shapes_tables.costs_section(of_many), encoding="utf-8")
     (made / "speed.md").write_text(speed_section(docs / "results" / "speed", made), encoding="utf-8")
+    of_seeds = docs / "results" / "synthetic_seeds"
+    there = of_seeds.with_name("synthetic_seeds_elsewhere")
+    (made / "another_machine.md").write_text(unbroken(another_machine.section(of_seeds, there)), encoding="utf-8")
     (made / "gpu.md").write_text(gpu_section.section(docs / "results" / "gpu"), encoding="utf-8")
 
 

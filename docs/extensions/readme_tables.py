@@ -32,7 +32,7 @@ def accuracies(run: Path) -> list[str]:
     cells = {of: with_interval(cell, 1, 100) for of, *cell in shares.itertuples()}
     columns = (MAIN_PROTOCOL, 0), (MAIN_PROTOCOL, MAIN_TOLERANCE), ("paper", MAIN_TOLERANCE)
     head = ["method", *(f"`{protocol}`, {within(tolerance)}" for protocol, tolerance in columns)]
-    rows = [[f"`{name}`", *(cells[(name, *column)] for column in columns)] for name in _in_order(table)]
+    rows = [[f"`{name}`", *(cells[(name, *column)] for column in columns)] for name in in_order(table)]
     return markdown_table([head, *rows])
 
 
@@ -47,7 +47,7 @@ def verdicts(run: Path) -> list[str]:
     near = within(MAIN_TOLERANCE)
     head = ["method", "says object, inside", near, "misses it, inside", near]
     rows = [[*head, "misses that are the classifier's, %"]]
-    names = [name for name in _in_order(pd.read_csv(run / "summary.csv")) if METHODS[name].family != "baseline"]
+    names = [name for name in in_order(pd.read_csv(run / "summary.csv")) if METHODS[name].family != "baseline"]
     for name in names[:SHOWN_BY_VERDICT]:
         cells = [
             f"{100 * table.loc[(name, verdict, tolerance), 'accuracy']:.1f}"
@@ -58,7 +58,8 @@ def verdicts(run: Path) -> list[str]:
     return markdown_table(rows)
 
 
-def _in_order(table: pd.DataFrame) -> list[str]:
+def in_order(table: pd.DataFrame) -> list[str]:
+    """Methods of a ``summary.csv``: the recommended one, then the best first."""
     names = list(main_rows(table).sort_values("accuracy", ascending=False, kind="stable")["method"])
     return sorted(names, key=lambda name: name != RECOMMENDED)
 
