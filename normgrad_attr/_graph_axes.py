@@ -25,7 +25,7 @@ from normgrad_attr._axes import (
     size_of,
     whole,
 )
-from normgrad_attr._node import Shape, UnreadableError, dims_of, fresh, replaced
+from normgrad_attr._node import Shape, UnreadableError, dims_of, elsewhere, replaced
 from normgrad_attr._node_moves import MOVING
 from normgrad_attr._node_rules import COMPUTING, unknown, written_by_the_user
 from normgrad_attr._picks import Picks
@@ -107,7 +107,7 @@ class GraphAxes:
             pieces = self._picks.joined(node) if len(node.next_functions) == shapes[0][at] else None
             result = [replaced(result[0], at, pieces)] if pieces is not None else result
         return [
-            d if d is None or tuple(map(size_of, d)) == shape else fresh(shape, operands)
+            d if d is None or tuple(map(size_of, d)) == shape else elsewhere(shape, operands)
             for d, shape in zip(result, shapes, strict=True)
         ]
 

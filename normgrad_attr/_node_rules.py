@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from normgrad_attr._axes import (
     Axis,
@@ -23,6 +24,8 @@ from normgrad_attr._axes import (
     whole,
 )
 from normgrad_attr._node import Operands, Rule, Shape, UnreadableError, elsewhere, entries, fresh, recorded, signed
+
+_V = TypeVar("_V")
 
 # What keeps every place where it is.
 
@@ -133,8 +136,14 @@ def _convolution(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dim
     if node._saved_transposed:
         grid = tuple(map(resized, grid, shape[2:]))
     elif seen:
-        grid = tuple(map(_convolved, grid, shape[2:], node._saved_stride, node._saved_padding))
+        stride, padding = _for_each(node._saved_stride, grid), _for_each(node._saved_padding, grid)
+        grid = tuple(map(_convolved, grid, shape[2:], stride, padding))
     return [(batch, channels, *grid)]
+
+
+def _for_each(values: Sequence[_V], grid: Dims) -> Sequence[_V]:
+    """A value for each of the places' dimensions: one may stand for all, such as that of ``padding="valid"``."""
+    return list(values) * len(grid) if len(values) == 1 else values
 
 
 def _convolved(dim: Dim, size: int, stride: int, padding: int) -> Dim:
@@ -152,7 +161,8 @@ def _pooling(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | 
     if _may_be_channels(source, 1):
         bind(source[1:2], "channel")
     strides = getattr(node, "_saved_stride", ()) or getattr(node, "_saved_kernel_size", ())
-    pooled = map(resized, as_grid(source[2:]), shape[2:], strides or [None] * len(shape[2:]))
+    grid = as_grid(source[2:])
+    pooled = map(resized, grid, shape[2:], _for_each(strides or [None], grid))
     return [(*source[:2], *pooled), *(fresh(s, operands) for s in shapes[1:])]
 
 

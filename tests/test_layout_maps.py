@@ -123,6 +123,22 @@ def test_what_is_cut_or_padded_lies_where_it_was_on_the_input(
     torch.testing.assert_close(found, combine_maps([on_input], (16, 16)))
 
 
+@pytest.mark.parametrize(
+    "convolution",
+    [
+        lambda conv, x: F.conv2d(x, conv.weight, conv.bias, padding="valid"),
+        lambda conv, x: F.conv2d(x, conv.weight, conv.bias, stride=[1], padding=[0]),
+        lambda conv, x: F.avg_pool2d(conv(x), [1]),
+    ],
+)
+def test_one_number_may_stand_for_all_dimensions(convolution: Callable[[nn.Conv2d, Tensor], Tensor]) -> None:
+    """``padding="valid"`` is kept as one number, and the places behind it were known no more."""
+    conv, x = nn.Conv2d(3, 6, 1), torch.rand(2, 3, 16, 16)
+    net = Does(lambda net, x: net.seen(convolution(conv, x[..., 8:])).tanh().mean((2, 3)), seen=nn.Identity())
+    on_input = F.pad(NormGrad(net, "seen").attribute(x, 1), (8, 0, 0, 0))
+    torch.testing.assert_close(CombinedNormGrad(net, ["seen"]).attribute(x, 1), combine_maps([on_input], (16, 16)))
+
+
 def test_a_crop_between_places_of_a_coarse_layer() -> None:
     """Of 48 pixels the 32 in the middle, in steps of 16: the first place lies from 8 to 24."""
     net = Does(lambda net, x: net.conv(x[..., 8:40]).tanh().mean((2, 3)), conv=nn.Conv2d(3, 6, 16, 16))
