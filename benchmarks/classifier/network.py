@@ -13,7 +13,7 @@ from torchvision import models
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from benchmarks.run.errors import UserError
-from benchmarks.run.state_files import of_network, read_state
+from benchmarks.run.state_files import fits, of_network, read_state
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -124,12 +124,14 @@ def _load_body(network: nn.Module, path: Path) -> None:
         for name, value in state.items()
         if not (name.startswith(head + ".") and (name not in own or value.shape != own[name].shape))
     }
-    wrong = [name for name, value in kept.items() if name not in own or own[name].shape != value.shape]
+    wrong = [name for name, value in kept.items() if name not in own or not fits(value, own[name])]
     if not wrong:
         missing, _ = network.load_state_dict(kept, strict=False)
         wrong = [name for name in missing if not name.startswith(head + ".")]
     if wrong:
-        raise UserError(f"--weights {path} does not fit the network: {wrong[0]!r} is missing or has another shape.")
+        raise UserError(
+            f"--weights {path} does not fit the network: {wrong[0]!r} is missing or of another shape or kind."
+        )
 
 
 def normalise(films: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def build(path: Path, factory: str) -> Any:
         return function()
     except UserError:
         raise
-    except Exception as error:  # the user's code raises what it likes
+    except (Exception, SystemExit) as error:  # the user's code raises what it likes, and may read a command line
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = f", line {lines[-1]}" if lines else ""
         raise UserError(

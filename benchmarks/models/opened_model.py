@@ -132,6 +132,8 @@ def _try(network: nn.Module, shape: tuple[int, int, int], name: str) -> tuple[Te
     parameter = next(network.parameters(), torch.zeros((), device="cpu"))
     if parameter.dtype != torch.float32:
         raise UserError(f"{name} has weights of {parameter.dtype}: give it as model.float(), since maps are float32.")
+    if parameter.is_meta:
+        raise UserError(f"{name} has its weights on torch's device meta, which holds no numbers: build it on the CPU.")
     generator = torch.Generator("cpu").manual_seed(0)  # one network sees one noise, whatever torch's default device is
     images = torch.rand(2, *shape, generator=generator, device="cpu").to(parameter.device)
     try:

@@ -20,13 +20,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """Read a state dict from a ``.safetensors`` file, or one that ``torch.save`` wrote.
 
     Raises:
-        UserError: There is no such file, it holds more than tensors, or no state dict.
+        UserError: There is no such file, it holds more than tensors, no state dict, or several of one network.
     """
     if not path.is_file():
         raise UserError(f"--weights {path}: there is no such file.")
     state: Any
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 
             state = load_file(path)
@@ -37,14 +37,37 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # what each reader makes of a damaged file
         kind = "a file of plain tensors, the only kind that is safe to load"
         if not isinstance(error, pickle.UnpicklingError):
-            kind += f" ({' '.join(str(error).split())[:80]})"
+            kind += f" ({' '.join(str(error).split())[:80] or type(error).__name__})"
         raise UserError(f"--weights {path} is not {kind}: save it by torch.save(model.state_dict(), FILE).") from None
     for name in _AROUND:
         if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
+            own = _bare_names(state[name])
+            twice = [other for other, value in state.items() if other != name and own and own <= _bare_names(value)]
+            if twice:  # such as a moving average of the weights
+                raise UserError(f"--weights {path} holds the network twice, as {name} and {twice[0]}: save one.")
             state = state[name]
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"--weights {path} holds no state dict: save one with torch.save(model.state_dict(), FILE).")
+    for name, value in state.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
+            raise UserError(
+                f"--weights {path} holds {name!r} as a tensor that is quantized, sparse, complex or empty: save "
+                "model.float().state_dict() of the plain network."
+            )
     return dict(state)
+
+
+def _bare_names(state: Any) -> set[str]:
+    """Names of the tensors in what may be a state dict, without what wraps the network."""
+    if not isinstance(state, Mapping):
+        return set()
+    names = [name for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)]
+    return {name.removeprefix(max(_chains(name), key=len)) for name in names}
+
+
+def fits(value: Tensor, own: Tensor) -> bool:
+    """Whether a tensor can take the place of a network's: of its shape, and no whole numbers for real ones."""
+    return value.shape == own.shape and value.is_floating_point() >= own.is_floating_point()
 
 
 def head_size(build: Callable[[], nn.Module], state: Mapping[str, Tensor] | None) -> int | None:
@@ -109,10 +132,12 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> N
     """
     own = network.state_dict()
     state = of_network(state, own, path)
-    shapes = [name for name in state if name in own and state[name].shape != own[name].shape]
-    if shapes:
-        found, wanted = (tuple(at[shapes[0]].shape) for at in (state, own))
-        raise UserError(f"--weights {path} does not fit the network: {shapes[0]!r} is {found} there, {wanted} here.")
+    others = [name for name in state if name in own and not fits(state[name], own[name])]
+    if others:
+        pair = state[others[0]], own[others[0]]
+        same = pair[0].shape == pair[1].shape
+        found, wanted = (value.dtype if same else tuple(value.shape) for value in pair)
+        raise UserError(f"--weights {path} does not fit the network: {others[0]!r} is {found} there, {wanted} here.")
     missing, other = network.load_state_dict(state, strict=False)  # torch knows what it can do without
     if missing or other:
         which = f"{missing[0]!r} is missing" if missing else f"the network has no {other[0]!r}"

@@ -224,6 +224,53 @@ def test_two_networks_in_a_file_are_refused(tmp_path):
             load_state(torch.nn.Linear(2, 3), {**below("model.", state), **below(other, state)}, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "chain"),
+    [("state_dict", "state_dict_ema", ""), ("model", "model_ema", "module."), ("model", "swa", "module._orig_mod.")],
+)
+def test_a_network_beside_its_moving_average_is_refused(first, second, chain, tmp_path):
+    """Which of the two a training was judged by, nobody but its author knows."""
+    state = torch.nn.Linear(2, 3).state_dict()
+    both = {first: state, second: {**below(chain, state), "n_averaged": torch.tensor(3)}, "epoch": 3}
+    torch.save(both, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=f"a.pt holds the network twice, as {first} and {second}: save one"):
+        read_state(tmp_path / "a.pt")
+    torch.save({first: state, "criterion": {"weight": torch.ones(2)}, "loops": {}, "epoch": 3}, tmp_path / "a.pt")
+    assert read_state(tmp_path / "a.pt").keys() == state.keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (torch.Tensor.to_sparse, "holds 'weight' as a tensor that is quantized, sparse, complex or empty"),
+        (lambda value: value.to(torch.complex64), "holds 'weight' as a tensor that is quantized"),
+        (lambda value: value.to("meta"), "holds 'weight' as a tensor that is quantized"),
+        (lambda value: (100 * value).to(torch.int8), r"'weight' is torch.int8 there, torch.float32 here"),
+    ],
+)
+def test_numbers_that_are_not_the_networks_are_refused(change, message, tmp_path):
+    network = torch.nn.Linear(2, 3)
+    state = network.state_dict()
+    torch.save({**state, "weight": change(state["weight"])}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=message):
+        load_state(network, read_state(tmp_path / "a.pt"), tmp_path / "a.pt")
+    half = {name: value.half() for name, value in state.items()}
+    load_state(network, half, tmp_path)
+    assert torch.equal(network.weight, half["weight"].float())
+
+
+def test_a_function_that_ends_the_program_or_builds_nothing(tmp_path):
+    path = tmp_path / "m.py"
+    path.write_text(
+        "import torch\n\ndef ends():\n    raise SystemExit(3)\n\n"
+        "def nothing():\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2, device='meta'))\n"
+    )
+    with pytest.raises(UserError, match=r"m\.py:ends raises SystemExit, line 4: 3"):
+        load_model(f"{path}:ends")
+    with pytest.raises(UserError, match="on torch's device meta, which holds no numbers: build it on the CPU"):
+        load_model(f"{path}:nothing", size=(2, 2))
+
+
 def test_weights_from_before_batches_were_counted(tmp_path):
     network = models.resnet18(num_classes=2)
     state = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
