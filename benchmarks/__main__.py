@@ -6,6 +6,7 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from benchmarks.commands.steps import add_steps, run_step
 from benchmarks.commands.tools import TOOLS, add_tools
@@ -13,9 +14,20 @@ from benchmarks.run.errors import UserError
 from benchmarks.run.process import keep_freed_memory, well_behaved
 
 
+class _Parser(argparse.ArgumentParser):
+    """That says how a value is given which begins with a minus, as ``-1,1`` does: it looks like an option."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and exit."""
+        option, _, lacking = message.removeprefix("argument ").partition(": ")
+        if lacking == "expected one argument":
+            message += f"; one that begins with a minus goes behind an equals sign, as {option}=-1,1"
+        super().error(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The argument parser; settings that are not given are absent from its result."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m benchmarks",
         description="Train a chest X-ray classifier and find out where its attribution maps point.",
     )

@@ -329,3 +329,12 @@ def test_a_classifier_that_guesses_is_not_scored_unasked(
     assert "guesses: its AUC on 200 dev films is 0.50" in capsys.readouterr().err
     assert cli.main(["score", "--out", str(run), "--allow-weak"]) == 0
     assert capsys.readouterr().out.strip() == "scored"
+
+
+def test_a_value_that_begins_with_a_minus(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", "--value-range", "-1,1"])
+    assert stop.value.code == 2
+    said = "argument --value-range: expected one argument; one that begins with a minus goes behind an equals sign, as"
+    assert f"{said} --value-range=-1,1" in " ".join(capsys.readouterr().err.split())
+    assert cli.build_parser().parse_args(["evaluate", "--value-range=-1,1"]).value_range == (-1, 1)
