@@ -167,6 +167,9 @@ def _opened(table: Path) -> tuple[tuple[int, int], Iterator[tuple[int, list[str]
     header = [cell.strip() for cell in next(rows, (1, []))[1]]
     for name in ("image_name", "image_path"):
         if name in header and "annotation" in header:
+            for column in (name, "annotation"):
+                if header.count(column) > 1:
+                    raise UserError(f"{table}, row 1: the column {column!r} is there twice: give each its own name.")
             return (header.index(name), header.index("annotation")), rows
     raise UserError(f'{table}, row 1: the header must be "image_name,annotation", not "{",".join(header)}".')
 

@@ -71,9 +71,10 @@ def _patient(record: Record, patients: str | None) -> str:
         found = re.search(patients, record.name)
     except re.error as error:
         raise UserError(f"--patients: {patients!r} is no regular expression ({error}).") from None
-    if found is None:
+    patient = found and found[1 if found.re.groups else 0]
+    if not patient:  # nor does a group that matched nothing tell patients apart
         raise UserError(f"--patients: {patients!r} finds no patient in {record.name} ({record.where}).")
-    return found[1] if found.re.groups else found[0]
+    return patient
 
 
 def _draw(records: Sequence[Record], names: Sequence[str], share: float, seed: int) -> list[bool]:

@@ -85,6 +85,15 @@ def test_bad_rows_are_one_sentence_with_file_and_row(tmp_path: Path, rows: str, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("twice", ["image_name", "annotation"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, twice: str) -> None:
+    """Of two annotations only the first would count, and a film of the second be clean."""
+    header = "image_name,annotation" if twice == "annotation" else "image_name,image_name"
+    write_set(tmp_path, "a.png,,0 1 1 5 5\n", {"a.png": GRADIENT}, header=header)
+    with pytest.raises(UserError, match=rf"test\.csv, row 1: the column '{twice}' is there twice: give each its own"):
+        read_split(tmp_path, "test")
+
+
 def test_other_headers_and_missing_pieces(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"neither test\.csv nor object-CXR_test"):
         read_split(tmp_path, "test")

@@ -94,6 +94,8 @@ def test_the_seed_draws(tmp_path: Path) -> None:
         (["--seed", "-1"], "--seed is -1: it must be at least 0"),
         (["--patients", "("], "--patients: '(' is no regular expression"),
         (["--patients", "x"], "--patients: 'x' finds no patient in 0000_0.png"),
+        (["--patients", "(x)?"], "--patients: '(x)?' finds no patient in 0000_0.png"),
+        (["--patients", "^(x*)"], "--patients: '^(x*)' finds no patient in 0000_0.png"),
         (["--patients", "^0"], "20 films of 1 patients cannot be divided by 0.5"),
     ],
 )
