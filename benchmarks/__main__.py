@@ -21,7 +21,7 @@ class _Parser(argparse.ArgumentParser):
         """Print the message and exit."""
         option, _, lacking = message.removeprefix("argument ").partition(": ")
         if lacking == "expected one argument":
-            message += f"; one that begins with a minus goes behind an equals sign, as {option}=-1,1"
+            message += f"; one that begins with a minus goes behind an equals sign, as {option}=VALUE"
         super().error(message)
 
 
