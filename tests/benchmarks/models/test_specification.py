@@ -239,6 +239,7 @@ def test_a_network_beside_its_moving_average_is_refused(first, second, chain, tm
     assert read_state(tmp_path / "a.pt").keys() == state.keys()
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")  # torch's word on how it reads them
 @pytest.mark.parametrize(
     ("change", "message"),
     [
