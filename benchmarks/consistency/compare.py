@@ -18,7 +18,7 @@ from benchmarks.data.csv_table import read_rows
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import refuse_folder_of_others, write_csv, write_text
+from benchmarks.run.files import write_csv, write_text
 from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
 from normgrad_attr.functional import spearman
 
@@ -70,8 +70,9 @@ def _refuse_files_of_others(out: Path) -> None:
         own = page.read_bytes().startswith(TITLE.encode())
     except OSError:  # or gone
         own = False
-    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    refuse_folder_of_others(out, {page.name} if own else set(), there.difference({page.name, *TABLES}), "a comparison")
+    others = [path for path in (page, *(out / name for name in TABLES)) if path.exists()]
+    if others and not own:
+        raise UserError(f"{others[0]} is not of a comparison, so nothing is written: choose another --out.")
 
 
 def films_of(table: Path) -> frozenset[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from readme_tables import in_order
+from readme_tables import in_order, in_percent
 
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
-from benchmarks.run.text_tables import markdown_table, with_interval, within
+from benchmarks.run.text_tables import markdown_table, within
 
 TOLERANCES = (0, MAIN_TOLERANCE)
 
@@ -27,13 +27,13 @@ def section(here: Path, there: Path) -> str:
     areas = [pd.read_csv(run / "seeds.csv")["auc"] for run in runs]
     listed = [f"{', '.join(f'{area:.4f}' for area in of)} (mean {of.mean():.4f})" for of in areas]
     tables = [pd.read_csv(run / "summary.csv") for run in runs]
-    played = [table[table["protocol"] == MAIN_PROTOCOL].set_index(["method", "tolerance"]) for table in tables]
-    intervals = [table[["accuracy", "ci_low", "ci_high"]] for table in played]
+    shares = [in_percent(table) for table in tables]
     rows = [["method", *(f"{within(tolerance)}, {place}" for tolerance in TOLERANCES for place in ("here", "there"))]]
-    for name in in_order(tables[0]):
-        if METHODS[name].family != "baseline":
-            cells = (of.loc[(name, tolerance)].tolist() for tolerance in TOLERANCES for of in intervals)
-            rows.append([f"`{name}`", *(with_interval(cell, 1, 100) for cell in cells)])
+    rows += [
+        [f"`{name}`", *(of[(name, MAIN_PROTOCOL, at)] for at in TOLERANCES for of in shares)]
+        for name in in_order(tables[0])
+        if METHODS[name].family != "baseline"
+    ]
     held = [_held(run) for run in runs]
     turned = held[0] & {(tolerance, worse, better) for tolerance, better, worse in held[1]}
     lines = [

@@ -28,11 +28,10 @@ def accuracies(run: Path) -> list[str]:
         run: Folder with the ``summary.csv`` of a run.
     """
     table = pd.read_csv(run / "summary.csv")
-    shares = table.set_index(["method", "protocol", "tolerance"])[["accuracy", "ci_low", "ci_high"]]
-    cells = {of: with_interval(cell, 1, 100) for of, *cell in shares.itertuples()}
+    shares = in_percent(table)
     columns = (MAIN_PROTOCOL, 0), (MAIN_PROTOCOL, MAIN_TOLERANCE), ("paper", MAIN_TOLERANCE)
     head = ["method", *(f"`{protocol}`, {within(tolerance)}" for protocol, tolerance in columns)]
-    rows = [[f"`{name}`", *(cells[(name, *column)] for column in columns)] for name in in_order(table)]
+    rows = [[f"`{name}`", *(shares[(name, *column)] for column in columns)] for name in in_order(table)]
     return markdown_table([head, *rows])
 
 
@@ -56,6 +55,12 @@ def verdicts(run: Path) -> list[str]:
         ]
         rows.append([f"`{name}`", *cells, f"{100 * table.loc[(name, 'clean', MAIN_TOLERANCE), 'share_of_misses']:.0f}"])
     return markdown_table(rows)
+
+
+def in_percent(table: pd.DataFrame) -> dict[tuple[str, str, int], str]:
+    """Accuracies of a ``summary.csv`` with their intervals as text, by method, protocol and tolerance."""
+    shares = table.set_index(["method", "protocol", "tolerance"])[["accuracy", "ci_low", "ci_high"]]
+    return {of: with_interval(cell, 1, 100) for of, *cell in shares.itertuples()}
 
 
 def in_order(table: pd.DataFrame) -> list[str]:

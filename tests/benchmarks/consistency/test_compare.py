@@ -112,7 +112,7 @@ def test_a_file_of_the_users_is_left_alone(
     (tmp_path / name).write_text("mine")
     assert cli.main(["compare", *map(str, folders), "--out", str(tmp_path)]) == 2
     said = capsys.readouterr()
-    assert f"holds {name} and is no folder of a comparison, so nothing is written: choose another --out" in said.err
+    assert f"{name} is not of a comparison, so nothing is written: choose another --out" in said.err
     assert not said.out
     assert {p.name: p.read_text() for p in tmp_path.iterdir() if p.is_file()} == {name: "mine"}
 
