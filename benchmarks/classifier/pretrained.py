@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from benchmarks.run.config import FREE_SETTINGS, make_config
-from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
+from benchmarks.run.process import process_rank
 
 PRESET = "synthetic"
 ROOT = Path(__file__).parents[2]

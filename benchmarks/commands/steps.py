@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from benchmarks.run.config import CACHE, EVALUATION, PRESETS, Config, make_confi
 from benchmarks.run.devices import check_devices, use_threads
 from benchmarks.run.files import make_folder, refuse_folder_of_others
 from benchmarks.run.lock import lock_file, only_one
+from benchmarks.run.process import process_rank
+from benchmarks.run.step_times import timed
 
 COMMANDS = {
     "run": "data, train, score, measure and report, one after the other; goes on where a stopped run stood",
@@ -83,7 +85,7 @@ def run_step(command: str, settings: dict[str, Any]) -> None:
         # Data and cache are looked into before they are written to.
         refuse_folder_of_others(out, {"config.json", lock_file("results")}, {"data", CACHE}, "a run")
         make_folder(out)
-    with held(out, "report" if command == "report" else "results", command):
+    with only_one(out, "report" if command == "report" else "results", command):
         config = new or configure(command, settings)
         use_threads(config.devices.threads)
         if command == "run":  # a misspelt method is not to be found behind the training
@@ -106,7 +108,7 @@ def _report_evaluation(command: str, settings: dict[str, Any]) -> None:
         refuse_evaluation(settings["out"])
     from benchmarks.evaluation.command import report_command
 
-    with held(settings["out"], "report", command):
+    with only_one(settings["out"], "report", command):
         report_command(**settings)
 
 
@@ -121,39 +123,23 @@ def _each_seed(command: str, config: Config) -> None:
     for number, one in enumerate(seeds, start=1):
         print(f"seed {one.seed}, {number} of {len(seeds)}: {one.out}", flush=True)
         make_folder(one.out)
-        with held(one.out, "report" if command == "report" else "results", command):
+        with only_one(one.out, "report" if command == "report" else "results", command):
             if command not in ("run", "train"):
                 open_run(one)
             STEPS[command](one)
     if command in ("run", "report"):
         from benchmarks.report.over_seeds import report_seeds
-        from benchmarks.run.directory import process_rank
 
         if process_rank() == 0:
             with only_one(config.out, "report", command) if command == "run" else nullcontext():
                 report_seeds(config)
 
 
-def held(out: Path, what: str, command: str) -> AbstractContextManager[None]:
-    """The lock on a run directory; of several processes of one command, the first holds it for all."""
-    from benchmarks.run.directory import process_rank
-
-    return only_one(out, what, command) if process_rank() == 0 and out.is_dir() else nullcontext()
-
-
-def _timed(config: Config, step: str) -> AbstractContextManager[None]:
-    """Note how long a step takes; of several processes of one command, the first does."""
-    from benchmarks.run.directory import process_rank
-    from benchmarks.run.step_times import timed
-
-    return timed(config.out, step) if process_rank() == 0 else nullcontext()
-
-
 # Each step imports what it needs itself: `--help` and errors of the command line answer at once, without torch.
 def _data(config: Config) -> None:
     from benchmarks.synthetic.prepare import prepare
 
-    with _timed(config, "data"):
+    with timed(config.out, "data"):
         prepare(config)
 
 
@@ -164,7 +150,7 @@ def _train(config: Config) -> None:
     if not config.one_of_seeds:  # whose films are those of all
         _data(config)
     open_run(config)
-    with _timed(config, "train"):
+    with timed(config.out, "train"):
         train(config)
 
 
@@ -174,34 +160,32 @@ def _score(config: Config) -> None:
 
     if not config.scoring.allow_weak:
         refuse_weak(config.classifier_dir)
-    with _timed(config, "score"):
+    with timed(config.out, "score"):
         score(config)
 
 
 def _measure(config: Config) -> None:
     from benchmarks.scoring.measure import measure
 
-    with _timed(config, "measure"):
+    with timed(config.out, "measure"):
         measure(config)
 
 
 def _report(config: Config) -> None:
     from benchmarks.report.assemble import report
-    from benchmarks.run.directory import process_rank
 
     if process_rank() == 0:
-        with _timed(config, "report"):
+        with timed(config.out, "report"):
             report(config)
 
 
 def _run(config: Config) -> None:
     from benchmarks.report.assemble import is_current, results_digest
-    from benchmarks.run.directory import process_rank
 
     for step in (_train, _score, _measure):
         step(config)
     if process_rank() == 0:
-        with held(config.out, "report", "run"):
+        with only_one(config.out, "report", "run"):
             if is_current(config.out, results_digest(config)):
                 print(f"{config.out}: report.html and the tables show these results already; nothing to do.")
             else:

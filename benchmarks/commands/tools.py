@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.commands.evaluate_options import add_evaluate
 from benchmarks.commands.options import add_command, names, path
-from benchmarks.commands.steps import held
+from benchmarks.run.lock import only_one
 
 
 def add_tools(commands: Any) -> None:
@@ -65,7 +65,7 @@ def _add_consistency(commands: Any) -> None:
 def _consistency(**settings: Any) -> None:
     from benchmarks.consistency.check import consistency
 
-    with held(settings["checkpoint"], "consistency", "consistency"):
+    with only_one(settings["checkpoint"], "consistency", "consistency"):
         consistency(**settings)
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from benchmarks.data.film_facts import annotation_digest
 from benchmarks.run.config import FREE_SETTINGS, Config, check, flag
-from benchmarks.run.directory import process_rank, run_record, saved_config
+from benchmarks.run.directory import run_record, saved_config
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
+from benchmarks.run.process import process_rank
 
 
 def open_run(config: Config) -> None:

@@ -18,8 +18,8 @@ from benchmarks.formats.matching import match_categories
 from benchmarks.models import open_model
 from benchmarks.models.preparation import option
 from benchmarks.run.config import flag
-from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError, printable
+from benchmarks.run.process import process_rank
 from benchmarks.run.text_tables import counted
 from benchmarks.shapes.draw_picture import SIZE
 from benchmarks.shapes.outlines import KINDS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,10 @@ from benchmarks.methods.layer_choice import named_layers
 from benchmarks.models import OpenModel, load_model, open_model
 from benchmarks.run.config import CACHE, EVALUATION, OPEN, Config, check
 from benchmarks.run.devices import use_threads
-from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import make_folder, refuse_folder_of_others
 from benchmarks.run.lock import only_one
+from benchmarks.run.process import process_rank
 from benchmarks.run.text_tables import counted
 from benchmarks.scoring.job import evenly_spaced
 
@@ -155,7 +154,7 @@ def evaluate(
         raise UserError(f"{config.out} holds a run, with a classifier of its own: choose another --out.")
     _refuse_files_of_others(config.out, sets)
     make_folder(config.out)
-    with only_one(config.out, "results", "evaluate") if process_rank() == 0 else nullcontext():
+    with only_one(config.out, "results", "evaluate"):
         asking = asked or game
         assert asking is not None
         register_all(own, asking.job(config))

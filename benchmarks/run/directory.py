@@ -24,19 +24,6 @@ EVALUATION_REMEDY = "`evaluate` once more with the same arguments writes it agai
 PACKAGES = ("torch", "torchvision", "captum", "numpy", "lightning", "torchmetrics")
 
 
-def process_rank() -> int:
-    """Number of this process among those that torchrun, SLURM or Lightning started; 0 where there is only one.
-
-    Only process 0 writes what all share.
-    """
-    ranks = {name: os.environ.get(name, "") for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK")}
-    known = {name: int(rank) for name, rank in ranks.items() if rank.isdigit()}
-    for of_all in ("RANK", "SLURM_PROCID"):
-        if of_all in known:
-            return known[of_all]
-    return sum(known.values())  # only whether it is 0 counts
-
-
 def saved_config(run: Path) -> Config:
     """The settings of an existing run directory.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import cannot_write, clear_partials
+from benchmarks.run.process import process_rank
 
 try:
     import fcntl
@@ -28,16 +29,19 @@ def only_one(folder: Path, what: str, command: str) -> Iterator[None]:
     """Hold a run directory for one command, and clear partial files that dead ones have left.
 
     The lock is the operating system's, on the file ``.lock.WHAT``, so it ends with the process, however that ends. The
-    file says who holds it.
+    file says who holds it. Of several processes of one command, the first holds it for all.
 
     Args:
-        folder: The run directory.
+        folder: The run directory; one that is not there is not held.
         what: What is written: commands that write the same exclude each other.
         command: For the sentence that others get.
 
     Raises:
         UserError: Another process holds it; or the folder cannot be written.
     """
+    if process_rank() > 0 or not folder.is_dir():
+        yield
+        return
     path = folder / lock_file(what)
     try:
         stream = path.open("a+", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A command as a process: it stops when told to, works on when nobody reads, and keeps the memory that it will need."""
+"""A command as a process: one of several, stopped when told to, and at work when nobody reads."""
 
 from __future__ import annotations
 
@@ -15,6 +15,19 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's ``mallopt``."""
 _KEPT, _LARGEST = 2**30, 2**25
 """Bytes that may be kept, and of the largest block that is: glibc takes no larger one."""
+
+
+def process_rank() -> int:
+    """Number of this process among those that torchrun, SLURM or Lightning started; 0 where there is only one.
+
+    Only process 0 writes what all share.
+    """
+    ranks = {name: os.environ.get(name, "") for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK")}
+    known = {name: int(rank) for name, rank in ranks.items() if rank.isdigit()}
+    for of_all in ("RANK", "SLURM_PROCID"):
+        if of_all in known:
+            return known[of_all]
+    return sum(known.values())  # only whether it is 0 counts
 
 
 def keep_freed_memory() -> None:

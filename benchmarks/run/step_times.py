@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.run.files import write_json
+from benchmarks.run.process import process_rank
 
 NAME = "steps.json"
 
@@ -34,15 +35,17 @@ class StepTime:
 def timed(folder: Path, step: str) -> Iterator[None]:
     """Add to the times of a step what it takes now, also where it is stopped by an error or Ctrl-C.
 
+    Of several processes of one command, the first notes it.
+
     Args:
         folder: The run directory.
         step: Its name.
     """
-    wall, cpu = time.perf_counter(), _cpu()
+    wall, cpu, first = time.perf_counter(), _cpu(), process_rank() == 0
     try:
         yield
     finally:
-        if folder.is_dir():
+        if first and folder.is_dir():
             times = step_times(folder)
             before = times.pop(step, StepTime(0, 0, 0))
             passed = (time.perf_counter() - wall, _cpu() - cpu)

@@ -13,9 +13,10 @@ from typing import Any
 from benchmarks.data.check_set import check_set
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.run.config import Config, flag, from_dict
-from benchmarks.run.directory import process_rank, run_record
+from benchmarks.run.directory import run_record
 from benchmarks.run.errors import UserError, printable
 from benchmarks.run.files import write_json
+from benchmarks.run.process import process_rank
 from benchmarks.run.stored import DamagedError, SetFacts, read_json
 
 MANIFEST, BEGUN = "manifest.json", "unfinished"

@@ -16,8 +16,8 @@ from benchmarks import __main__ as cli
 from benchmarks.commands import steps
 from benchmarks.commands.options import path
 from benchmarks.run.config import Config
-from benchmarks.run.directory import process_rank
 from benchmarks.run.errors import UserError
+from benchmarks.run.process import process_rank
 from benchmarks.run.stored import read_json
 
 TINY = [
