@@ -97,7 +97,7 @@ def _open_job(config: Config, device: torch.device, films: int) -> tuple[Job, pd
     job = open_job(config, device)
     if len(job.positives) < 2:
         raise UserError(f"the test split of {config.data_root} has one annotated film: consistency needs two or more.")
-    with ScoreStep().reading(config, job) as scores:
+    with ScoreStep.reading(config, job) as scores:
         verdicts = scores.verdicts()
     # Batch normalisation is estimated anew on these batches, and one film has no variance.
     scoring = dataclasses.replace(job.scoring, score_batch_size=max(2, job.batch_size))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -284,8 +283,7 @@ def read_grids(config: Config, job: Job, side: int, order: Sequence[str]) -> pd.
         side: Cells in a row.
         order: Of the methods.
     """
-    path = config.out / f"{GridStep.name}.sqlite"
-    with closing(GridStore(path, job.method_facts, create=False)) as store, store.reading():
+    with GridStep.reading(config, job) as store:
         grids = store.grids()
     rows: list[tuple[object, ...]] = []
     for method, own in sorted(grids.groupby("method"), key=lambda group: order.index(str(group[0]))):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -123,9 +122,10 @@ class EvaluationMeasureStep(Step[QuestionStore, QuestionBatch]):
         job = self.asked.job(config, device)
         return replace(job, positives=evenly_spaced(job.positives, config.scoring.measure_films))
 
-    def facts(self, job: Job) -> Facts:
+    @classmethod
+    def facts(cls, job: Job) -> Facts:
         """What rows depend on."""
-        return measured_facts(job)
+        return lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)}
 
     def open_batch(self, job: Job, batch: int, store: QuestionStore) -> QuestionBatch:
         """Load a batch of questions."""
@@ -141,17 +141,9 @@ class EvaluationMeasureStep(Step[QuestionStore, QuestionBatch]):
 
 def read_measures(config: Config, job: Job) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measures and curves of the methods that were measured on all of the questions of a job."""
-    path = config.out / f"{EvaluationMeasureStep.name}.sqlite"
-    with closing(QuestionStore(path, measured_facts(job), create=False)) as store, store.reading():
-        finished, measures, curves = store.finished(), store.measures(), store.curves()
-    names = {method for _, method in finished}
-    whole = [name for name in names if all((batch, name) in finished for batch in range(job.batches))]
+    with EvaluationMeasureStep.reading(config, job) as store:
+        whole, measures, curves = store.complete(job.batches), store.measures(), store.curves()
     return measures[measures["method"].isin(whole)], curves[curves["method"].isin(whole)]
-
-
-def measured_facts(job: Job) -> Facts:
-    """What measures depend on."""
-    return lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)}
 
 
 def masks_of(curves: pd.DataFrame, classes: Any) -> pd.DataFrame:

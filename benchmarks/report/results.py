@@ -57,7 +57,7 @@ def read_results(config: Config, job: Job) -> Results:
     Raises:
         UserError: There are no complete scores of this configuration, or no method could run.
     """
-    with ScoreStep().reading(config, job) as store:
+    with ScoreStep.reading(config, job) as store:
         failures = store.failures()
         scores, true_scores = _of_today(store.scores()), _of_today(store.true_scores())
         verdicts, chance, state = store.verdicts(), store.chance(), store.state()

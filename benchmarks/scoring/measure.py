@@ -65,7 +65,8 @@ class MeasureStep(Step[MeasureStore, MeasureBatch]):
         chosen = [*evenly_spaced(job.positives, config.scoring.measure_films - half), *evenly_spaced(clean, half)]
         return replace(job, positives=sorted(chosen))
 
-    def facts(self, job: Job) -> Facts:
+    @classmethod
+    def facts(cls, job: Job) -> Facts:
         """What rows depend on."""
         return lambda method: {**job.method_facts(method), "measures": repr(SETTINGS)}
 
@@ -79,7 +80,26 @@ class MeasureStep(Step[MeasureStore, MeasureBatch]):
 
     def finish(self, config: Config, job: Job, store: MeasureStore) -> None:
         """Write ``measures.parquet``, ``measures.csv`` and ``froc.csv``."""
-        _write_tables(config, job, store)
+        complete = sorted(store.complete(job.batches), key=_place(METHODS))
+        records = job.films.records
+        objects = {records[position].name: len(records[position].shapes) for position in job.positives}
+        detection, curve = froc_tables(store.peaks(), objects, complete, config.seed)
+        annotated = annotated_positions(records)
+        with ScoreStep.reading(config, replace(job, positives=annotated)) as scores:
+            overlaps = overlap_values(scores.scores(), len(annotated))
+        if overlaps.empty:
+            before = "`python -m benchmarks score` has run before"
+            print(f"{config.out}: energy and iou will be in measures.csv when {before}.")
+        films = store.measures()
+        means = [mean_table([values], config.seed) for values in (overlaps, films[films["method"].isin(complete)])]
+        table = pd.concat([part for part in (*means, detection) if len(part)] or [detection], ignore_index=True)
+        order = pd.DataFrame(
+            {"measure": table["measure"].map(_place(MEASURES)), "method": table["method"].map(_place(METHODS))}
+        )
+        table = table.loc[order.sort_values(["measure", "method"], kind="stable").index]
+        write_parquet(config.out / "measures.parquet", [films])
+        write_csv(config.out / "measures.csv", table)
+        write_csv(config.out / "froc.csv", curve)
 
 
 def remake_tables(config: Config) -> None:
@@ -88,31 +108,6 @@ def remake_tables(config: Config) -> None:
     job = step.open_job(config)
     with step.reading(config, job) as store:
         step.finish(config, job, store)
-
-
-def _write_tables(config: Config, job: Job, store: MeasureStore) -> None:
-    finished = store.finished()
-    names = {method for _, method in finished}
-    complete = [name for name in names if all((batch, name) in finished for batch in range(job.batches))]
-    complete.sort(key=_place(METHODS))
-    records = job.films.records
-    objects = {records[position].name: len(records[position].shapes) for position in job.positives}
-    detection, curve = froc_tables(store.peaks(), objects, complete, config.seed)
-    annotated = annotated_positions(records)
-    with ScoreStep().reading(config, replace(job, positives=annotated)) as scores:
-        overlaps = overlap_values(scores.scores(), len(annotated))
-    if overlaps.empty:
-        print(f"{config.out}: energy and iou will be in measures.csv when `python -m benchmarks score` has run before.")
-    films = store.measures()
-    means = [mean_table([values], config.seed) for values in (overlaps, films[films["method"].isin(complete)])]
-    table = pd.concat([part for part in (*means, detection) if len(part)] or [detection], ignore_index=True)
-    order = pd.DataFrame(
-        {"measure": table["measure"].map(_place(MEASURES)), "method": table["method"].map(_place(METHODS))}
-    )
-    table = table.loc[order.sort_values(["measure", "method"], kind="stable").index]
-    write_parquet(config.out / "measures.parquet", [films])
-    write_csv(config.out / "measures.csv", table)
-    write_csv(config.out / "froc.csv", curve)
 
 
 def _place(names: Iterable[str]) -> Callable[[str], int]:

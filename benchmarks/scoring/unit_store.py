@@ -104,6 +104,11 @@ class UnitStore:
         """The units that are there and whole, as (batch, method)."""
         return set(self.whole_rows("SELECT key, batch, batch, method FROM units"))
 
+    def complete(self, batches: int) -> set[str]:
+        """Methods whose units are all there and whole, of so many batches."""
+        finished = self.finished()
+        return {name for _, name in finished if all((batch, name) in finished for batch in range(batches))}
+
     def units(self) -> Iterator[tuple[int, str]]:
         """All units that are there, as (batch, method), one by one and without a look at their rows."""
         yield from self._rows("SELECT batch, method FROM units")

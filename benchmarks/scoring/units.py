@@ -63,19 +63,22 @@ class Step(ABC, Generic[S, B]):
     def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
         """Load what the step needs."""
 
-    def facts(self, job: Job) -> Facts:
+    @classmethod
+    def facts(cls, job: Job) -> Facts:
         """What rows depend on."""
         return job.method_facts
 
-    def open_store(self, path: Path, job: Job, *, create: bool = True) -> S:
+    @classmethod
+    def open_store(cls, path: Path, job: Job, *, create: bool = True) -> S:
         """Open a file of results for a job; ``create`` as of :class:`benchmarks.scoring.unit_store.UnitStore`."""
-        return self.store(path, self.facts(job), create=create)
+        return cls.store(path, cls.facts(job), create=create)
 
+    @classmethod
     @contextmanager
-    def reading(self, config: Config, job: Job) -> Iterator[S]:
+    def reading(cls, config: Config, job: Job) -> Iterator[S]:
         """What is in the run directory at one moment; nothing where the step has not run."""
-        path = config.out / f"{self.name}.sqlite"
-        with closing(self.open_store(path, job, create=False)) as store, store.reading():
+        path = config.out / f"{cls.name}.sqlite"
+        with closing(cls.open_store(path, job, create=False)) as store, store.reading():
             yield store
 
     @abstractmethod
