@@ -48,4 +48,3 @@ def add_evaluate(commands: Any) -> None:
     group.add_argument("--score-batch-size", type=int, metavar="N", help=size)
     add_devices(command)
     command.add_argument("--quiet", action="store_true", help="no progress bar")
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -37,7 +37,6 @@ def add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, metavar="N", help="seed of training and scoring")
     command.add_argument("--limit", type=int, metavar="N", help="films per split, for a trial")
     command.add_argument("--quiet", action="store_true", help="no progress bars")
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def add_training(command: argparse.ArgumentParser) -> None:

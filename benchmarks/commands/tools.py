@@ -34,7 +34,6 @@ def _add_compare(commands: Any) -> None:
     command.add_argument(
         "--without", type=path, metavar="CSV", help="leave out its films, as saved from report.html: unannotated.csv"
     )
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _compare(**settings: Any) -> None:
@@ -59,7 +58,6 @@ def _add_consistency(commands: Any) -> None:
     command.add_argument("--accelerator", metavar="A", help="auto, cpu, gpu ...")
     command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _consistency(**settings: Any) -> None:
@@ -82,7 +80,6 @@ def _add_explain(commands: Any) -> None:
     command.add_argument("--method", metavar="NAME", help="default: normgrad_conv1x1_combined_uniform")
     command.add_argument("--dicom", action="store_true", help="DICOM structured reports, too, of films that are DICOM")
     command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _explain(**settings: Any) -> None:
@@ -102,7 +99,6 @@ def _add_speed(commands: Any) -> None:
     command.add_argument("--repeats", type=int, metavar="N", help="rounds of timing; default: 20")
     command.add_argument("--threads", type=int, metavar="N", help="threads of torch")
     command.add_argument("--quick", action="store_true", help="one network, small images and few rounds, for a trial")
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _speed(**settings: Any) -> None:
@@ -121,7 +117,6 @@ def _add_zoo(commands: Any) -> None:
     which.add_argument("--small", action="store_true", help="about thirty small ones of all kinds")
     command.add_argument("--seconds", type=float, metavar="S", help="most time for an architecture; default: 180")
     command.add_argument("--mib", type=float, metavar="MIB", help="most memory for an architecture; default: 8192")
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _zoo(**settings: Any) -> None:
@@ -140,7 +135,6 @@ def _add_split(commands: Any) -> None:
     command.add_argument("--share", type=float, metavar="S", help="of its films; default: 0.5")
     command.add_argument("--patients", metavar="REGEX", help="finds the patient in a film's name; they stay together")
     command.add_argument("--seed", type=int, metavar="N", help="of the draw; default: 0")
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _split(**settings: Any) -> None:
