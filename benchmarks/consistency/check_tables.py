@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.analysis.measure_table import measure_of
 from benchmarks.consistency.follows import follows_section
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
-from benchmarks.run.files import write_csv, write_figure, write_text
+from benchmarks.run.files import write_csv, write_figure_files, write_text
 from benchmarks.run.text_tables import markdown_table, terminal_table, with_interval, within
 
 Row = tuple[str, str, str, str, float, float, float, int]
@@ -169,8 +169,7 @@ def draw_consistency(table: pd.DataFrame, stem: Path) -> None:
     ):
         _draw(axis, rows, colours, low)
         axis.set_title(title, fontsize=9, loc="left")
-    for kind in (".png", ".svg"):
-        write_figure(stem.with_suffix(kind), figure)
+    write_figure_files(stem, figure)
 
 
 def _draw(axis: Axes, rows: pd.DataFrame, colours: str, low: float) -> None:

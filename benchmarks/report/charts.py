@@ -13,7 +13,7 @@ from benchmarks.analysis.tallies import main_rows
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 from benchmarks.report.step_tables import fraction, sensitivities
-from benchmarks.run.files import write_figure
+from benchmarks.run.files import write_figure_files
 from benchmarks.run.text_tables import counted
 
 COLOURS = {
@@ -57,7 +57,7 @@ def draw_ranking(rows: pd.DataFrame, chance: dict[str, float], stem: Path) -> No
     axis.set(xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4))
     axis.set_yticks(range(len(rows)), titles)
     axis.grid(axis="x", color="#d9dce2", lw=0.6)
-    _save(figure, stem)
+    write_figure_files(stem, figure)
 
 
 def draw_cost(rows: pd.DataFrame, stem: Path, unit: str = "film") -> None:
@@ -78,7 +78,7 @@ def draw_cost(rows: pd.DataFrame, stem: Path, unit: str = "film") -> None:
     axis.grid(color="#d9dce2", lw=0.6)
     if len(rows):
         figure.legend(loc="outside right upper", fontsize=7, frameon=False, markerscale=0.6, handletextpad=0.2)
-    _save(figure, stem)
+    write_figure_files(stem, figure)
 
 
 def draw_breakdowns(table: pd.DataFrame, folder: Path, unit: str = "film") -> None:
@@ -111,7 +111,7 @@ def _draw_groups(table: pd.DataFrame, stem: Path, unit: str) -> None:
     axis.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8, parse_math=False)
     axis.set_yticks(range(len(values)), titles, fontsize=8)
     figure.suptitle(f"accuracy, % ({CAPTION})", fontsize=9)
-    _save(figure, stem)
+    write_figure_files(stem, figure)
 
 
 def draw_froc(table: pd.DataFrame, stem: Path) -> None:
@@ -137,7 +137,7 @@ def draw_froc(table: pd.DataFrame, stem: Path) -> None:
     handles, labels = axis.get_legend_handles_labels()
     title = f"mean over the rates, %; best {len(labels)} of {len(wide)}"
     figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize=8, frameon=False, title=title)
-    _save(figure, stem)
+    write_figure_files(stem, figure)
 
 
 def _best(rows: pd.DataFrame) -> pd.DataFrame:
@@ -150,8 +150,3 @@ def _colour(method: str) -> str:
 
 def _title(method: str) -> str:
     return " ".join(METHODS[method].title.split()) if method in METHODS else method
-
-
-def _save(figure: Figure, stem: Path) -> None:
-    for kind in (".png", ".svg"):
-        write_figure(stem.with_suffix(kind), figure)

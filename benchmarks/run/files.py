@@ -174,6 +174,12 @@ def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:
         figure.savefig(stream, format=kind, dpi=dpi, metadata=metadata)
 
 
+def write_figure_files(stem: Path, figure: Figure) -> None:
+    """Write a figure as PNG and as SVG; the path is without a suffix."""
+    for kind in (".png", ".svg"):
+        write_figure(stem.with_suffix(kind), figure)
+
+
 def file_digest(path: Path) -> str:
     """Digest of what a file holds; another for one that cannot be read."""
     digest = hashlib.sha256()
