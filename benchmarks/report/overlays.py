@@ -27,27 +27,16 @@ from normgrad_attr.functional import is_constant
 from normgrad_attr.visualize import heat
 
 HIT, MISS, ANNOTATION = "#19d419", "#ff3030", "#3cc8ff"
-MOST_COLUMNS = 12
+MOST_ROWS, MOST_COLUMNS = 5, 12
 PANEL = 240
 """Side of a drawn map in pixels, about that of its panel."""
 
 
-def draw_overlays(
-    job: Job,
-    methods: list[Method],
-    results: Results,
-    subject: Subject,
-    path: Path,
-    kept: Path,
-    *,
-    rows: int = 5,
-    protocol: str = MAIN_PROTOCOL,
-    tolerance: int = MAIN_TOLERANCE,
-) -> None:
+def draw_overlays(job: Job, methods: list[Method], results: Results, subject: Subject, path: Path, kept: Path) -> None:
     """Draw annotated test films against methods, each map with its maximum marked as hit or miss.
 
-    The films are evenly spaced among the annotated films of the test split, first and last
-    included: a rule that knows nothing of the results. Maps and points are those of the scores.
+    The films, at most :data:`MOST_ROWS`, are evenly spaced among the annotated films of the test split, first and last
+    included: a rule that knows nothing of the results. Maps and points are those of the scores, by the main protocol.
 
     Args:
         job: network and films.
@@ -57,11 +46,8 @@ def draw_overlays(
         subject: what they are about.
         path: PNG to write.
         kept: folder for the pictures of maps, see :func:`benchmarks.report.drawn_maps.drawn_maps`.
-        rows: number of films.
-        protocol: whose points are marked.
-        tolerance: in pixels of the frame.
     """
-    positions = evenly_spaced(job.positives, rows)
+    positions = evenly_spaced(job.positives, MOST_ROWS)
     seconds = seconds_per_image(results.scores)
     methods = sorted(methods, key=lambda method: "paper" not in method.sets)
     methods = [method for method in methods if method.family != "baseline"]
@@ -77,7 +63,7 @@ def draw_overlays(
     known = "P(object) = " if subject.unit == "film" else "P = "
     # Of these films alone: an index of all would be as large as the table.
     points = results.scores[results.scores["image"].isin([record.name for record in records])]
-    points = points[points["protocol"] == protocol].set_index(["image", "method"])
+    points = points[points["protocol"] == MAIN_PROTOCOL].set_index(["image", "method"])
     figure = Figure(figsize=(1.75 * (len(drawn) + 1), 1.75 * len(positions) + 0.9), layout="constrained")
     axes = figure.subplots(len(positions), len(drawn) + 1, squeeze=False)
     for i, record in enumerate(records):
@@ -94,11 +80,11 @@ def draw_overlays(
             axes[i, j].imshow(colours[i], extent=(-0.5, FRAME - 0.5, FRAME - 0.5, -0.5), interpolation="bilinear")
             row = points.loc[(record.name, method.name)]
             if row["status"] != "non_finite":
-                hit = bool(is_hit(float(row["distance"]), tolerance))
+                hit = bool(is_hit(float(row["distance"]), MAIN_TOLERANCE))
                 _mark(axes[i, j], int(row["x"]), int(row["y"]), hit)
     figure.suptitle(
-        f"Maximum of the map for the class that is explained: green circle = hit (closer than {tolerance} px of "
-        f"{FRAME}), red cross = miss; blue = annotation; protocol {protocol}",
+        f"Maximum of the map for the class that is explained: green circle = hit (closer than {MAIN_TOLERANCE} px of "
+        f"{FRAME}), red cross = miss; blue = annotation; protocol {MAIN_PROTOCOL}",
         fontsize=9,
     )
     write_figure(path, figure, dpi=130)

@@ -27,28 +27,23 @@ def interleave(
     repeats: int,
     *,
     budget: float = float("inf"),
-    warm_up: int = 1,
-    seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Seconds:
-    """Time all calls, once in each round, in an order that is shuffled for each round.
+    """Time all calls, once in each round, in an order that is shuffled for each; a round before is not counted.
 
     Args:
         calls: By name.
         repeats: Number of rounds.
         budget: Seconds after which no further round is begun, as long as there have been three.
-        warm_up: Rounds before, which are not counted.
-        seed: Of the order.
         clock: Seconds.
 
     Returns:
         For each name the seconds of each round; equal positions belong to the same round.
     """
     order = list(calls)
-    shuffle = random.Random(seed).shuffle
-    for _ in range(warm_up):
-        for call in calls.values():
-            call()
+    shuffle = random.Random(0).shuffle
+    for call in calls.values():
+        call()
     seconds: Seconds = {name: [] for name in calls}
     start = clock()
     for done in range(repeats):

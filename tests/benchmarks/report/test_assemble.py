@@ -198,7 +198,8 @@ def test_marks_are_the_scores(run, monkeypatch):
     job = open_job(run)
     results = read_results(run, job)
     subject = of_run(run, job, results)
-    overlays.draw_overlays(job, select_methods(SOME), results, subject, run.out / "again.png", run.cache_dir, rows=2)
+    monkeypatch.setattr(overlays, "MOST_ROWS", 2)
+    overlays.draw_overlays(job, select_methods(SOME), results, subject, run.out / "again.png", run.cache_dir)
     expected = [
         (row.x, row.y, row.distance < 15)
         for method in SOME[2:]
