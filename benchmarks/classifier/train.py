@@ -266,16 +266,15 @@ def _as_it_was() -> Iterator[None]:
         torch.set_float32_matmul_precision(products)
 
 
-class _calm_lightning:  # noqa: N801
+@contextmanager
+def _calm_lightning() -> Iterator[None]:
     """Silence Lightning's notices on devices and loader workers, which tell the user nothing here."""
-
-    def __enter__(self) -> None:
-        self._catch = warnings.catch_warnings()
-        self._catch.__enter__()
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        self._level = logging.getLogger("lightning.pytorch").level
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("lightning.pytorch").setLevel(self._level)
-        self._catch.__exit__(None, None, None)
+        log.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            log.setLevel(level)

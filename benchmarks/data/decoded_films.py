@@ -68,9 +68,9 @@ def _located(record: Record, action: Callable[[], T]) -> T:
     try:
         return action()
     except FileNotFoundError:
-        raise UserError(f"{record.table}, row {record.row}: the film {record.path} is missing.") from None
+        raise UserError(f"{record.where}: the film {record.path} is missing.") from None
     except UserError as error:
-        raise UserError(f"{record.table}, row {record.row}: {error}") from None
+        raise UserError(f"{record.where}: {error}") from None
 
 
 def _read(path: Path, sizes_path: Path, facts_path: Path, shape: tuple[int, ...]) -> tuple[Sizes, str] | None:
