@@ -111,17 +111,21 @@ def subject(name: str) -> Subject:
     return SUBJECTS[name]
 
 
+def check_size(name: str, size: int) -> None:
+    """Refuse a network that is unknown, or does not take images of such a size."""
+    fixed = subject(name).fixed_size
+    if fixed not in (None, size):
+        raise UserError(f"{name} takes images of {fixed} pixels only, not {size}: leave it out of --networks")
+
+
 def make_case(name: str, batch: int, size: int) -> tuple[nn.Module, Tensor, Tensor]:
     """A network in eval mode, (N, 3, S, S) standard normal images, and a target class for each of them.
 
     Raises:
         UserError: Unknown network, or one that does not take images of this size.
     """
+    check_size(name, size)
     chosen = subject(name)
-    if chosen.fixed_size not in (None, size):
-        raise UserError(
-            f"{name} takes images of {chosen.fixed_size} pixels only, not {size}: leave it out of --networks"
-        )
     torch.manual_seed(0)
     network = chosen.build().eval()
     return network, torch.randn(batch, 3, size, size), torch.arange(batch) % chosen.classes

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.run.config import flag
 from benchmarks.run.directory import installation
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json, write_text
@@ -19,7 +20,7 @@ from benchmarks.speed.contenders import CONTENDERS
 from benchmarks.speed.measurements import Plan, curve_exponent
 from benchmarks.speed.scoring_cost import beside_the_map, shared_pass, whole_step
 from benchmarks.speed.speed_tables import draw, markdown, print_tables
-from benchmarks.speed.subjects import subject
+from benchmarks.speed.subjects import check_size
 from benchmarks.speed.timing import Seconds, paired_ratio
 from benchmarks.speed.worker import import_seconds
 
@@ -141,13 +142,9 @@ def _check(plan: Plan) -> None:
         raise UserError("--networks names no network")
     for name in ("batch", "image_size", "repeats", "threads"):
         if getattr(plan, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(plan, name)}")
+            raise UserError(f"{flag(name)} must be at least 1, not {getattr(plan, name)}")
     for network in plan.networks:
-        fixed = subject(network).fixed_size
-        if fixed not in (None, plan.image_size):
-            raise UserError(
-                f"{network} takes images of {fixed} pixels only, not {plan.image_size}: leave it out of --networks"
-            )
+        check_size(network, plan.image_size)
 
 
 def _medians(curve: dict[int, Seconds]) -> dict[str, list[dict[str, float]]]:
