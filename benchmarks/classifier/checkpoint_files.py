@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from benchmarks.classifier.module import Classifier
-from benchmarks.classifier.repair import BEST, LAST, kept, read, save
+from benchmarks.classifier.repair import kept, read, save
+from benchmarks.run.directory import checkpoint_paths
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -42,12 +43,12 @@ class KeepBestAndLast(Checkpoint):
     The best comes first: killed between the two, the run repeats the epoch and writes the same best again.
 
     Args:
-        folder: For the two files.
+        run: The run directory.
         patience: Epochs without a better dev AUC after which the training ends; ``None`` goes through all.
     """
 
-    def __init__(self, folder: Path, patience: int | None = None) -> None:
-        self.folder = folder
+    def __init__(self, run: Path, patience: int | None = None) -> None:
+        self.best, self.last = checkpoint_paths(run)
         self.patience = patience
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -61,10 +62,10 @@ class KeepBestAndLast(Checkpoint):
         *before, newest = [entry["dev_auc"] for entry in pl_module.history]
         if all(newest > auc for auc in before):
             pl_module.best = {}  # it is not put into itself
-            trainer.save_checkpoint(self.folder / BEST)
+            trainer.save_checkpoint(self.best)
         if not pl_module.best:
-            pl_module.best = kept(read(self.folder / BEST) or {})
-        trainer.save_checkpoint(self.folder / LAST)
+            pl_module.best = kept(read(self.best) or {})
+        trainer.save_checkpoint(self.last)
         self._end_early(trainer, pl_module)
 
     def _end_early(self, trainer: Trainer, classifier: Classifier) -> None:

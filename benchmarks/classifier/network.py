@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from benchmarks.run.directory import checkpoint_paths
 from benchmarks.run.errors import UserError
 from benchmarks.run.state_files import fits, of_network, read_state
 
@@ -117,7 +118,7 @@ def _replace_head(network: nn.Module, arch: str) -> None:
 
 def _load_body(network: nn.Module, path: Path) -> None:
     own = network.state_dict()
-    state = of_network(read_state(path / "checkpoints" / "best.ckpt" if path.is_dir() else path), own, path)
+    state = of_network(read_state(checkpoint_paths(path)[0] if path.is_dir() else path), own, path)
     head = list(own)[-1].rpartition(".")[0]
     kept = {
         name: value

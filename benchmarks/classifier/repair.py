@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from benchmarks.classifier.network import weights_digest
+from benchmarks.run.directory import checkpoint_paths
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import whole_file
 
-BEST, LAST = "best.ckpt", "last.ckpt"
 _KEPT = ("state_dict", "history", "record")
 """What ``last.ckpt`` keeps of ``best.ckpt``: enough to use the network, not to go on with the training."""
 
@@ -49,43 +49,44 @@ def best_checkpoint(run: Path, weights: str | None) -> dict[str, Any]:
     Raises:
         UserError: Neither checkpoint has them.
     """
-    path = run / "checkpoints" / BEST
+    path, last_path = checkpoint_paths(run)
     best = read(path)
     if best is not None and _is(best, weights):
         return best
-    last = read(path.with_name(LAST)) or {}
+    last = read(last_path) or {}
     spare = last.get("best")
     if isinstance(spare, dict) and isinstance(spare.get("state_dict"), dict) and _is(spare, weights):
-        print(f"{path} is {_state(path)}; it is made again from {LAST}.")
+        print(f"{path} is {_state(path)}; it is made again from {last_path.name}.")
         save(spare, path)
         return spare
     raise UserError(
-        f"{path} is {_state(path)}, and {LAST} cannot stand in for it: train anew into another --out, with the same "
-        "settings and --seed for the same network."
+        f"{path} is {_state(path)}, and {last_path.name} cannot stand in for it: train anew into another --out, with "
+        "the same settings and --seed for the same network."
     )
 
 
 def checkpoint_to_resume(run: Path) -> Path | None:
     """Where a training goes on: after the last epoch, or after the best one where ``last.ckpt`` is damaged."""
-    best, last = (run / "checkpoints" / name for name in (BEST, LAST))
+    best, last = checkpoint_paths(run)
     if read(last) is not None:
         return last
     if not (best.exists() or last.exists()):
         return None
     content = read(best)
     if content is not None and content.get("optimizer_states"):
-        print(f"{last} is {_state(last)}; the training goes on from {BEST}, after epoch {len(content['history'])}.")
+        epoch = len(content["history"])
+        print(f"{last} is {_state(last)}; the training goes on from {best.name}, after epoch {epoch}.")
         return best
-    print(f"{last} is {_state(last)}, and {BEST} does not tell how to go on; the training starts anew.")
+    print(f"{last} is {_state(last)}, and {best.name} does not tell how to go on; the training starts anew.")
     return None
 
 
 def mend_last(run: Path) -> None:
     """See to it that a finished training has its second checkpoint, which can stand in for the first."""
-    best, last = (run / "checkpoints" / name for name in (BEST, LAST))
+    best, last = checkpoint_paths(run)
     content = read(best)
     if content is not None and read(last) is None:
-        print(f"{last} is {_state(last)}; it is made again from {BEST}.")
+        print(f"{last} is {_state(last)}; it is made again from {best.name}.")
         save({**content, "best": kept(content)}, last)
 
 

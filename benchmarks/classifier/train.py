@@ -140,7 +140,7 @@ def train(config: Config, callbacks: list[Callback] | None = None) -> None:
     model, films = Classifier(config, network), Films(config)
     model.record = run_record(config.out) or config.to_dict()
     with _calm_lightning(), _as_it_was():
-        keep = KeepBestAndLast(config.out / "checkpoints", config.patience)
+        keep = KeepBestAndLast(config.out, config.patience)
         trainer = make_trainer(config, [keep, *(callbacks or [])])
         if trainer.strategy.root_device.type == "cuda":
             torch.set_float32_matmul_precision("high")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,8 +19,9 @@ from benchmarks.explain.verdict import UNSURE, Explanation
 from benchmarks.films.grey import Film
 from benchmarks.methods import METHODS, Context, Explain, near_names
 from benchmarks.run.config import Config
-from benchmarks.run.directory import read_measured, saved_config
+from benchmarks.run.directory import checkpoint_paths, read_measured, saved_config
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import file_digest
 from normgrad_attr.functional import Peak, find_peaks
 
 DEFAULT_METHOD = "normgrad_conv1x1_combined_uniform"
@@ -59,7 +59,7 @@ class Explainer:
         self.config: Config = saved_config(run)
         self.network = load_classifier(run)
         self.measured = read_measured(run)
-        self.checkpoint = hashlib.sha256((run / "checkpoints" / "best.ckpt").read_bytes()).hexdigest()
+        self.checkpoint = file_digest(checkpoint_paths(run)[0])
         films = partial(training_films, replace(self.config, out=run), torch.device("cpu"))
         context = Context(self.network, self.config.image_size, self.config.scoring.budget, films)
         self._explain: Explain = METHODS[method].prepare(context)

@@ -109,9 +109,13 @@ def _settings(record: dict[str, Any], path: Path) -> Config:
     return from_dict({name: value for name, value in record.items() if name != "annotations"}, path)
 
 
+def checkpoint_paths(run: Path) -> tuple[Path, Path]:
+    """Where the checkpoints of a training are: of its best epoch, and of its last one, to go on from."""
+    return run / "checkpoints" / "best.ckpt", run / "checkpoints" / "last.ckpt"
+
+
 def _record_of_training(run: Path) -> tuple[dict[str, Any], Path] | None:
-    for name in ("last.ckpt", "best.ckpt"):
-        path = run / "checkpoints" / name
+    for path in reversed(checkpoint_paths(run)):
         try:
             record = torch.load(path, map_location="cpu", weights_only=True)["record"]
         except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError):

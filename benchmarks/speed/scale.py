@@ -25,7 +25,7 @@ from PIL import Image
 from benchmarks.classifier.network import build_network
 from benchmarks.data.open_run import open_run
 from benchmarks.run.config import Config
-from benchmarks.run.directory import SPLITS
+from benchmarks.run.directory import SPLITS, checkpoint_paths
 from benchmarks.run.files import write_json
 
 SIDE, KINDS, EVERY = 64, 500, 4
@@ -74,9 +74,10 @@ def write_run(folder: Path, films: int) -> Config:
         image_size=SIDE, accelerator="cpu", methods=("center",), quiet=True, threads=1,
     )  # fmt: skip
     torch.manual_seed(0)
-    (config.out / "checkpoints").mkdir(parents=True)
+    best, _ = checkpoint_paths(config.out)
+    best.parent.mkdir(parents=True)
     state = {f"network.{name}": value for name, value in build_network(config.arch, "none").state_dict().items()}
-    torch.save({"state_dict": state}, config.out / "checkpoints" / "best.ckpt")
+    torch.save({"state_dict": state}, best)
     write_json(config.out / "classifier.json", {"auc": 0.5, "accuracy": 0.5, "split": "test"})
     open_run(config)
     return config
