@@ -7,11 +7,12 @@ they learnt (:mod:`benchmarks.consistency.variants`); other runs enter by their 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import torch
@@ -29,12 +30,29 @@ from benchmarks.run.devices import one_device, use_threads
 from benchmarks.run.directory import saved_config
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
-from benchmarks.run.stored import ConsistencyRequest, read_json
+from benchmarks.run.stored import read_json
 from benchmarks.scoring.job import Job, annotation_mask, evenly_spaced
 from benchmarks.scoring.score import ScoreStep, open_job
 
 FILMS = 32
 CHECKED = ("smoothing", "randomised")
+
+
+@dataclass(frozen=True)
+class Request:
+    """``consistency.json``: what ``consistency.csv`` was asked to compare, so that it can be made again.
+
+    Attributes:
+        others: Finished runs.
+        methods: Names or sets; empty for those of the run.
+        films: Most annotated films.
+        data: Folder of the films, where it is not the run's own.
+    """
+
+    others: tuple[Path, ...]
+    methods: tuple[str, ...]
+    films: Annotated[int, msgspec.Meta(ge=2)]
+    data: Path | None = None
 
 
 def consistency(
@@ -100,8 +118,8 @@ def _open_job(config: Config, device: torch.device, films: int) -> tuple[Job, pd
     with ScoreStep.reading(config, job) as scores:
         verdicts = scores.verdicts()
     # Batch normalisation is estimated anew on these batches, and one film has no variance.
-    scoring = dataclasses.replace(job.scoring, score_batch_size=max(2, job.batch_size))
-    return dataclasses.replace(job, positives=evenly_spaced(job.positives, films), scoring=scoring), verdicts
+    scoring = replace(job.scoring, score_batch_size=max(2, job.batch_size))
+    return replace(job, positives=evenly_spaced(job.positives, films), scoring=scoring), verdicts
 
 
 def remake_consistency(config: Config) -> None:
@@ -110,7 +128,7 @@ def remake_consistency(config: Config) -> None:
     Raises:
         UserError: Nobody has asked for them before, or what :func:`consistency` raises.
     """
-    asked: ConsistencyRequest = read_json(config.out / "consistency.json", ConsistencyRequest, "start it once more")
+    asked: Request = read_json(config.out / "consistency.json", Request, "start it once more")
     data = {} if asked.data is None else {"data": asked.data}
     consistency(config.out, asked.others, asked.methods, asked.films, quiet=True, **data)
 

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from benchmarks.data.records import Record
 from benchmarks.films.decode import decode, warnings_hidden
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
-from benchmarks.run.stored import DamagedError, DecodedFacts, read_array, read_json
+from benchmarks.run.stored import Count, DamagedError, read_array, read_json
 
 T = TypeVar("T")
 
@@ -31,6 +32,21 @@ _WAITING = 64
 """Films of one job, and jobs that wait: jobs for a hundred thousand films would take more memory than the films."""
 
 Sizes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DecodedFacts:
+    """What belongs to a memory map of decoded films.
+
+    Attributes:
+        pixels: Digest of the films in the map.
+        sizes: Digest of the map of their sizes, and of the digest of the films.
+        seen: Size and time of change of the map when its pixels were read last.
+    """
+
+    pixels: str
+    sizes: str
+    seen: tuple[Count, Count]
 
 
 def decoded_films(records: Sequence[Record], size: int, folder: Path) -> tuple[Path, Sizes, str]:

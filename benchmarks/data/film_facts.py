@@ -27,7 +27,7 @@ from benchmarks.films.decode import decode, warnings_hidden
 from benchmarks.run.directory import SPLITS
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import file_digest, write_json
-from benchmarks.run.stored import DamagedError, SeenSet, database_fault, read_json
+from benchmarks.run.stored import DamagedError, database_fault, read_json
 
 NAME, COLOUR_NAME, SEEN = "film_facts.sqlite", "image_facts.sqlite", "seen_set.json"
 _SIDE = 128
@@ -50,6 +50,19 @@ class FilmFacts:
     width: int
     height: int
     pixels: str
+
+
+@dataclass(frozen=True)
+class SeenSet:
+    """``seen_set.json`` in the cache: that a set was read through, and need not be as long as nothing changes.
+
+    Attributes:
+        seen: Digest of tables, of place, size and time of change of the films, and of what the reading found.
+        annotations: What the reading found.
+    """
+
+    seen: str
+    annotations: str
 
 
 class FileRecord(Protocol):

@@ -105,66 +105,6 @@ class Evaluated:
     facts: dict[str, dict[str, dict[str, str]]]
 
 
-@dataclass(frozen=True)
-class SetFacts:
-    """``manifest.json`` of a synthetic set.
-
-    Attributes:
-        film_counts: Films of the splits train, dev and test.
-        film_size: Longer side of a film in pixels.
-        data_seed: Seed of the set.
-    """
-
-    film_counts: tuple[Count, Count, Count]
-    film_size: Count
-    data_seed: Count
-
-
-@dataclass(frozen=True)
-class SeenSet:
-    """``seen_set.json`` in the cache: that a set was read through, and need not be as long as nothing changes.
-
-    Attributes:
-        seen: Digest of tables, of place, size and time of change of the films, and of what the reading found.
-        annotations: What the reading found.
-    """
-
-    seen: str
-    annotations: str
-
-
-@dataclass(frozen=True)
-class DecodedFacts:
-    """What belongs to a memory map of decoded films.
-
-    Attributes:
-        pixels: Digest of the films in the map.
-        sizes: Digest of the map of their sizes, and of the digest of the films.
-        seen: Size and time of change of the map when its pixels were read last.
-    """
-
-    pixels: str
-    sizes: str
-    seen: tuple[Count, Count]
-
-
-@dataclass(frozen=True)
-class ConsistencyRequest:
-    """``consistency.json``: what ``consistency.csv`` was asked to compare, so that it can be made again.
-
-    Attributes:
-        others: Finished runs.
-        methods: Names or sets; empty for those of the run.
-        films: Most annotated films.
-        data: Folder of the films, where it is not the run's own.
-    """
-
-    others: tuple[Path, ...]
-    methods: tuple[str, ...]
-    films: Annotated[int, msgspec.Meta(ge=2)]
-    data: Path | None = None
-
-
 Environment = dict[str, str | int | float | bool | None]
 """``environment.json``."""
 

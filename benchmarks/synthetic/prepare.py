@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,24 @@ from benchmarks.run.directory import run_record
 from benchmarks.run.errors import UserError, printable
 from benchmarks.run.files import write_json
 from benchmarks.run.process import process_rank
-from benchmarks.run.stored import DamagedError, SetFacts, read_json
+from benchmarks.run.stored import Count, DamagedError, read_json
 
 MANIFEST, BEGUN = "manifest.json", "unfinished"
+
+
+@dataclass(frozen=True)
+class SetFacts:
+    """``manifest.json`` of a synthetic set.
+
+    Attributes:
+        film_counts: Films of the splits train, dev and test.
+        film_size: Longer side of a film in pixels.
+        data_seed: Seed of the set.
+    """
+
+    film_counts: tuple[Count, Count, Count]
+    film_size: Count
+    data_seed: Count
 
 
 def prepare(config: Config) -> None:
