@@ -12,8 +12,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from benchmarks.classifier.module import Classifier
-from benchmarks.classifier.repair import kept, read, save
+from benchmarks.classifier.repair import kept, read
 from benchmarks.run.directory import checkpoint_paths
+from benchmarks.run.files import write_torch
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -24,7 +25,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint."""
-        save(checkpoint, Path(path))
+        write_torch(Path(path), checkpoint)
 
     def load_checkpoint(
         self,

@@ -10,19 +10,10 @@ import torch
 from benchmarks.classifier.network import weights_digest
 from benchmarks.run.directory import checkpoint_paths
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import whole_file
+from benchmarks.run.files import write_torch
 
 _KEPT = ("state_dict", "history", "record")
 """What ``last.ckpt`` keeps of ``best.ckpt``: enough to use the network, not to go on with the training."""
-
-
-def save(content: dict[str, Any], path: Path) -> None:
-    """Write with torch.save, whole or not at all."""
-    with whole_file(path) as stream:
-        try:
-            torch.save(content, stream)
-        except RuntimeError as error:  # torch's word for a full disk
-            raise OSError(f"is the disk full? {error}") from error
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -57,7 +48,7 @@ def best_checkpoint(run: Path, weights: str | None) -> dict[str, Any]:
     spare = last.get("best")
     if isinstance(spare, dict) and isinstance(spare.get("state_dict"), dict) and _is(spare, weights):
         print(f"{path} is {_state(path)}; it is made again from {last_path.name}.")
-        save(spare, path)
+        write_torch(path, spare)
         return spare
     raise UserError(
         f"{path} is {_state(path)}, and {last_path.name} cannot stand in for it: train anew into another --out, with "
@@ -87,7 +78,7 @@ def mend_last(run: Path) -> None:
     content = read(best)
     if content is not None and read(last) is None:
         print(f"{last} is {_state(last)}; it is made again from {best.name}.")
-        save({**content, "best": kept(content)}, last)
+        write_torch(last, {**content, "best": kept(content)})
 
 
 def _is(checkpoint: dict[str, Any], weights: str | None) -> bool:

@@ -161,6 +161,17 @@ def write_parquet(path: Path, parts: Iterable[pd.DataFrame]) -> None:
             writer.write_table(pa.concat_tables(waiting))
 
 
+def write_torch(path: Path, content: Any) -> None:
+    """Write what ``torch.load`` reads."""
+    import torch  # late, as pandas
+
+    with whole_file(path) as stream:
+        try:
+            torch.save(content, stream)
+        except RuntimeError as error:  # torch's word for a full disk
+            raise OSError(f"is the disk full? {error}") from error
+
+
 def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:
     """Write a figure in the format that the file's name says.
 

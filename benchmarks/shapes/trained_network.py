@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.run.files import make_folder, whole_file, write_json
+from benchmarks.run.files import write_json, write_torch
 from benchmarks.shapes.coco_set import write_coco
 from benchmarks.shapes.draw_picture import SIZE, draw_picture
 from benchmarks.shapes.outlines import KINDS
@@ -86,7 +86,7 @@ def trained_network() -> nn.Sequential:
         started = time.perf_counter()
         fit(network, LESSONS, path.with_name("training.pt"))
         write_json(path.with_name("network.json"), measure(network))
-        _save(path, network.state_dict())
+        write_torch(path, network.state_dict())
         path.with_name("training.pt").unlink(missing_ok=True)
         print(f"shapes: done in {time.perf_counter() - started:.0f} seconds", flush=True)
     else:
@@ -166,8 +166,8 @@ def fit(network: nn.Module, lessons: tuple[Lesson, ...] = LESSONS, checkpoint: P
                 schedule.step()
             if checkpoint:
                 reached = (number, epoch)
-                _save(checkpoint, {"reached": reached, "network": network.state_dict(),
-                                   "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()})  # fmt: skip
+                states = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+                write_torch(checkpoint, {"reached": reached, "network": network.state_dict(), **states})
     network.eval()
 
 
@@ -197,12 +197,6 @@ def _turned(pictures: Tensor, way: int) -> Tensor:
     """One of the eight ways to lay a square on itself."""
     turned = pictures.flip([dimension for dimension, bit in ((2, 1), (3, 2)) if way & bit])
     return (turned.transpose(2, 3) if way & 4 else turned).contiguous(memory_format=torch.channels_last)
-
-
-def _save(path: Path, state: dict[str, Any]) -> None:
-    make_folder(path.parent)
-    with whole_file(path) as stream:
-        torch.save(state, stream)
 
 
 def _load(path: Path) -> dict[str, Any] | None:
