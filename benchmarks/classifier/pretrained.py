@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.run.config import FREE_SETTINGS, make_config
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import user_cache
 from benchmarks.run.process import process_rank
 
 PRESET = "synthetic"
@@ -35,8 +36,7 @@ def synthetic_run() -> Path:
     digest = hashlib.sha256(repr(sorted(recipe.items())).encode())
     for path in sorted((ROOT / "benchmarks" / "synthetic").glob("*.py")):
         digest.update(path.read_bytes())
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "normgrad_attr" / f"synthetic-{digest.hexdigest()[:12]}"
+    return user_cache(f"synthetic-{digest.hexdigest()[:12]}")
 
 
 def make_synthetic_run() -> Path:

@@ -109,6 +109,11 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(f"{path} cannot be written ({reason}): {remedy} and start the same command again.")
 
 
+def user_cache(name: str) -> Path:
+    """A folder, there or not, for what is made once for all runs of a user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normgrad_attr" / name
+
+
 def write_text(path: Path, text: str) -> None:
     """Write text in UTF-8."""
     with whole_file(path) as stream:

@@ -7,7 +7,6 @@ what the kinds look like, then whole ones.
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import time
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.run.files import write_json, write_torch
+from benchmarks.run.files import user_cache, write_json, write_torch
 from benchmarks.shapes.coco_set import write_coco
 from benchmarks.shapes.draw_picture import SIZE, draw_picture
 from benchmarks.shapes.outlines import KINDS
@@ -63,8 +62,7 @@ def shapes_folder() -> Path:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "normgrad_attr" / f"shapes-{digest.hexdigest()[:12]}"
+    return user_cache(f"shapes-{digest.hexdigest()[:12]}")
 
 
 def trained_network() -> nn.Sequential:
