@@ -94,8 +94,7 @@ class Run:
     @cached_property
     def facts(self) -> Summary:
         """``summary.json``."""
-        remedy = f"`python -m benchmarks report --out {self.folder}` makes it again"
-        facts: Summary = read_json(self._file("summary.json", "report"), Summary, remedy)
+        facts: Summary = read_json(self._file("summary.json", "report"), Summary, self._remedy("report"))
         return facts
 
     @cached_property
@@ -106,8 +105,8 @@ class Run:
             DamagedError: ``summary.json`` does not tell.
         """
         if self.facts.classifier is None:
-            remedy = f"`python -m benchmarks report --out {self.folder}` makes it again"
-            raise DamagedError(f"{self.folder / 'summary.json'} is damaged (it tells of no classifier): {remedy}.")
+            path, remedy = self.folder / "summary.json", self._remedy("report")
+            raise DamagedError(f"{path} is damaged (it tells of no classifier): {remedy}.")
         return self.facts.classifier
 
     @property
@@ -131,8 +130,10 @@ class Run:
         return f"{self.arch} seed {self.settings['seed']}"
 
     def _table(self, name: str, columns: Sequence[str], keys: int, command: str) -> pd.DataFrame:
-        remedy = f"`python -m benchmarks {command} --out {self.folder}` makes it again"
-        return read_table(self._file(name, command), columns, columns[:keys], remedy)
+        return read_table(self._file(name, command), columns, columns[:keys], self._remedy(command))
+
+    def _remedy(self, command: str) -> str:
+        return f"`python -m benchmarks {command} --out {self.folder}` makes it again"
 
     def _file(self, name: str, command: str) -> Path:
         if not (self.folder / name).is_file():
