@@ -19,7 +19,7 @@ from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, PROT
 from benchmarks.report.overlays import draw_overlays
 from benchmarks.report.page import write_html
 from benchmarks.report.results import Results, read_results
-from benchmarks.report.step_tables import COLUMNS, mend_tables
+from benchmarks.report.step_tables import TABLES, mend_tables
 from benchmarks.report.subject import Subject, of_run
 from benchmarks.report.verdict_tables import verdict_cells, verdict_note
 from benchmarks.run.config import OPEN, Config
@@ -126,7 +126,7 @@ def is_current(folder: Path, made_of: str) -> bool:
 def results_digest(config: Config) -> str:
     """Digest of all that a report shows."""
     names = (__version__, *(method.name for method in select_methods(config.scoring.methods)))
-    results = ("environment.json", "scores.parquet", "scores_true.parquet", *COLUMNS)
+    results = ("environment.json", "scores.parquet", "scores_true.parquet", *TABLES)
     paths = [config.classifier_dir / "classifier.json", *(config.out / name for name in results)]
     if config.preset != OPEN:
         paths.append(kinds_table(locate(config.data_root, "test")[0]))

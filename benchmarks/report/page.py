@@ -20,7 +20,7 @@ from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, PROT
 from benchmarks.report.charts import draw_breakdowns, draw_cost, draw_froc, draw_ranking
 from benchmarks.report.gallery import MAP_SIDE, choose_films, choose_methods, gallery_entries, gallery_maps
 from benchmarks.report.results import Results
-from benchmarks.report.step_tables import COLUMNS, consistency_data, froc_data, markdown, measures_data, read_table
+from benchmarks.report.step_tables import TABLES, consistency_data, froc_data, markdown, measures_data, read_table
 from benchmarks.report.subject import Subject
 from benchmarks.report.verdict_tables import localisation_data, verdict_data
 from benchmarks.run.config import Config
@@ -52,7 +52,7 @@ def write_html(config: Config, job: Job, content: dict[str, Any], results: Resul
     breakdown = break_down(scores, results.true_scores, results.chance, subject.groups)
     write_csv(config.out / "significance.csv", tests)
     write_csv(config.out / "breakdown.csv", breakdown)
-    measures, froc, consistency = (_whole(config.out, name) for name in COLUMNS)
+    measures, froc, consistency = (_whole(config.out, name) for name in TABLES)
     text = markdown(tests, breakdown, subject, measures, froc)
     write_text(config.out / "tables.md", text)
     keys = ["protocol", "tolerance", "method"]

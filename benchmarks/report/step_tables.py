@@ -1,6 +1,6 @@
 """Tables that other steps leave in the run directory, in the form in which the page shows them.
 
-Their names and columns are :data:`COLUMNS`. A table that is not there leaves out its part of the report.
+They are :data:`TABLES`. A table that is not there leaves out its part of the report.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -25,30 +25,42 @@ from benchmarks.run.stored import DamagedError
 from benchmarks.run.text_tables import counted, markdown_table, with_interval, within
 from benchmarks.scoring.measure import remake_tables
 
-COLUMNS = {"measures.csv": TABLE_COLUMNS, "froc.csv": FROC_COLUMNS, "consistency.csv": CONSISTENCY_COLUMNS}
-_KEYS = {"measures.csv": 2, "froc.csv": 2, "consistency.csv": 4}  # the first columns
+
+class StepTable(NamedTuple):
+    """What is known of a table.
+
+    Attributes:
+        columns: Its columns.
+        keys: How many of them, from the first on, tell its rows apart.
+        source: The file that it is made of.
+        remake: Makes it again of that.
+    """
+
+    columns: tuple[str, ...]
+    keys: int
+    source: str
+    remake: Callable[[Config], None]
 
 
-SOURCES: dict[str, tuple[str, Callable[[Config], None]]] = {
-    "measures.csv": ("measures.sqlite", remake_tables),
-    "froc.csv": ("measures.sqlite", remake_tables),
-    "consistency.csv": ("consistency.json", remake_consistency),
+TABLES = {
+    "measures.csv": StepTable(TABLE_COLUMNS, 2, "measures.sqlite", remake_tables),
+    "froc.csv": StepTable(FROC_COLUMNS, 2, "measures.sqlite", remake_tables),
+    "consistency.csv": StepTable(CONSISTENCY_COLUMNS, 4, "consistency.json", remake_consistency),
 }
-"""What a table is made of, and by what."""
 
 
 def mend_tables(config: Config) -> None:
     """Make tables again that are damaged, or gone while what they are made of is there; lines say so."""
     faults: dict[Callable[[Config], None], list[str]] = {}
-    for name, (source, remake) in SOURCES.items():
+    for name, table in TABLES.items():
         path = config.out / name
         try:
             read_table(config.out, name)
         except DamagedError as error:
-            faults.setdefault(remake, []).append(str(error))
+            faults.setdefault(table.remake, []).append(str(error))
         else:
-            if not path.exists() and (config.out / source).exists():
-                faults.setdefault(remake, []).append(f"{path} is gone: it is made again from {source}.")
+            if not path.exists() and (config.out / table.source).exists():
+                faults.setdefault(table.remake, []).append(f"{path} is gone: it is made again from {table.source}.")
     for remake, lines in faults.items():
         print(*lines, sep="\n")
         try:
@@ -62,7 +74,7 @@ def read_table(folder: Path, name: str) -> pd.DataFrame | None:
 
     Args:
         folder: The run directory.
-        name: One of :data:`COLUMNS`.
+        name: One of :data:`TABLES`.
 
     Returns:
         The table; None where there is none, or where it has no rows.
@@ -73,8 +85,8 @@ def read_table(folder: Path, name: str) -> pd.DataFrame | None:
     path = folder / name
     if not path.is_file():
         return None
-    remedy = f"it is made again from {SOURCES[name][0]}"
-    table = stored.read_table(path, COLUMNS[name], COLUMNS[name][: _KEYS[name]], remedy)
+    columns, keys, source, _ = TABLES[name]
+    table = stored.read_table(path, columns, columns[:keys], f"it is made again from {source}")
     return table if len(table) else None
 
 
