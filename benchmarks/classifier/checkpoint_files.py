@@ -11,8 +11,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from benchmarks.classifier.checkpoints import kept, read
 from benchmarks.classifier.module import Classifier
-from benchmarks.classifier.repair import kept, read
 from benchmarks.run.directory import checkpoint_paths
 from benchmarks.run.files import write_torch
 

@@ -50,7 +50,7 @@ class Classifier(LightningModule):
         history: One entry an epoch: ``epoch`` (from 1), ``train_loss``, ``dev_auc``, ``dev_accuracy``, ``unsure`` (see
             :func:`~benchmarks.classifier.calibration.unsure_range`, of the dev split), ``seconds``.
         record: What ``config.json`` says, which a checkpoint can restore.
-        best: What a checkpoint keeps of the best one, see :mod:`benchmarks.classifier.repair`.
+        best: What a checkpoint keeps of the best one, see :mod:`benchmarks.classifier.checkpoints`.
         result: ``auc``, ``accuracy``, ``n`` and ``positives`` of the split tested last.
     """
 

@@ -18,10 +18,10 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_every
 from torch.utils.data import DataLoader, DistributedSampler
 
 from benchmarks.classifier.checkpoint_files import KeepBestAndLast, SafeCheckpointIO
+from benchmarks.classifier.checkpoints import best_checkpoint, checkpoint_to_resume, mend_last, read
 from benchmarks.classifier.module import Classifier
 from benchmarks.classifier.network import build_network, check_network, weights_digest
 from benchmarks.classifier.pretrained import PRESET, make_synthetic_run
-from benchmarks.classifier.repair import best_checkpoint, checkpoint_to_resume, mend_last, read
 from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
 from benchmarks.run.config import PRESETS, Config
