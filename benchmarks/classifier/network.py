@@ -14,7 +14,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from benchmarks.run.directory import checkpoint_paths
 from benchmarks.run.errors import UserError
-from benchmarks.run.state_files import fits, of_network, read_state
+from benchmarks.run.weights_file import fits, of_network, read_state
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

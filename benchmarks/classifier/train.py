@@ -22,6 +22,7 @@ from benchmarks.classifier.checkpoints import best_checkpoint, checkpoint_to_res
 from benchmarks.classifier.module import Classifier
 from benchmarks.classifier.network import build_network, check_network, weights_digest
 from benchmarks.classifier.pretrained import PRESET, make_synthetic_run
+from benchmarks.classifier.training_bar import TrainingBar
 from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
 from benchmarks.run.config import PRESETS, Config
@@ -30,7 +31,6 @@ from benchmarks.run.directory import read_measured, run_record, write_environmen
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
 from benchmarks.run.process import process_rank
-from benchmarks.run.progress import TrainingBar
 from benchmarks.run.stored import DamagedError
 
 

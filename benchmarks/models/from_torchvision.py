@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from benchmarks.models.preparation import Preparation
 from benchmarks.run.errors import UserError
-from benchmarks.run.state_files import head_size
+from benchmarks.run.weights_file import head_size
 
 
 def build(

@@ -13,7 +13,7 @@ from benchmarks.models import from_file, from_timm, from_torchvision, from_trans
 from benchmarks.models.opened_model import OpenModel, open_model
 from benchmarks.models.preparation import Preparation
 from benchmarks.run.errors import UserError
-from benchmarks.run.state_files import load_state, read_state
+from benchmarks.run.weights_file import load_state, read_state
 
 FORMS = "FILE.py:FACTORY, timm:NAME, torchvision:NAME or hf:FOLDER"
 RANDOM = "none"

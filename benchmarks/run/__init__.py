@@ -1,1 +1,1 @@
-"""What every step needs: settings, the run directory, errors, devices, progress bars, tables of text."""
+"""What every step needs: settings, the run directory, files, errors, devices, tables of text."""

@@ -12,7 +12,7 @@ from torchvision import models
 
 from benchmarks.models import load_model
 from benchmarks.run.errors import UserError
-from benchmarks.run.state_files import head_size, load_state, read_state
+from benchmarks.run.weights_file import head_size, load_state, read_state
 
 
 def test_timm_by_name_with_its_own_data_configuration():
