@@ -44,7 +44,7 @@ class Run:
         """``config.json``; the seed is that of the training."""
         path = self._file("config.json", "run")
         record = read_json(path, remedy="choose another run")
-        settings = {**from_dict({k: v for k, v in record.items() if k != "annotations"}, path).to_dict(), **record}
+        settings = {**from_dict(record, path).to_dict(), **record}
         trained = Path(settings["checkpoint"] or self.folder) / "config.json"
         if trained.is_file():
             settings["seed"] = read_json(trained, remedy="choose another run").get("seed")

@@ -322,7 +322,7 @@ def from_dict(plain: dict[str, Any], path: Path = Path("config.json")) -> Config
     """Read back what :meth:`Config.to_dict` wrote.
 
     Args:
-        plain: The settings as JSON values.
+        plain: The settings as JSON values; ``annotations`` may stand beside them, as in ``config.json``.
         path: The file that they are from, for the sentence.
 
     Raises:
@@ -334,6 +334,8 @@ def from_dict(plain: dict[str, Any], path: Path = Path("config.json")) -> Config
         kinds.update(get_type_hints(part))
     values = {}
     for name, value in plain.items():
+        if name == "annotations":
+            continue
         if name not in kinds:
             raise UserError(f"{path} has the unknown setting {name!r}: it was written by another version.")
         try:

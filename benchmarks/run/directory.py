@@ -106,7 +106,7 @@ def _settings(record: dict[str, Any], path: Path) -> Config:
     missing = [name for name in NEEDED if name not in record]
     if missing:
         raise DamagedError(f"{path} is damaged (it lacks {flag(missing[0])}): choose another --out.")
-    return from_dict({name: value for name, value in record.items() if name != "annotations"}, path)
+    return from_dict(record, path)
 
 
 def checkpoint_paths(run: Path) -> tuple[Path, Path]:

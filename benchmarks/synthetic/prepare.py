@@ -97,8 +97,7 @@ def _facts(config: Config) -> dict[str, Any]:
         if record is None:
             raise
     print(f"{path} is damaged; it is made again from the run's settings.")
-    settings = from_dict({name: value for name, value in record.items() if name != "annotations"})
-    facts = _manifest(settings)
+    facts = _manifest(from_dict(record))
     write_json(path, facts)
     return facts
 
