@@ -87,7 +87,6 @@ def consistency(
     device = one_device(config)
     played: list[dict[tuple[str, str], Played]] = []
     failures: dict[str, str] = {}
-    chance = 0.0
     for one in seeds:
         if len(seeds) > 1:
             print(f"seed {one.seed}, {len(played) + 1} of {len(seeds)}", flush=True)
@@ -95,8 +94,8 @@ def consistency(
         own, failed = play_variants(job, chosen, one.cache_dir / "consistency", verdicts, show=not config.quiet)
         played.append(own)
         failures.update(failed)
-        levels = [chance_level(annotation_mask(job, position)) for position in job.positives]
-        chance = float(np.mean(levels, axis=0)[TOLERANCES.index(MAIN_TOLERANCE)])
+    levels = [chance_level(annotation_mask(job, position)) for position in job.positives]  # the same for all seeds
+    chance = float(np.mean(levels, axis=0)[TOLERANCES.index(MAIN_TOLERANCE)])
     rows = own_rows(played, config.seed, chance, len(levels))
     if runs:
         rows += between_runs(runs, [method.name for method in chosen], config.seed)
