@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from colours import CLASSES, SIDE, Colours
+
 from benchmarks.evaluation.evaluate import evaluate
-from tests.benchmarks.colours import CLASSES, SIDE, Colours
 
 QUIET = {"accelerator": "cpu", "quiet": True}
 INPUT = {"size": (SIDE, SIDE)}

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-
-from tests.benchmarks.colours import write_colours
+from colours import write_colours
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from asked import INPUT, QUIET, asked
 from captum.attr import LayerGradCam
+from colours import CLASSES, DISTANCES, OBJECTS, SIDE, Colours, channel_of_target, write_colours
 from PIL import Image
+from ten_images import CATEGORY, write_ten
+from tiny_network import TinyResNet
+from tiny_run import make_run
 from torch import nn
 
 import benchmarks
@@ -23,11 +28,6 @@ from benchmarks.formats.load import load_dataset
 from benchmarks.models import Preparation, open_model
 from benchmarks.run.errors import UserError
 from benchmarks.scoring.score import ScoreStep, open_job, score
-from tests.benchmarks.asked import INPUT, QUIET, asked
-from tests.benchmarks.colours import CLASSES, DISTANCES, OBJECTS, SIDE, Colours, channel_of_target, write_colours
-from tests.benchmarks.ten_images import CATEGORY, write_ten
-from tests.benchmarks.tiny_network import TinyResNet
-from tests.benchmarks.tiny_run import make_run
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from colours import CLASSES, SIDE, Colours, write_colours
 from safetensors.torch import save_file
 
 from benchmarks.__main__ import main
 from benchmarks.evaluation.evaluate import evaluate
 from benchmarks.shapes.coco_set import write_coco
-from tests.benchmarks.colours import CLASSES, SIDE, Colours, write_colours
 
 PAGE = Path(__file__).parents[3] / "docs" / "howto" / "evaluate.md"
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from asked import SETTINGS
+from colours import CLASSES, OBJECTS, Colours, channel_of_target, write_colours
 from PIL import Image
 
 from benchmarks.evaluation.evaluate import evaluate
@@ -16,8 +18,6 @@ from benchmarks.evaluation.measuring import box_table, tuned_values
 from benchmarks.formats.load import load_dataset
 from benchmarks.methods.shared_pass import SharedPass
 from benchmarks.run.errors import UserError
-from tests.benchmarks.asked import SETTINGS
-from tests.benchmarks.colours import CLASSES, OBJECTS, Colours, channel_of_target, write_colours
 
 
 def curve(image, method, values, name="mask", shown=None):

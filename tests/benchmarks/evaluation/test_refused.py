@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from asked import asked
+from colours import Colours, write_colours
 
 from benchmarks.__main__ import main
 from benchmarks.commands.options import pairs
 from benchmarks.formats.load import load_dataset
 from benchmarks.run.errors import UserError
-from tests.benchmarks.asked import asked
-from tests.benchmarks.colours import Colours, write_colours
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from asked import SETTINGS
+from colours import CLASSES, SIDE, Colours, channel_of_target, write_colours
+from tiny_run import make_run
 from torch import nn
 
 from benchmarks.__main__ import main
@@ -20,9 +23,6 @@ from benchmarks.formats.load import load_dataset
 from benchmarks.formats.run_lengths import RunLengths
 from benchmarks.methods import METHODS
 from benchmarks.run.errors import UserError
-from tests.benchmarks.asked import SETTINGS
-from tests.benchmarks.colours import CLASSES, SIDE, Colours, channel_of_target, write_colours
-from tests.benchmarks.tiny_run import make_run
 
 
 def one_left(model, images, targets):
