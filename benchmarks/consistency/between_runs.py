@@ -7,8 +7,8 @@ difference.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +46,7 @@ def between_runs(runs: Sequence[Run], methods: Sequence[str], seed: int) -> list
         raise UserError("the runs have scored no method in common: score the same --methods in all of them.")
     films = hits[0].index
     values = {run.recipe: matrix.loc[films, names].to_numpy(float) for run, matrix in zip(runs, hits, strict=True)}
-    points = {run.recipe: _points(run, names, films) for run in runs}
+    compared = _Compared(names, values, {run.recipe: _points(run, names, films) for run in runs}, seed)
     by_arch: dict[str, list[str]] = {}
     for run in runs:
         by_arch.setdefault(run.arch, []).append(run.recipe)
@@ -60,60 +60,65 @@ def between_runs(runs: Sequence[Run], methods: Sequence[str], seed: int) -> list
     rows: list[Row] = []
     for arch, labels in by_arch.items():
         if len(labels) > 1:
-            rows += _seed_rows(arch, labels, values, names, means[arch], draws[arch], seed)
-            rows += _moved_rows("seed", arch, itertools.combinations(labels, 2), points, names, seed)
+            rows += compared.rows("seed", arch, "accuracy", means[arch], draws[arch])
+            rows += compared.seed_rows(arch, labels)
+            rows += compared.moved_rows("seed", arch, itertools.combinations(labels, 2))
     if len(by_arch) > 1:
         for arch in by_arch:
-            rows += _rows("architecture", arch, "accuracy", names, means[arch], draws[arch], len(films))
+            rows += compared.rows("architecture", arch, "accuracy", means[arch], draws[arch])
         for a, b in itertools.combinations(by_arch, 2):
-            pair, difference = f"{b} - {a}", draws[b] - draws[a]
-            rows += _rows(
-                "architecture", pair, "accuracy_difference", names, means[b] - means[a], difference, len(films)
-            )
-            rows += _moved_rows("architecture", pair, itertools.product(by_arch[a], by_arch[b]), points, names, seed)
+            pair = f"{b} - {a}"
+            rows += compared.rows("architecture", pair, "accuracy_difference", means[b] - means[a], draws[b] - draws[a])
+            rows += compared.moved_rows("architecture", pair, itertools.product(by_arch[a], by_arch[b]))
     return rows
 
 
-def _rows(
-    check: str,
-    variant: str,
-    measure: str,
-    names: Sequence[str],
-    values: npt.NDArray[np.float64],
-    draws: npt.NDArray[np.float64],
-    films: int,
-) -> list[Row]:
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0).clip(0.0 if measure == "accuracy" else -1.0, 1.0)
-    return [
-        (check, variant, name, measure, float(values[i]), float(low[i]), float(high[i]), films)
-        for i, name in enumerate(names)
-    ]
+@dataclass(frozen=True)
+class _Compared:
+    """Hits, (films, methods), and points of each run, by its recipe."""
 
+    names: Sequence[str]
+    values: dict[str, npt.NDArray[np.float64]]
+    points: dict[str, dict[str, npt.NDArray[np.float64]]]
+    seed: int
 
-def _seed_rows(
-    arch: str,
-    labels: Sequence[str],
-    values: dict[str, npt.NDArray[np.float64]],
-    names: Sequence[str],
-    mean: npt.NDArray[np.float64],
-    draws: npt.NDArray[np.float64],
-    seed: int,
-) -> list[Row]:
-    films = len(values[labels[0]])
-    rows = _rows("seed", arch, "accuracy", names, mean, draws, films)
-    by_run = np.stack([values[label].mean(axis=0) for label in labels])
-    # Two or three seeds say too little of their spread to resample it.
-    rows += [
-        ("seed", arch, name, "accuracy_sd", float(sd), np.nan, np.nan, films)
-        for name, sd in zip(names, by_run.std(axis=0, ddof=1), strict=True)
-    ]
-    for label in labels:
-        low, high = bootstrap_interval(values[label], seed)
-        rows += [
-            ("seed", label, name, "accuracy", float(values[label][:, i].mean()), float(low[i]), float(high[i]), films)
-            for i, name in enumerate(names)
+    @property
+    def films(self) -> int:
+        return len(next(iter(self.values.values())))
+
+    def rows(
+        self, check: str, variant: str, measure: str, means: npt.NDArray[np.float64], draws: npt.NDArray[np.float64]
+    ) -> list[Row]:
+        low, high = np.quantile(draws, [0.025, 0.975], axis=0).clip(0.0 if measure == "accuracy" else -1.0, 1.0)
+        return [
+            (check, variant, name, measure, float(means[i]), float(low[i]), float(high[i]), self.films)
+            for i, name in enumerate(self.names)
         ]
-    return rows
+
+    def seed_rows(self, arch: str, labels: Sequence[str]) -> list[Row]:
+        by_run = np.stack([self.values[label].mean(axis=0) for label in labels])
+        # Two or three seeds say too little of their spread to resample it.
+        rows: list[Row] = [
+            ("seed", arch, name, "accuracy_sd", float(sd), np.nan, np.nan, self.films)
+            for name, sd in zip(self.names, by_run.std(axis=0, ddof=1), strict=True)
+        ]
+        for label, means in zip(labels, by_run, strict=True):
+            low, high = bootstrap_interval(self.values[label], self.seed)
+            rows += [
+                ("seed", label, name, "accuracy", float(means[i]), float(low[i]), float(high[i]), self.films)
+                for i, name in enumerate(self.names)
+            ]
+        return rows
+
+    def moved_rows(self, check: str, variant: str, pairs: Iterable[tuple[str, str]]) -> list[Row]:
+        pairs = list(pairs)
+        rows: list[Row] = []
+        for name in self.names:
+            by_pair = np.stack([_moved(self.points[a][name], self.points[b][name]) for a, b in pairs], axis=1)
+            defined = ~np.isnan(by_pair).all(axis=1)
+            moved = np.nanmean(by_pair[defined], axis=1)  # one number a film, so that films are what is drawn
+            rows.append((check, variant, name, "moved_px", *median_interval(moved, self.seed), len(moved)))
+        return rows
 
 
 def _points(run: Run, names: Sequence[str], films: pd.Index) -> dict[str, npt.NDArray[np.float64]]:
@@ -126,24 +131,6 @@ def _points(run: Run, names: Sequence[str], films: pd.Index) -> dict[str, npt.ND
         .to_numpy(float, na_value=np.nan)
         for name in names
     }
-
-
-def _moved_rows(
-    check: str,
-    variant: str,
-    pairs: Any,
-    points: dict[str, dict[str, npt.NDArray[np.float64]]],
-    names: Sequence[str],
-    seed: int,
-) -> list[Row]:
-    pairs = list(pairs)
-    rows: list[Row] = []
-    for name in names:
-        by_pair = np.stack([_moved(points[a][name], points[b][name]) for a, b in pairs], axis=1)
-        defined = ~np.isnan(by_pair).all(axis=1)
-        moved = np.nanmean(by_pair[defined], axis=1)  # one number a film, so that films are what is drawn
-        rows.append((check, variant, name, "moved_px", *median_interval(moved, seed), len(moved)))
-    return rows
 
 
 def _moved(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
