@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,7 @@ def play_variants(
     failures: dict[str, str] = {}
     if pending:
         films = [FilmBatch(job, batch, verdicts) for batch in range(job.batches)]
-        _compute(films, drawn, pending, places, failures, show)
+        failures = _compute(films, drawn, pending, places, show)
         played |= {of: result for of in pending if (result := _kept(places, *of)) is not None}
     else:
         print(f"{len(methods)} methods are checked on {len(job.positives)} films already; nothing to do.")
@@ -123,10 +122,10 @@ def _compute(
     drawn: dict[str, tuple[str, ...]],
     pending: list[tuple[str, Method]],
     places: Mapping[Method, Path],
-    failures: dict[str, str],
     show: bool,
-) -> None:
-    job = films[0].job
+) -> dict[str, str]:
+    """Keep what can be computed; why the rest could not, as of :func:`play_variants`."""
+    job, failures = films[0].job, dict[str, str]()
     # Batch normalisation has no variance of one film.
     several = [batch.images for batch in films if len(batch.images) > 1]
     bar = (TextColumn("Checking {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -159,6 +158,7 @@ def _compute(
                     _write(_maps_path(places[method]), maps.numpy())
                 _write(_path(places[method], variant), result)
             progress.advance(task)
+    return failures
 
 
 def _maps(films: Sequence[FilmBatch], method: Method, explain: Explain) -> Tensor:
@@ -191,6 +191,6 @@ def _maps_path(place: Path) -> Path:
 def _write(path: Path, content: Played | npt.NDArray[Any]) -> None:
     with whole_file(path) as stream:
         if isinstance(content, Played):
-            np.savez(stream, **dataclasses.asdict(content))
+            np.savez(stream, **asdict(content))
         else:
             np.save(stream, content)
