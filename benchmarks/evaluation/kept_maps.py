@@ -18,8 +18,8 @@ from benchmarks.methods import METHODS
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import cannot_write, write_csv
 from benchmarks.run.stored import DamagedError, read_array
-from benchmarks.scoring.batch import scored_maps
 from benchmarks.scoring.job import Job
+from benchmarks.scoring.scored_maps import scored_maps
 
 FOLDER = "maps"
 

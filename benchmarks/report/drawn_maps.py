@@ -15,8 +15,8 @@ from torch import Tensor
 from benchmarks.methods import Context, Method
 from benchmarks.run.files import whole_file
 from benchmarks.run.stored import DamagedError, read_array
-from benchmarks.scoring.batch import scored_maps
 from benchmarks.scoring.job import Job, digest
+from benchmarks.scoring.scored_maps import scored_maps
 
 FORMAT = 3
 """Raise it when maps of the same results would be kept in another form."""

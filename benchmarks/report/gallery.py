@@ -27,8 +27,8 @@ from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import PROTOCOLS
 from benchmarks.report.drawn_maps import drawn_maps
 from benchmarks.report.results import Results
-from benchmarks.scoring.batch import scored_cost
 from benchmarks.scoring.job import Job, evenly_spaced
+from benchmarks.scoring.scored_maps import scored_cost
 from normgrad_attr.functional import is_constant
 from normgrad_attr.visualize import heat
 

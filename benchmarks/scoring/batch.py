@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import time
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -16,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.methods import Context, Explain, Method, Prepared
+from benchmarks.methods import Explain, Method, Prepared
 from benchmarks.methods.target_scores import probabilities
 from benchmarks.metrics.annotated import Annotations
 from benchmarks.metrics.frame import FRAME, Stretched, clip_at_percentile, stretch
@@ -211,52 +210,6 @@ def class_probabilities(job: Job, images: Tensor) -> Tensor:
             for part in torch.split(images, job.batch_size)
         ]
     return probabilities(torch.cat(parts), job.outputs)
-
-
-def scored_maps(
-    job: Job, method: Method, positions: Sequence[int], verdicts: pd.DataFrame, context: Context | None = None
-) -> list[Tensor]:
-    """The maps that were scored, once more, for the predicted class.
-
-    Random numbers are drawn for a whole batch, so the batches of the films are computed whole where a method draws
-    some. Other maps depend on their film alone, up to the rounding that the size of a batch changes.
-
-    Args:
-        job: the one that was scored.
-        method: whose maps.
-        positions: annotated films.
-        verdicts: as of :meth:`benchmarks.scoring.store.ScoreStore.verdicts`.
-        context: of the network, where several methods share it.
-
-    Returns:
-        Float ``(1, h, w)`` each, on the CPU, in the order of ``positions``; images of several sizes may have maps of
-        several sizes.
-    """
-    explain = method.prepare(context or job.context())
-    targets = dict(zip(verdicts["image"], verdicts["target"], strict=True))
-    found: dict[int, Tensor] = {}
-    wanted = set(positions)
-    for batch, films in _computed(job, method, positions):
-        classes = torch.tensor([targets[job.films.records[position].name] for position in films], device=job.device)
-        with seeded(job.seed, method, batch, job.device):
-            maps = explain_within_memory(explain, film_images(job, films), classes).cpu().float()
-        kept = [i for i, position in enumerate(films) if position in wanted]
-        found.update(zip((films[i] for i in kept), maps[kept], strict=True))  # a copy: the batch goes
-    return [found[position] for position in positions]
-
-
-def scored_cost(job: Job, method: Method, positions: Sequence[int]) -> int:
-    """Number of films that :func:`scored_maps` has to compute."""
-    return sum(len(films) for _, films in _computed(job, method, positions))
-
-
-def _computed(job: Job, method: Method, positions: Sequence[int]) -> list[tuple[int, list[int]]]:
-    """What :func:`scored_maps` computes: numbers of batches, and positions."""
-    if method.random:
-        places = {bisect_left(job.positives, position) for position in positions}
-        return [(batch, job.batch(batch)) for batch in sorted({place // job.batch_size for place in places})]
-    starts = range(0, len(positions), job.batch_size)
-    return [(0, list(positions[start : start + job.batch_size])) for start in starts]
 
 
 def explain_within_memory(explain: Explain, images: Tensor, targets: Tensor) -> Tensor:

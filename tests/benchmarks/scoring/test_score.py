@@ -16,8 +16,9 @@ from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.game_metric import PointingGame
 from benchmarks.metrics.pointing_game import find_maxima
 from benchmarks.run.errors import UserError
-from benchmarks.scoring.batch import explain_within_memory, scored_cost, scored_maps
+from benchmarks.scoring.batch import explain_within_memory
 from benchmarks.scoring.score import ScoreStep, open_job, score
+from benchmarks.scoring.scored_maps import scored_cost, scored_maps
 
 
 def test_one_row_for_each_film_method_and_protocol(finished):
