@@ -31,15 +31,18 @@ class KeptMaps:
     the image and the class of each row. A row of NaN is not there yet, or was not finite.
 
     Args:
-        folder: Made when missing.
+        folder: Made when maps are kept.
         questions: In the order of the rows.
     """
 
     def __init__(self, folder: Path, questions: AskedImages) -> None:
         self.folder = folder
-        self._count = len(questions)
-        rows = [(i, asked.image.name, asked.category) for i, asked in enumerate(questions.records)]
-        write_csv(folder / "index.csv", pd.DataFrame(rows, columns=["row", "image", "class"]))
+        self._questions = questions.records
+
+    def write_index(self) -> None:
+        """Write ``index.csv``."""
+        rows = [(i, asked.image.name, asked.category) for i, asked in enumerate(self._questions)]
+        write_csv(self.folder / "index.csv", pd.DataFrame(rows, columns=["row", "image", "class"]))
 
     def path(self, job: Job, method: str) -> Path:
         """File of a method; another one for maps that other settings, weights or versions made."""
@@ -59,7 +62,7 @@ class KeptMaps:
             if self._whole(path) is None:
                 # Of several processes each begins the file; what the last one to do so takes away is completed later.
                 partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.npy")
-                shape = (self._count, *maps.shape[2:])
+                shape = (len(self._questions), *maps.shape[2:])
                 new = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
                 new[:] = np.nan
                 new.flush()
@@ -76,7 +79,7 @@ class KeptMaps:
         """Compute the maps that scoring made before they were to be kept."""
         for method in methods:
             path = self.path(job, method)
-            missing = list(range(self._count))
+            missing = list(range(len(self._questions)))
             if (kept := self._whole(path)) is not None:
                 missing = [i for i in missing if np.isnan(kept[i]).all()]
             for first in range(0, len(missing), job.batch_size):
@@ -100,7 +103,7 @@ class KeptMaps:
             return None
         with contextlib.suppress(DamagedError):
             kept: np.ndarray = read_array(path, "r")
-            if kept.dtype == np.float16 and kept.ndim == 3 and len(kept) == self._count:
+            if kept.dtype == np.float16 and kept.ndim == 3 and len(kept) == len(self._questions):
                 return kept
         print(f"{path} is damaged; its maps are computed again.")
         path.unlink()

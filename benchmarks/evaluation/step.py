@@ -70,7 +70,9 @@ class EvaluationStep(ScoreStep):
         """As :meth:`Asked.job`."""
         job = self.asked.job(config, device)
         if self.keep_maps:
-            job.keep = partial(kept_maps(config, job).keep, job)
+            maps = kept_maps(config, job)
+            maps.write_index()
+            job.keep = partial(maps.keep, job)
         return job
 
     def finish(self, config: Config, job: Job, store: ScoreStore) -> None:
