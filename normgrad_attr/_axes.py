@@ -115,6 +115,19 @@ class Factor(NamedTuple):
 
 Dim = tuple[Factor, ...]
 Dims = tuple[Dim, ...]
+#: Of axes that were dropped, the place that was kept; None for several places.
+Places = dict[Axis, int | None]
+
+
+class Piece(tuple[Dim, ...]):
+    """The dimensions of what was made of one place of others, as ``x[i]`` is and what is computed of it."""
+
+    places: Places
+
+    def __new__(cls, dims: Dims, places: Places) -> Piece:
+        piece = super().__new__(cls, dims)
+        piece.places = places
+        return piece
 
 
 def new(size: int, kind: Kind | None = None, direction: Direction | None = None) -> Dim:
@@ -278,6 +291,29 @@ def rejoined(parts: Sequence[Dim]) -> Dim | None:
     follow = all(abs(axis.span[0] - end) * origin.size < 0.5 for axis, end in zip(axes, ends, strict=False))
     in_order = follow and not any(axis.unmoved for axis in axes)
     return whole(origin) if in_order else moved(whole(origin), origin.size)
+
+
+def places_of(operands: Iterable[Dims | None]) -> Places:
+    """The places that all operands together were made of."""
+    result: Places = {}
+    for operand in operands:
+        for axis, place in operand.places.items() if isinstance(operand, Piece) else ():
+            result[axis] = place if result.get(axis, place) == place else None
+    return result
+
+
+def stacked(pieces: Sequence[Dims | None]) -> Dim | None:
+    """The dimension along which single places of one axis are put together again; None if they are not that."""
+    places = [piece.places if isinstance(piece, Piece) else {} for piece in pieces]
+    along = {axis: [of_piece.get(axis) for of_piece in places] for axis in places[0]}
+    varying = [(axis, order) for axis, order in along.items() if None not in order and len(set(order)) > 1]
+    if len(varying) != 1:
+        return None
+    ((axis, order),) = varying
+    if order == list(range(axis.size)):
+        return whole(axis)
+    count = len(order)
+    return moved(whole(axis) if count == axis.size else new(count, axis.kind), count)
 
 
 def displaced(dim: Dim) -> bool:

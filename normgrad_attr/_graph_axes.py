@@ -21,14 +21,15 @@ from normgrad_attr._axes import (
     Axis,
     Dims,
     Input,
+    Piece,
     only_axis,
+    places_of,
     size_of,
     whole,
 )
-from normgrad_attr._node import Shape, UnreadableError, dims_of, elsewhere, replaced
+from normgrad_attr._node import Shape, UnreadableError, elsewhere
 from normgrad_attr._node_moves import MOVING
 from normgrad_attr._node_rules import COMPUTING, unknown, written_by_the_user
-from normgrad_attr._picks import Picks
 
 _RULES = {**COMPUTING, **MOVING}
 #: Products that make data of a constant, if one of their operands is not recorded.
@@ -53,7 +54,6 @@ class GraphAxes:
 
     def __init__(self) -> None:
         self._found: dict[Node, list[Dims | None]] = {}
-        self._picks = Picks()
 
     def at(self, edge: GradientEdge) -> Dims | None:
         """The dimensions of the tensor at an edge; None if it is made of weights and constants alone."""
@@ -101,15 +101,12 @@ class GraphAxes:
             result = list(rule(node, operands, shapes))
         except (AttributeError, IndexError, TypeError, ValueError, UnreadableError):
             result = list(unknown(node, operands, shapes))
-        self._picks.note(node, name, operands, len(shapes))
-        if name in ("Stack", "Cat") and result[0] is not None:
-            (at,) = dims_of(node, len(result[0]), "_saved_dim")
-            pieces = self._picks.joined(node) if len(node.next_functions) == shapes[0][at] else None
-            result = [replaced(result[0], at, pieces)] if pieces is not None else result
-        return [
+        result = [
             d if d is None or tuple(map(size_of, d)) == shape else elsewhere(shape, operands)
             for d, shape in zip(result, shapes, strict=True)
         ]
+        places = places_of(operands)
+        return [d if d is None or isinstance(d, Piece) else Piece(d, places) for d in result] if places else result
 
 
 def _kind_of_node(node: Node) -> str:

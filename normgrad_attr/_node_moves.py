@@ -9,18 +9,21 @@ from typing import Any
 from normgrad_attr._axes import (
     Dims,
     Factor,
+    Piece,
     joined_parts,
     kind_of,
     merged,
     moved,
     new,
     only_axis,
+    places_of,
     regrouped,
     rejoined,
     resized,
     same_places,
     size_of,
     sliced,
+    stacked,
 )
 from normgrad_attr._node import (
     INDEXED,
@@ -104,8 +107,20 @@ def _reduce(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | N
 def _select(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     (source,) = recorded(operands)
     (at,) = dims_of(node, len(source), "_saved_dim")
+    return [_taken(source, at, signed(node._saved_index) % size_of(source[at]))]
+
+
+def _unbind(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (source,) = recorded(operands)
+    (at,) = dims_of(node, len(source), "_saved_dim")
+    return [_taken(source, at, place) for place in range(len(shapes))]
+
+
+def _taken(source: Dims, at: int, place: int) -> Dims:
+    """One place of a dimension, which is dropped."""
+    axis = only_axis(source[at])
     kept = tuple(d for i, d in enumerate(source) if i != at)
-    return [kept] * len(shapes)
+    return kept if axis is None else Piece(kept, {**places_of([source]), axis: place})
 
 
 def _slice(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -145,6 +160,8 @@ def _cat(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None
     joined = joined_parts(parts)
     if at == 0 and kind_of(joined) != "space":
         joined = rejoined(parts) or new(shape[at], "batch")
+    if len(operands) == shape[at]:
+        joined = stacked(operands) or joined
     return [replaced(dims, at, joined)]
 
 
@@ -160,7 +177,7 @@ def _stack(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | No
     (shape,) = shapes
     (at,) = dims_of(node, len(shape), "_saved_dim")
     dims = merged(recorded(operands), shape[:at] + shape[at + 1 :])
-    return [(*dims[:at], new(shape[at]), *dims[at:])]
+    return [(*dims[:at], stacked(operands) or new(shape[at]), *dims[at:])]
 
 
 def _roll(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -252,7 +269,8 @@ MOVING: dict[str, Rule] = {
             Norm Prod Std StdMean Sum Var VarMean""",
         )
     ),
-    **dict(entries(_select, "Select Unbind")),
+    **dict(entries(_select, "Select")),
+    **dict(entries(_unbind, "Unbind")),
     **dict(entries(_slice, "Slice")),
     **dict(entries(_split, "Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes")),
     **dict(entries(_cat, "Cat")),
