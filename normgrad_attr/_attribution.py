@@ -319,11 +319,12 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
         note_misfit(findings, one_pass, target)
         graph = Layouts(one_pass.root, one_pass.inputs)
         layouts = [[graph.of(edge) for edge in by_device[0].edges] for by_device in one_pass.layers]
-        results, broken = [], dict[nn.Module, list[Tensor]]()
+        results, names = [], {layer: Named(self.forward_func, layer) for layer in layers}
+        broken = dict[nn.Module, list[Tensor]]()
         for layer, by_device, of_layer, laid in zip(layers, one_pass.layers, cells, layouts, strict=True):
-            maps, name = {}, Named(self.forward_func, layer)
+            maps, name = {}, names[layer]
             for extract in dict.fromkeys(extract for extract, _ in of_layer):
-                summands = [self._summands(extract, layer, one, laid) for one in by_device]
+                summands = [self._summands(extract, layer, name, one, laid) for one in by_device]
                 for aggregate in dict.fromkeys(a for e, a in of_layer if e == extract):
                     tensors = _gather([tuple(AGGREGATES[aggregate](s) for s in on_device) for on_device in summands])
                     if extract == "scaling" and aggregate in ("sum", "positive_sum"):
@@ -336,14 +337,13 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
                     maps[extract, aggregate] = tensors[0] if len(tensors) == 1 else tensors
             results.append(maps)
         for layer, flags in broken.items():
-            note_not_finite(findings, Named(self.forward_func, layer), flags)
+            note_not_finite(findings, names[layer], flags)
         return results, layouts, one_pass.output
 
     def _summands(
-        self, extract: str, layer: nn.Module, captured: Captured, layouts: Sequence[Layout]
+        self, extract: str, layer: nn.Module, name: object, captured: Captured, layouts: Sequence[Layout]
     ) -> list[Summands]:
         """Summands of each of the layer's tensors, the batch in dimension 0 and channels in dimension 1."""
-        name = Named(self.forward_func, layer)
         check_batched(layer, captured.activations, name)
         if extract == "layer":
             layouts[0].check_samples(name)

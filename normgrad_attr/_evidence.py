@@ -51,7 +51,7 @@ def evidence_layer(model: nn.Module, last: str, images: Tensor, choose_target: C
         one_pass = capture(model, [layer], images, choose_target=choose_target)
     ((captured, *_),) = one_pass.layers
     layouts = [Layouts(one_pass.root).of(edge) for edge in captured.edges]
-    summands = NormGrad(model, layer)._summands("scaling", layer, captured, layouts)
+    summands = NormGrad(model, layer)._summands("scaling", layer, last, captured, layouts)
     once = [module for module, count in norms.items() if count == 1]
     if once and all(is_cancelled(sum_(s), norm(s)) for s in summands):
         return names_of(model, once[:1])[0]
