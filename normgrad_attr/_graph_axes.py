@@ -27,11 +27,11 @@ from normgrad_attr._axes import (
     size_of,
     whole,
 )
-from normgrad_attr._node import Shape, UnreadableError, elsewhere
+from normgrad_attr._node import Rule, Shape, UnreadableError, elsewhere
 from normgrad_attr._node_moves import MOVING
-from normgrad_attr._node_rules import COMPUTING, unknown, written_by_the_user
+from normgrad_attr._node_rules import COMPUTING, IN_PYTHON, unknown, written_by_the_user
 
-_RULES = {**COMPUTING, **MOVING}
+_RULES: dict[Any, Rule] = {**COMPUTING, **MOVING, **IN_PYTHON}
 #: Products that make data of a constant, if one of their operands is not recorded.
 _PRODUCTS = {"Mm", "Addmm", "Bmm", "Baddbmm", "Linear"}
 #: What makes data even of operands that are not recorded.
@@ -87,16 +87,16 @@ class GraphAxes:
             self._found[node] = self._apply(node)
 
     def _apply(self, node: Any) -> list[Dims | None]:
-        name = _kind_of_node(node)
-        if name == "AccumulateGrad":
+        kind = _kind_of_node(node)
+        if kind == "AccumulateGrad":
             return [None if isinstance(node.variable, nn.Parameter) else _input(tuple(node.variable.shape))]
         shapes = [tuple(m.shape) for m in node._input_metadata]
         operands = [None if n is None else self._found[n][i] for n, i in node.next_functions]
-        made = name in _MAKERS or (name in _PRODUCTS and any(n is None for n, _ in node.next_functions))
+        made = kind in _MAKERS or (kind in _PRODUCTS and any(n is None for n, _ in node.next_functions))
         if all(o is None for o in operands) and not made:
             return [None] * len(shapes)
         of_torch = hasattr(torch._C._functions, type(node).__name__)
-        rule = _RULES.get(name, unknown if of_torch else written_by_the_user)
+        rule = _RULES.get(kind, unknown if of_torch else written_by_the_user)
         try:
             result = list(rule(node, operands, shapes))
         except (AttributeError, IndexError, TypeError, ValueError, UnreadableError):
@@ -109,9 +109,12 @@ class GraphAxes:
         return [d if d is None or isinstance(d, Piece) else Piece(d, places) for d in result] if places else result
 
 
-def _kind_of_node(node: Node) -> str:
-    """``Convolution`` for ``ConvolutionBackward0``, ``AccumulateGrad`` for ``torch::autograd::AccumulateGrad``."""
-    return _without_suffix(node.name())
+def _kind_of_node(node: Node) -> str | type:
+    """``Convolution`` for ``ConvolutionBackward0``, ``AccumulateGrad`` for ``torch::autograd::AccumulateGrad``.
+
+    Of a function in Python it is the class, for its name says nothing of what it does.
+    """
+    return getattr(type(node), "_forward_cls", None) or _without_suffix(node.name())
 
 
 @functools.cache

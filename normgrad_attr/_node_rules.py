@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from torch.nn.modules._functions import BackwardHookFunction
+
 from normgrad_attr._axes import (
     Axis,
     Dim,
@@ -24,6 +26,7 @@ from normgrad_attr._axes import (
     whole,
 )
 from normgrad_attr._node import Operands, Rule, Shape, UnreadableError, elsewhere, entries, fresh, recorded, signed
+from normgrad_attr._tape import Begun, Overwritten
 
 _V = TypeVar("_V")
 
@@ -286,11 +289,9 @@ COMPUTING: dict[str, Rule] = {
             Silu Sin Sinc Sinh SmoothL1Loss Softmax SoftmaxBackwardData Softplus SoftplusBackward Softshrink
             SoftshrinkBackward SpecialEntr SpecialErfcx SpecialI0E SpecialI1 SpecialI1E SpecialLogNdtr SpecialNdtri
             SpecialXlog1Py SpecialZeta Sqrt Square Sub Tan Tanh TanhBackward Threshold ThresholdBackward ToCopy Tril
-            Triu Trunc Xlogy _Overwritten""",
+            Triu Trunc Xlogy""",
         )
     ),
-    **dict(entries(_handed_on, "BackwardHookFunction")),
-    **dict(entries(_begun, "_Begun")),
     **dict(entries(_chosen, "Where")),
     **dict(
         entries(
@@ -337,3 +338,6 @@ COMPUTING: dict[str, Rule] = {
     **dict(entries(_windows, "Im2Col")),
     **dict(entries(_from_windows, "Col2Im")),
 }
+
+#: Functions that are written in Python, by their class.
+IN_PYTHON: dict[type, Rule] = {BackwardHookFunction: _handed_on, Begun: _begun, Overwritten: _elementwise}

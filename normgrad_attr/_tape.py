@@ -72,7 +72,7 @@ class Tape(TorchFunctionMode):
         overwrites = not self.on and (func in _OVERWRITE or (func in _MAY_OVERWRITE and kwargs.get("inplace")))
         # torch.func takes no such function as ours.
         if overwrites and args and not torch._C._functorch.is_functorch_wrapped_tensor(args[0]):
-            result = _Overwritten.apply(func, kwargs, *args)
+            result = Overwritten.apply(func, kwargs, *args)
         else:
             result = func(*args, **kwargs)
         if func is Tensor.__getitem__ and result.grad_fn is not None and (at := _indexed(args[1])) is not None:
@@ -89,7 +89,7 @@ class Tape(TorchFunctionMode):
 
     def begin_at(self, t: Tensor) -> None:
         """Let the graph begin at a tensor itself."""
-        _Begun.apply(torch.zeros((), requires_grad=True), t)
+        Begun.apply(torch.zeros((), requires_grad=True), t)
         self.made.append(TensorWeakRef(t))
 
     def take_graphs_off(self) -> None:
@@ -132,7 +132,7 @@ _OVERWRITE = frozenset({Tensor.mul_, Tensor.__imul__, Tensor.div_, Tensor.__itru
 _MAY_OVERWRITE = frozenset({F.silu, F.mish, F.hardswish, F.hardsigmoid})
 
 
-class _Begun(torch.autograd.Function):
+class Begun(torch.autograd.Function):
     """Makes a tensor, without a copy, one at which the graph begins."""
 
     @staticmethod
@@ -145,7 +145,7 @@ class _Begun(torch.autograd.Function):
         return None, None
 
 
-class _Overwritten(torch.autograd.Function):
+class Overwritten(torch.autograd.Function):
     """An in-place operation in the graph, for which nothing is kept."""
 
     @staticmethod

@@ -26,6 +26,17 @@ class Reversed(torch.autograd.Function):
         return -grad
 
 
+@pytest.mark.parametrize("name", ["Transpose", "Flip", "Roll", "Mean", "AccumulateGrad", "Gather"])
+def test_a_function_named_like_one_of_torchs_is_not_taken_for_it(name: str) -> None:
+    own = type(name, (Reversed,), {})
+    first, last, x = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3), torch.rand(2, 3, 12, 16)
+    found, expected = (
+        CombinedNormGrad(lambda x, f=f: last(f(first(x))).tanh().mean((2, 3)), [last]).attribute(x, 1)
+        for f in (own.apply, Reversed.apply)
+    )
+    torch.testing.assert_close(found, expected)
+
+
 class Quarter(nn.Module):
     """Looks at one place behind some operation on the lower right quarter, pixel (16, 16)."""
 
