@@ -231,6 +231,17 @@ def _distances(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims 
     return [(*batch, rows or new(shape[-2], "channel"), columns or new(shape[-1], "channel"))]
 
 
+def _bilinear(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """``nn.Bilinear``: rows of both, and of their channels new ones."""
+    (shape,) = shapes
+    left, weight, right = operands
+    if weight is not None:
+        raise UnreadableError
+    data = recorded([left, right])
+    *_, mixed = [_mixed(d, -1, shape[-1]) for d in data]
+    return [(*merged([d[:-1] for d in data], shape[:-1]), mixed)]
+
+
 def _attention(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
     query, _, value = operands[:3]
     if value is None:
@@ -325,6 +336,7 @@ COMPUTING: dict[str, Rule] = {
     **dict(entries(_channels_shuffled, "ChannelShuffle")),
     **dict(entries(_product, "Mm Addmm Bmm Baddbmm")),
     **dict(entries(_linear, "Linear")),
+    **dict(entries(_bilinear, "Trilinear")),
     **dict(entries(_recurrent, "CudnnRnn LstmMps MiopenRnn MkldnnRnnLayer")),
     **dict(entries(_distances, "Cdist")),
     **dict(
