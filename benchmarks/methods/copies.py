@@ -28,7 +28,9 @@ def rewritten(network: nn.Module, example: Tensor) -> nn.Module:
 
     DeepLift attaches what it saw in a forward to the module that it saw it in. torchvision's residual blocks run one
     ReLU module two or three times, so each call gets a module of its own here. Captum's rule for max pooling drops
-    contributions where windows overlap, as in the stem of a ResNet, so such windows are laid side by side first.
+    contributions where windows overlap, as in the stem of a ResNet, so such windows are laid side by side first. And
+    where one activation follows another, as pooling a ReLU in VGG, Captum 0.9 takes the gradient between them before
+    the second one's rule has changed it, so each gets an input tensor of its own.
 
     Args:
         network: In eval mode.
@@ -45,6 +47,7 @@ def rewritten(network: nn.Module, example: Tensor) -> nn.Module:
             if not isinstance(child, _STATELESS):
                 continue
             new: nn.Module = _without_overlap(child) if isinstance(child, nn.MaxPool2d) else child
+            new = nn.Sequential(_OwnInput(), new)
             if calls[child] > 1:
                 new = _OneForEachCall(new, calls[child])
                 separated.append(new)
@@ -82,6 +85,13 @@ class _OneForEachCall(nn.Module):
         self.turn += 1
         result: Tensor = self.copies[self.turn - 1](x)
         return result
+
+
+class _OwnInput(nn.Module):
+    """The same values as another tensor, whose hooks are not those of what made them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view_as(x)
 
 
 def _without_overlap(pool: nn.MaxPool2d) -> nn.Module:

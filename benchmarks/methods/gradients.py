@@ -145,8 +145,10 @@ def _numpy_follows_torch() -> Iterator[None]:
         np.random.set_state(state)  # noqa: NPY002
 
 
-def _captum(name: str, title: str, build: Any, reduction: str, cost: str, sets: frozenset[str], source: str) -> Method:
-    return Method(name, title, build, "gradient", reduction, cost, sets, f"captum.attr.{source}")
+def _captum(
+    name: str, title: str, build: Any, reduction: str, cost: str, sets: frozenset[str], source: str, version: int = 1
+) -> Method:
+    return Method(name, title, build, "gradient", reduction, cost, sets, f"captum.attr.{source}", version=version)
 
 
 _SHAP = partial(Method, family="gradient", reduction="absolute", cost="many_passes")
@@ -157,12 +159,12 @@ METHODS = (
     _captum("guided_backprop", "Guided Backprop", _guided_backprop, "positive", "one_pass", PAPER, "GuidedBackprop"),
     _captum("saliency", "Saliency", _saliency, "absolute", "one_pass", FAST, "Saliency"),
     _captum("deconvolution", "Deconvolution", _deconvolution, "positive", "one_pass", FAST, "Deconvolution"),
-    _captum("deep_lift", "DeepLift", _deep_lift, "absolute", "one_pass", FAST, "DeepLift"),
+    _captum("deep_lift", "DeepLift", _deep_lift, "absolute", "one_pass", FAST, "DeepLift", 2),
     _captum("lrp", "LRP", _lrp, "signed", "one_pass", FAST, "LRP"),
     _captum(
         "integrated_gradients", "Integrated\ngradients", _integrated_gradients, "absolute", "many_passes",
         frozenset({"all"}), "IntegratedGradients",
     ),
-    _SHAP("deep_lift_shap", "DeepLiftShap", _deep_lift_shap, source="captum.attr.DeepLiftShap"),
+    _SHAP("deep_lift_shap", "DeepLiftShap", _deep_lift_shap, source="captum.attr.DeepLiftShap", version=2),
     _SHAP("gradient_shap", "GradientShap", _gradient_shap, source="captum.attr.GradientShap", random=True),
 )  # fmt: skip

@@ -67,6 +67,23 @@ def test_deep_lift_adds_up_on_a_residual_network(network, images):
     torch.testing.assert_close(contributions, difference, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "layers",
+    [(nn.ReLU(), nn.MaxPool2d(2)), (nn.MaxPool2d(2), nn.ReLU()), (nn.MaxPool2d(2), nn.MaxPool2d(2))],
+)
+def test_deep_lift_adds_up_where_activations_follow_each_other(layers, images):
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), *layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 2)
+    )
+    network.double().eval()
+    image, reference = images.detach().double().requires_grad_().split(1)
+    copy = rewritten(network, image)
+    with pytest.warns(UserWarning, match="hooks"):
+        contributions = DeepLift(copy).attribute(image, reference, target=0)
+    difference = (network(image) - network(reference))[0, 0]
+    torch.testing.assert_close(contributions.sum(), difference, rtol=1e-9, atol=1e-9)
+
+
 def test_deep_lift_shap_is_the_mean_over_clean_training_films():
     weights = torch.randn(2, 3 * 8 * 8, generator=torch.Generator().manual_seed(0))
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
