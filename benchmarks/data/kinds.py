@@ -38,14 +38,14 @@ def write_kinds(table: Path, films: Iterable[tuple[str, Iterable[Shape]]]) -> No
     write_rows(kinds_table(table), HEADER, rows)
 
 
-def read_kinds(table: Path) -> Iterator[tuple[str, str]]:
+def read_kinds(table: Path) -> Iterator[tuple[int, str, str]]:
     """Read the kinds of a split.
 
     Args:
         table: CSV of the split.
 
     Yields:
-        A film's name and its kinds, joined by ``;``, for each row that tells some; of one film there may be several,
+        Number, film's name and kinds, joined by ``;``, of each row that tells some; of one film there may be several,
         one an object, as in the table of annotations. Nothing where the split has no kinds.
 
     Raises:
@@ -61,7 +61,7 @@ def read_kinds(table: Path) -> Iterator[tuple[str, str]]:
         if len(cells) != 2:
             raise UserError(f"{path}, row {number}: two cells are expected, not {len(cells)}.")
         if cells[1].strip():  # an empty cell says as much as no row
-            yield cells[0].strip(), ";".join(kind.strip() for kind in cells[1].split(";"))
+            yield number, cells[0].strip(), ";".join(kind.strip() for kind in cells[1].split(";"))
 
 
 def with_kinds(table: Path, name: str, shapes: tuple[Shape, ...], kinds: str) -> tuple[Shape, ...]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.data.annotations import parse_annotation
 from benchmarks.data.csv_table import read_rows
-from benchmarks.data.kinds import read_kinds, with_kinds
+from benchmarks.data.kinds import kinds_table, read_kinds, with_kinds
 from benchmarks.data.records import Split
 from benchmarks.run.errors import UserError
 
@@ -80,8 +80,11 @@ def read_split(root: Path | str, split: str, limit: int | None = None) -> Split:
                 raise UserError(f"{name} has objects on one row and none on another (row {first}): keep one")
         except (UserError, ValueError) as error:  # noqa: PERF203 - all faults are told at once
             faults.append(f"{table}, row {number}: {error}.")
-    for name, kinds in read_kinds(table):
-        films.add_kinds(name, kinds)
+    whole = not faults  # else a film may be unknown for a fault of its own
+    for number, name, kinds in read_kinds(table):
+        if not films.add_kinds(name, kinds) and whole:
+            told = f"{name[:200]!r} is no film of {table.name}: name one as it does, or remove the row"
+            faults.append(f"{kinds_table(table)}, row {number}: {told}.")
     for name, annotation, kinds in films.with_kinds():
         try:
             with_kinds(table, name, parse_annotation(annotation), kinds)

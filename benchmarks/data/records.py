@@ -104,10 +104,10 @@ class Split(Sequence[Record]):
         self._films.execute("UPDATE films SET annotation = ?, rows = rows + 1 WHERE name = ?", (joined, name))
         return None
 
-    def add_kinds(self, name: str, kinds: str) -> None:
-        """Tell what objects of a film are, where there is such a film; more behind those that are told already."""
+    def add_kinds(self, name: str, kinds: str) -> bool:
+        """Tell what objects of a film are, behind those that are told already; whether there is such a film."""
         more = "UPDATE films SET kinds = CASE WHEN kinds IS NULL THEN ? ELSE kinds || ';' || ? END WHERE name = ?"
-        self._films.execute(more, (kinds, kinds, name))
+        return bool(self._films.execute(more, (kinds, kinds, name)).rowcount)
 
     def with_kinds(self) -> Iterator[tuple[str, str, str]]:
         """Name, objects and kinds of the films whose kinds are told."""

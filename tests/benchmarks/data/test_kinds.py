@@ -59,6 +59,7 @@ def test_the_table_changes_nothing_that_a_run_is_known_by(root: Path) -> None:
     ("text", "fragment"),
     [
         ("image_name,kinds\nc.png,zip\n", r"c\.png has 1 kinds for 2 annotated objects"),
+        ("image_name,kinds\nb.png,zip\nB.png,zip\n", r"row 3: 'B\.png' is no film of test\.csv: name one as it does"),
         ("image_name,kinds\na.png,zip\n", r"a\.png has 1 kinds for 0 annotated objects"),
         ("image_name,kind\n", "row 1: the header must be"),
         ("image_name,kinds\nb.png\n", "row 2: two cells"),
