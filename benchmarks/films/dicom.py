@@ -41,6 +41,8 @@ def load_dicom(stream: BinaryIO) -> Film:
         Exception: Whatever pydicom says of a damaged file.
     """
     dataset = _dataset(stream)
+    if real := [name for name in ("FloatPixelData", "DoubleFloatPixelData") if name in dataset]:
+        raise UserError(f"has pixels of real numbers ({real[0]}), as no radiograph has: export it with whole numbers")
     if "PixelData" not in dataset:
         if stream.read(1):  # pydicom goes back to where an element begins that has no end
             raise UserError("is truncated: its pixel data end early, so copy or export it again")

@@ -22,6 +22,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "JPEG2000", "BMP")
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of ITU-R 601, as Pillow's own conversion
 # Tags of TIFF, and their values.
 _PHOTOMETRIC, _WHITE_IS_ZERO, _PLANES, _ONE_A_COLOUR, _BITS = 262, 0, 284, 2, 258
+_CIELAB, _SUBFILE, _THUMBNAIL = (8, 9, 10), 254, 1
 _SAMPLES, _UNSIGNED, _SIGNED = 339, 1, 2
 _NUMBERS = {
     _UNSIGNED: "whole numbers", _SIGNED: "signed whole numbers", 3: "real numbers", 4: "numbers of no stated kind"
@@ -88,15 +89,20 @@ def opened(stream: BinaryIO, formats: tuple[str, ...] = FORMATS) -> Iterator[Ima
 
 def _open(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
     try:
-        return Image.open(stream, formats=formats)
+        image = Image.open(stream, formats=formats)
+        if image.mode == "LAB":  # which Pillow opens, but converts to nothing
+            raise UnidentifiedImageError
     except UnidentifiedImageError:
         if kind := _kind_of_tiff(stream):
             raise UserError(f"is a TIFF of {kind}, which is not read: save it as 16-bit grey") from None
         raise
+    if getattr(image, "tag_v2", {}).get(_SUBFILE, 0) & _THUMBNAIL:
+        raise UserError("is a TIFF that begins with a small copy of its picture: save the picture alone")
+    return image
 
 
 def _kind_of_tiff(stream: BinaryIO) -> str:
-    """What the pixels of a TIFF are that Pillow knows no mode for; empty where it is none, or its header is damaged."""
+    """What the pixels of a TIFF are that Pillow does not read; empty where it is none, or its header is damaged."""
     stream.seek(0)
     head = stream.read(8)
     try:
@@ -104,6 +110,8 @@ def _kind_of_tiff(stream: BinaryIO) -> str:
         stream.seek(tags.next)
         tags.load(stream)
         bits, numbers = tags[_BITS], _NUMBERS.get(tags.get(_SAMPLES, (_UNSIGNED,))[0], "complex numbers")
+        if tags.get(_PHOTOMETRIC) in _CIELAB:
+            return "CIELAB colours"
     except Exception:  # Pillow reports damage by any type
         return ""
     channels = f"{len(bits)} channels of " if len(bits) > 1 else ""

@@ -30,6 +30,8 @@ def grey(path: Path) -> np.ndarray:
         ({"Rows": 6000, "Columns": 6000, "SamplesPerPixel": 3}, "6000 pixels of 6 bytes, more than the 25 million"),
         ({"Rows": 0}, "has 64 x 0 pixels"),
         ({"PhotometricInterpretation": "HSV"}, "photometric interpretation HSV is not that of a film"),
+        ({"FloatPixelData": bytes(4 * RAMP.size)}, "has pixels of real numbers .FloatPixelData., as no radiograph"),
+        ({"DoubleFloatPixelData": bytes(8 * RAMP.size)}, "has pixels of real numbers .DoubleFloatPixelData."),
         ({"PhotometricInterpretation": ""}, "does not say whether large values are bright"),
     ],
 )
@@ -38,6 +40,8 @@ def test_what_is_no_film_is_said(tmp_path: Path, tags: dict, sentence: str) -> N
     dataset = pydicom.dcmread(path)
     for name, value in tags.items():
         setattr(dataset, name, value)
+    if any("Float" in name for name in tags):
+        del dataset.PixelData
     dataset.save_as(path)
 
     with pytest.raises(UserError, match=rf"a\.dcm .*{sentence}"):

@@ -107,6 +107,9 @@ def test_tiff_of_32_bits(tmp_path: Path, kind: int) -> None:
             {"photometric": "minisblack", "extrasamples": [2]},
             "2 channels of 16-bit whole numbers",
         ),
+        (np.zeros((4, 4, 3), np.uint8), {"photometric": "cielab"}, "CIELAB colours"),
+        (np.zeros((4, 4, 3), np.uint8), {"photometric": "icclab"}, "CIELAB colours"),
+        (np.zeros((4, 4, 3), np.uint16), {"photometric": "cielab"}, "CIELAB colours"),
     ],
 )
 def test_a_tiff_of_numbers_that_are_not_read_says_which(
@@ -116,6 +119,19 @@ def test_a_tiff_of_numbers_that_are_not_read_says_which(
     for read in (read_film, stored_size):
         with pytest.raises(UserError, match=rf"a\.tif is a TIFF of {kind}, which is not read: save it as 16-bit grey"):
             read(tmp_path / "a.tif")
+
+
+def test_a_small_copy_is_not_taken_for_the_film(tmp_path: Path) -> None:
+    """Where the full picture is the first page, small copies behind it are no harm."""
+    for name, first, second in (("thumbnail", 1, 0), ("pyramid", 0, 1)):
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif") as writer:
+            for reduced in (first, second):
+                writer.write(DEEP[::4, ::4] if reduced else DEEP, subfiletype=reduced, photometric="minisblack")
+    assert stored_size(tmp_path / "pyramid.tif") == DEEP.shape[::-1]
+    assert (read_film(tmp_path / "pyramid.tif").grey == PLAIN).all()
+    for read in (read_film, stored_size):
+        with pytest.raises(UserError, match=r"begins with a small copy of its picture: save the picture alone"):
+            read(tmp_path / "thumbnail.tif")
 
 
 def test_a_tiff_without_a_header_is_no_picture(tmp_path: Path) -> None:
