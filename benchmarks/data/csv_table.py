@@ -32,7 +32,8 @@ def read_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
     _refuse_utf16(table)
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
+            # Blanks before a cell count nowhere, and before quotes they would make the quotes a part of it.
+            reader = csv.reader(stream, strict=True, skipinitialspace=True)
             for cells in reader:
                 number = reader.line_num
                 if len(cells) == 1:

@@ -128,6 +128,14 @@ def test_tables_of_spreadsheets(tmp_path: Path) -> None:
         load_dataset(table(tmp_path / "t.tsv", text.replace(",", "\t")))
 
 
+def test_blanks_behind_commas_are_no_part_of_a_cell(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    rows = 'image, category, x1, y1, x2, y2\n"a.png", "cat, old", 1, "2", 5, 6\n'
+    data = load_dataset(table(tmp_path / "t.csv", rows))
+    assert data.categories == ("cat, old",)
+    assert data.images[0].objects[0].box == (1, 2, 5, 6)
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_images_beside_the_table_are_found_by_name(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
     """Without a suffix, and whichever way an accent is written; rows that differ in that alone are of one image."""
