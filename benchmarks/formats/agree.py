@@ -17,6 +17,7 @@ from benchmarks.data.annotations import LARGEST, Shape
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.films.decode import stored_size, warnings_hidden
 from benchmarks.formats.entries import Entry, Reading
+from benchmarks.formats.image_files import which_file
 from benchmarks.formats.labelled import LabelledImage, LabelledObject, LabelledSet
 from benchmarks.formats.run_lengths import RunLengths
 from benchmarks.run.errors import UserError, printable
@@ -76,11 +77,11 @@ def _categories(reading: Reading, source: Path) -> list[str]:
 
 
 def _twice(entries: Sequence[Entry]) -> list[str]:
-    first: dict[str | Path, Entry] = {}
+    first: dict[tuple[int, int], Entry] = {}
     return [
         f"{entry.where}: the image {printable(entry.name, 200)} is there already ({first[key].where}): keep one entry."
         for entry in entries
-        for key in [entry.path]
+        for key in [which_file(entry.path)]
         if first.setdefault(key, entry) is not entry
     ]
 

@@ -96,6 +96,12 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def which_file(path: Path) -> tuple[int, int]:
+    """What is the same for all names of one file: links, and letters that a system takes for each other."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is a program's own, as ``.ipynb_checkpoints``, ``._1.png`` and ``__MACOSX`` are."""
     return name.startswith(".") or name == "__MACOSX"

@@ -1,11 +1,11 @@
-"""Images in a folder for each class: labels without a place."""
+"""Images in a folder for each class: labels without a place. One that links put into several shows all of these."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from benchmarks.formats.entries import Entry, Reading
-from benchmarks.formats.image_files import images_below, images_in, is_hidden, remark_on_others
+from benchmarks.formats.image_files import images_below, images_in, is_hidden, remark_on_others, which_file
 from benchmarks.run.errors import UserError
 
 
@@ -36,13 +36,15 @@ def read(source: Path, images: Path | None) -> Reading:
         raise UserError(f"{source} holds no folders: give a folder with a folder for each class.")
     reading = Reading(categories=[folder.name for folder in folders])
     reading.faults += [f"{path}: it is in no folder of a class: move it into one." for path in images_in(source)]
+    entries: dict[tuple[int, int], Entry] = {}
     for folder in folders:
         paths = list(images_below(folder))
         if not paths:
             reading.faults.append(f"{folder}: it holds no image: remove it, or fill it.")
         for path in paths:
-            name = path.relative_to(source).as_posix()
-            reading.entries.append(Entry(str(path), name, path, labels=[folder.name]))
+            entry = Entry(str(path), path.relative_to(source).as_posix(), path)
+            entries.setdefault(which_file(path), entry).labels.append(folder.name)
+    reading.entries = list(entries.values())
     reading.remarks = remark_on_others(source)
     return reading
 

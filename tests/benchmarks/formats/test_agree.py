@@ -140,6 +140,13 @@ def test_all_faults_are_told_at_once(reading: Reading, tmp_path: Path) -> None:
     ]
 
 
+def test_an_image_is_there_once_whatever_its_names(reading: Reading, tmp_path: Path) -> None:
+    link = tmp_path / "link.png"
+    link.symlink_to(reading.entries[0].path)
+    reading.entries.append(replace(reading.entries[0], where="t, link.png", name="link.png", path=link))
+    assert faults(reading) == ("t, link.png: the image link.png is there already (t, 1.png): keep one entry.",)
+
+
 def test_nothing_to_play_is_refused(reading: Reading) -> None:
     for entry in reading.entries:
         entry.objects, entry.labels = [], []

@@ -43,3 +43,18 @@ def test_files_that_are_left_out_are_told(tmp_path: Path) -> None:
     assert data.remarks == (
         f"2 files are left out, by their names no images of a kind that is read, such as {tmp_path / 'dog/2.webp'}.",
     )
+
+
+def test_an_image_that_is_linked_into_several_folders_shows_several_classes(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "dog/1.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("L", (5, 4)).save(tmp_path / name)
+    (tmp_path / "cat" / "again.png").symlink_to(tmp_path / "cat" / "1.png")
+    (tmp_path / "dog" / "both.png").symlink_to(tmp_path / "cat" / "1.png")
+    (tmp_path / "pet").mkdir()
+    (tmp_path / "pet" / "2.png").hardlink_to(tmp_path / "dog" / "1.png")
+    data = load_dataset(tmp_path)
+    assert [(image.name, image.labels) for image in data.images] == [
+        ("cat/1.png", ("cat", "dog")),
+        ("dog/1.png", ("dog", "pet")),
+    ]
