@@ -144,7 +144,11 @@ def evaluate(
     others: tuple[Images, Images] = ([], [])
     if images or game is None:
         asked = Asked(opened, ask(images, matched, explain), explain, chosen, tolerance_in == "image")
-        told.append(f"{counted(len(asked.questions), 'question')} about {counted(len(images), 'image')}.")
+        about = len({question.path for question in asked.questions})
+        told.append(f"{counted(len(asked.questions), 'question')} about {counted(about, 'image')}.")
+        there = sum(len({found.category for found in image.objects} & matched.keys()) for image in images)
+        if unasked := there - len(asked.questions):
+            told.append(f"{counted(unasked, 'class', 'classes')} of images not asked for: all objects are difficult.")
         if dev is not None:
             sets.append(dev if isinstance(dev, LabelledSet) else load_dataset(dev))
             tuning, others = _tuning(sets[1], asked, limit)

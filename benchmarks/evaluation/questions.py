@@ -173,14 +173,16 @@ def ask(images: Sequence[LabelledImage], outputs: Mapping[str, int], explain: st
         images: Of the set.
         outputs: Number of the network's output by category.
         explain: ``"labelled"``, a question for each class that an image is annotated with; ``"predicted"``, one for
-            each image, whose annotated class is the label.
+            each image, whose annotated class is the label. A class all of whose objects are difficult is not asked
+            for, as in TorchRay's Pointing Game; where others are there, they count with them.
 
     Raises:
         UserError: There are none, or an image has several classes where one is asked for.
     """
     questions = []
     for image in images:
-        there = list(dict.fromkeys(found.category for found in image.objects if found.category in outputs))
+        plain = [found.category for found in image.objects if not found.difficult]
+        there = [category for category in dict.fromkeys(plain) if category in outputs]
         if explain == "predicted" and len(there) > 1:
             raise UserError(
                 f"{image.where}: the image shows {len(there)} classes ({', '.join(there[:3])}), and --explain "
@@ -191,7 +193,7 @@ def ask(images: Sequence[LabelledImage], outputs: Mapping[str, int], explain: st
             questions.append(Question(image, category, outputs[category], name))
     if not questions:
         raise UserError(
-            "no image has an annotated object of a class that the model knows, so there is nothing to ask; --grid 2 "
-            "plays with labels alone."
+            "no image has an annotated object of a class that the model knows, but for difficult ones, so there is "
+            "nothing to ask; --grid 2 plays with labels alone."
         )
     return questions

@@ -17,6 +17,7 @@ from benchmarks.run.errors import UserError
 
 _PARTS = ("images", "annotations", "categories")
 _Side = Annotated[int, msgspec.Meta(ge=1)]
+_Flag = Annotated[int, msgspec.Meta(ge=0, le=1)] | bool | None
 _Id = int | str
 """Kept as text, since programs write one id as a number in one place and in quotes in another."""
 
@@ -65,7 +66,8 @@ class Annotation(msgspec.Struct):
     id: _Id | None = None
     bbox: list[float] | None = None
     segmentation: list[list[float]] | Segmentation | Literal[""] | None = None
-    iscrowd: Annotated[int, msgspec.Meta(ge=0, le=1)] | bool | None = None
+    iscrowd: _Flag = None
+    ignore: _Flag = None
 
     def __post_init__(self) -> None:
         self.image_id, self.category_id = str(self.image_id), str(self.category_id)
@@ -158,7 +160,8 @@ def _annotations(
             if annotation.category_id not in names:
                 raise ValueError(f'its category_id {annotation.category_id} is none of "categories"')
             entry = images[annotation.image_id]
-            found = LabelledObject(names[annotation.category_id], _shapes(annotation), crowd=bool(annotation.iscrowd))
+            crowd, ignored = bool(annotation.iscrowd), bool(annotation.ignore)
+            found = LabelledObject(names[annotation.category_id], _shapes(annotation), ignored, crowd)
             if entry is not None:
                 entry.objects.append((where, found))
 

@@ -18,7 +18,7 @@ class LabelledObject:
         category: Its name.
         shapes: One or several, whose union it is. In pixels of the image as it is stored, origin at the top left
             corner of the first pixel, ends exclusive.
-        difficult: Whether the annotation says that it is hard to see (VOC).
+        difficult: Whether nobody need find it, as it is hard to see (VOC's ``difficult``, ``ignore`` in files of COCO).
         crowd: Whether it is a group of objects (COCO).
 
     Example:

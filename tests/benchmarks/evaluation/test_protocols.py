@@ -43,6 +43,11 @@ def images(tmp_path_factory) -> Path:
 def voc(root: Path) -> str:
     """From 1, ends included."""
     (root / "Annotations").mkdir()
+    # TorchRay does not ask for a class all of whose objects are difficult.
+    difficult = (
+        "<object><name>red</name><difficult>1</difficult><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax>"
+        "<ymax>4</ymax></bndbox></object>"
+    )
     for name in sorted({name for name, *_ in OBJECTS}):
         objects = "".join(
             f"<object><name>{category}</name><difficult>0</difficult><bndbox><xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin>"
@@ -52,7 +57,7 @@ def voc(root: Path) -> str:
         )
         text = (
             f"<annotation><filename>{name}.png</filename><size><width>{WIDTH}</width><height>{HEIGHT}</height>"
-            f"<depth>3</depth></size>{objects}</annotation>"
+            f"<depth>3</depth></size>{objects}{difficult if name == '000003' else ''}</annotation>"
         )
         (root / "Annotations" / f"{name}.xml").write_text(text)
     lists = root / "ImageSets" / "Main"
@@ -73,7 +78,8 @@ def coco(root: Path) -> str:
                 "bbox": [x1, y1, x2 - x1, y2 - y1], "segmentation": [[x1, y1, x2, y1, x2, y2, x1, y2]],
             }
             for i, (name, category, (x1, y1, x2, y2), _) in enumerate(OBJECTS)
-        ],
+        ]
+        + [{"id": 9, "image_id": 2, "category_id": 0, "bbox": [0, 0, 4, 4], "ignore": 1}],
         "categories": [{"id": 0, "name": "red"}, {"id": 1, "name": "green"}],
     }  # fmt: skip
     path = root / "instances_val2014.json"
