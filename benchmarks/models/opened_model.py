@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.models import from_timm
 from benchmarks.models.preparation import Preparation, option
-from benchmarks.models.unwrapping import Scores, TwoClasses, find_scores
+from benchmarks.models.unwrapping import Scores, TwoClasses, are_probabilities, find_scores
 from benchmarks.run.errors import UserError
 
 Prepare = Callable[[Image.Image], Tensor]
@@ -137,7 +137,7 @@ def _try(network: nn.Module, shape: tuple[int, int, int], name: str) -> tuple[Te
     generator = torch.Generator("cpu").manual_seed(0)  # one network sees one noise, whatever torch's default device is
     images = torch.rand(2, *shape, generator=generator, device="cpu").to(parameter.device)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):  # its graph tells what the scores are
             output = network(images)
     except Exception as error:  # what a network raises is its own business
         reason = " ".join(str(error).split())[:200]
@@ -149,7 +149,12 @@ def _try(network: nn.Module, shape: tuple[int, int, int], name: str) -> tuple[Te
     if len(scores) != 2 or not bool(scores.isfinite().all()):
         what = f"{len(scores)} rows of scores for 2 images" if len(scores) != 2 else "scores that are not finite"
         raise UserError(f"{name} gives {what}.")
-    return scores, scores is output
+    if are_probabilities(scores):
+        raise UserError(
+            f"{name} gives probabilities, as its last step is a sigmoid or a softmax, and one more would be taken of "
+            "them: give the network without that step."
+        )
+    return scores.detach(), scores is output
 
 
 def _check_whole(preprocess: Prepare) -> None:

@@ -55,6 +55,27 @@ def find_scores(output: Any, where: str = "the model") -> Tensor:
     return scores
 
 
+def are_probabilities(scores: Tensor) -> bool:
+    """Whether scores lie from 0 to 1 and all that they are made of has been through a sigmoid or a softmax.
+
+    Args:
+        scores: With the graph of autograd that made them; without one nothing is known, and the answer is no.
+    """
+    if scores.grad_fn is None or not bool(((scores >= 0) & (scores <= 1)).all()):
+        return False
+    waiting, seen = [scores.grad_fn], {scores.grad_fn}
+    while waiting:
+        node = waiting.pop()
+        if node.name().startswith(("Sigmoid", "Softmax", "Hardsigmoid")):
+            continue
+        makers = [maker for maker, _ in node.next_functions if maker is not None]
+        if not makers:  # weights, which nothing has squeezed on the way here
+            return False
+        waiting += [maker for maker in makers if maker not in seen]
+        seen.update(makers)
+    return True
+
+
 def _described(output: Any) -> str:
     if isinstance(output, Tensor):
         return f"a tensor of shape {tuple(output.shape)}"

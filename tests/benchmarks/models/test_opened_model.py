@@ -68,6 +68,38 @@ def test_what_holds_no_scores_is_refused_with_a_wrapper(wrap, message):
         open_model(Gives(wrap))
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(
+    ("step", "refused"),
+    [
+        (torch.sigmoid, True),
+        (lambda scores: torch.sigmoid(scores).squeeze(-1), True),
+        (lambda scores: scores.sigmoid().where(scores > 0, scores.sigmoid() / 2), True),  # as of torchxrayvision
+        (lambda scores: torch.cat([1 - scores.sigmoid(), scores.sigmoid()], 1), True),
+        (lambda scores: torch.cat([scores, -scores], 1).softmax(dim=1), True),
+        (lambda scores: torch.cat([scores, -scores], 1).log_softmax(dim=1), False),  # which softmax undoes
+        (lambda scores: scores * scores.sigmoid(), False),  # a gate
+        (lambda scores: scores.square() * 1e-3, False),  # small scores
+    ],
+)
+def test_probabilities_are_refused(step, refused, outputs):
+    """A second sigmoid would say of every class that it is there."""
+
+    class Ends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(3, outputs)
+
+        def forward(self, images):
+            return step(self.head(images.mean(dim=(2, 3))))
+
+    if refused:
+        with pytest.raises(UserError, match="Ends gives probabilities, as its last step is a sigmoid or a softmax"):
+            open_model(Ends(), size=(8, 8))
+    else:
+        open_model(Ends(), size=(8, 8))
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.float64])
 def test_weights_that_are_no_float32_are_refused(kind):
     with pytest.raises(UserError, match=f"Linear has weights of {kind}: give it as model.float()"):
