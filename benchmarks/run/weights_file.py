@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from benchmarks.run.errors import UserError
 
 _AROUND = ("state_dict", "model_state_dict", "model", "state_dict_ema", "net")
-_PREFIXES = ("module.", "model.", "network.", "net.", "backbone.", "_orig_mod.")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -41,8 +40,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(f"--weights {path} is not {kind}: save it by torch.save(model.state_dict(), FILE).") from None
     for name in _AROUND:
         if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
-            own = _bare_names(state[name])
-            twice = [other for other, value in state.items() if other != name and own and own <= _bare_names(value)]
+            own = _tensor_names(state[name])
+            twice = [other for other, value in state.items() if other != name and _holds(_tensor_names(value), own)]
             if twice:  # such as a moving average of the weights
                 raise UserError(f"--weights {path} holds the network twice, as {name} and {twice[0]}: save one.")
             state = state[name]
@@ -57,12 +56,21 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _bare_names(state: Any) -> set[str]:
-    """Names of the tensors in what may be a state dict, without what wraps the network."""
+def _tensor_names(state: Any) -> set[str]:
+    """Names of the tensors in what may be a state dict."""
     if not isinstance(state, Mapping):
         return set()
-    names = [name for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)]
-    return {name.removeprefix(max(_chains(name), key=len)) for name in names}
+    return {name for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
+
+
+def _holds(names: set[str], others: set[str]) -> bool:
+    """Whether some names hold all others, whatever wraps either."""
+    if not others:
+        return False
+    shared = max((wrap for wrap in _chains(min(others)) if all(name.startswith(wrap) for name in others)), key=len)
+    bare = {name.removeprefix(shared) for name in others}
+    longest = max(bare, key=len)
+    return any({name.removesuffix(longest) + of for of in bare} <= names for name in names if name.endswith(longest))
 
 
 def fits(value: Tensor, own: Tensor) -> bool:
@@ -117,11 +125,9 @@ def of_network(state: Mapping[str, Tensor], own: Collection[str], path: Path) ->
 
 
 def _chains(name: str) -> Iterator[str]:
-    """The prefixes that a name begins with: none, the first, the first two, and so on."""
-    chain: str | None = ""
-    while chain is not None:
-        yield chain
-        chain = next((chain + prefix for prefix in _PREFIXES if name.startswith(chain + prefix)), None)
+    """What may wrap a network that names a weight so: nothing, the first part of the name, the first two, and so on."""
+    parts = name.split(".")
+    return (".".join([*parts[:count], ""]) for count in range(len(parts)))
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
