@@ -14,8 +14,11 @@ from benchmarks.formats.json_entries import decode_entry, names_twice, read_obje
 from benchmarks.formats.labelled import LabelledObject
 from benchmarks.formats.run_lengths import RunLengths, decompress
 from benchmarks.run.errors import UserError
+from benchmarks.run.text_tables import counted
 
 _PARTS = ("images", "annotations", "categories")
+_SAME_PLACE = 0.5
+"""Overlap from which on a box and a segmentation are taken for those of one object: drawn by hand, they differ."""
 _Side = Annotated[int, msgspec.Meta(ge=1)]
 _Flag = Annotated[int, msgspec.Meta(ge=0, le=1)] | bool | None
 _Id = int | str
@@ -147,6 +150,7 @@ def _annotations(
     source: Path, raws: list[msgspec.Raw], names: dict[_Id, str], images: dict[_Id, Entry | None], reading: Reading
 ) -> None:
     known: set[_Id] = set()
+    elsewhere: list[str] = []
     for number, raw in enumerate(raws):
         where = f"{source}, annotations[{number}]"
         with reading.at(where):
@@ -164,6 +168,22 @@ def _annotations(
             found = LabelledObject(names[annotation.category_id], _shapes(annotation), ignored, crowd)
             if entry is not None:
                 entry.objects.append((where, found))
+            if annotation.segmentation and _overlap(annotation.bbox, found.box) < _SAME_PLACE:
+                elsewhere.append(where)
+    if elsewhere:
+        reading.remarks.append(
+            f"{counted(len(elsewhere), 'bbox', 'boxes')} elsewhere than the segmentation, which counts, such as in "
+            f"{elsewhere[0]}: were corners written where x, y, width, height are expected, or one of the two scaled?"
+        )
+
+
+def _overlap(bbox: list[float] | None, box: tuple[float, float, float, float]) -> float:
+    """Intersection over union of x, y, width, height and two corners; 1 where one is none or has no area."""
+    if bbox is None or len(bbox) != 4 or not bbox[2] * bbox[3]:
+        return 1
+    (x, y, width, height), (x1, y1, x2, y2) = bbox, box
+    shared = max(min(x + width, x2) - max(x, x1), 0) * max(min(y + height, y2) - max(y, y1), 0)
+    return shared / (abs(width * height) + (x2 - x1) * (y2 - y1) - shared)
 
 
 def _shapes(annotation: Annotation) -> tuple[Shape | RunLengths, ...]:

@@ -153,3 +153,14 @@ def test_a_part_on_the_edge_is_no_fault(tmp_path: Path) -> None:
     annotations[0]["segmentation"][1] = [8, 4, 8, 5, 8, 6]
     data = load(tmp_path, changed(annotations=annotations))
     assert objects(data)[0].box == (1, 1, 8, 6)
+
+
+def test_a_box_elsewhere_than_its_segmentation_is_remarked(tmp_path: Path) -> None:
+    """Corners where sizes are expected: 1 1 8 6 is the box of the outline, 1 1 7 5 its corner and size."""
+    (annotation, *_) = json.loads(TEXT)["annotations"]
+    categories = json.loads(TEXT)["categories"][:1]
+    for bbox, remarked in (([1, 1, 7, 5], False), ([2, 1, 6, 5], False), ([1, 1, 3, 2], True), ([4, 3, 8, 6], True)):
+        text = changed(annotations=[{**annotation, "bbox": bbox}], categories=categories)
+        remarks = load(tmp_path, text).remarks
+        assert len(remarks) == remarked
+        assert all("1 bbox elsewhere than the segmentation, which counts, such as in " in remark for remark in remarks)
