@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.models import from_timm
 from benchmarks.models.preparation import Preparation, option
-from benchmarks.models.unwrapping import Scores, TwoClasses, are_probabilities, find_scores
+from benchmarks.models.unwrapping import BeforeProbabilities, Scores, TwoClasses, are_probabilities, find_scores
 from benchmarks.run.errors import UserError
 
 Prepare = Callable[[Image.Image], Tensor]
@@ -75,7 +75,8 @@ def open_model(
         preprocess: From a PIL image to the input, float ``(C, H, W)``; it must keep the whole image. Without any, a
             network of timm is given what its own configuration says, another one RGB in [0, 1] of 224 x 224 pixels.
         classes: Names of the outputs in their order; one for a network with one output.
-        outputs: ``"softmax"`` or ``"sigmoid"``; by default softmax, and for one output sigmoid.
+        outputs: ``"softmax"`` or ``"sigmoid"``; by default softmax, and sigmoid for one output or for probabilities
+            that do not add up to 1.
         name: For reports; by default that of the network's class.
         **preparation: What is otherwise than that: ``size``, ``mean``, ``std``, ``channels``, ``value_range``,
             ``resize``, as of :class:`~benchmarks.models.preparation.Preparation`.
@@ -109,16 +110,20 @@ def open_model(
     example = prepare(Image.new("RGB", (96, 96), (120, 110, 100)))
     shape = (int(example.shape[0]), int(example.shape[1]), int(example.shape[2]))
     scores, plain = _try(network, shape, name)
+    if scores.shape[1] == 1 and outputs == SOFTMAX:
+        raise UserError(f"{name} has one output, of which softmax is always 1: leave out --outputs softmax.")
+    names = tuple(classes) if classes else from_timm.class_names(network)
     inside = ""
-    if scores.shape[1] == 1:
-        if outputs == SOFTMAX:
-            raise UserError(f"{name} has one output, of which softmax is always 1: leave out --outputs softmax.")
-        network, inside, outputs = TwoClasses(network), "network.", SOFTMAX
-        classes = (f"not {classes[0]}", classes[0]) if classes and len(classes) == 1 else classes
+    if are_probabilities(scores):
+        of_one = bool(((scores.sum(dim=1) - 1).abs() < 1e-3).all()) and scores.shape[1] > 1
+        outputs = outputs or (SOFTMAX if of_one else SIGMOID)
+        network, inside = BeforeProbabilities(network, outputs), "network."
     elif not plain:
         network, inside = Scores(network), "network."
+    if scores.shape[1] == 1:
+        network, inside, outputs = TwoClasses(network), f"network.{inside}", SOFTMAX
+        names = (f"not {names[0]}", names[0]) if names and len(names) == 1 else names
     count = max(2, scores.shape[1])
-    names = tuple(classes) if classes else from_timm.class_names(network)
     if names is not None and len(names) != count:
         raise UserError(f"{name} has {scores.shape[1]} outputs and --classes names {len(names)}: name each, in order.")
     if names is not None and len(set(names)) < len(names):
@@ -128,7 +133,7 @@ def open_model(
 
 
 def _try(network: nn.Module, shape: tuple[int, int, int], name: str) -> tuple[Tensor, bool]:
-    """Scores of two inputs of noise, and whether the network gives them as a plain tensor of (N, K)."""
+    """Scores of two inputs of noise with their graph, and whether the network gives them as a plain tensor (N, K)."""
     parameter = next(network.parameters(), torch.zeros((), device="cpu"))
     if parameter.dtype != torch.float32:
         raise UserError(f"{name} has weights of {parameter.dtype}: give it as model.float(), since maps are float32.")
@@ -137,8 +142,8 @@ def _try(network: nn.Module, shape: tuple[int, int, int], name: str) -> tuple[Te
     generator = torch.Generator("cpu").manual_seed(0)  # one network sees one noise, whatever torch's default device is
     images = torch.rand(2, *shape, generator=generator, device="cpu").to(parameter.device)
     try:
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]):  # its graph tells what the scores are
-            output = network(images)
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            output = network(images.requires_grad_().clone())  # so that frozen weights have a graph, too
     except Exception as error:  # what a network raises is its own business
         reason = " ".join(str(error).split())[:200]
         raise UserError(
@@ -149,12 +154,7 @@ def _try(network: nn.Module, shape: tuple[int, int, int], name: str) -> tuple[Te
     if len(scores) != 2 or not bool(scores.isfinite().all()):
         what = f"{len(scores)} rows of scores for 2 images" if len(scores) != 2 else "scores that are not finite"
         raise UserError(f"{name} gives {what}.")
-    if are_probabilities(scores):
-        raise UserError(
-            f"{name} gives probabilities, as its last step is a sigmoid or a softmax, and one more would be taken of "
-            "them: give the network without that step."
-        )
-    return scores.detach(), scores is output
+    return scores, scores is output
 
 
 def _check_whole(preprocess: Prepare) -> None:

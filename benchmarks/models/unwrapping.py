@@ -66,7 +66,7 @@ def are_probabilities(scores: Tensor) -> bool:
     waiting, seen = [scores.grad_fn], {scores.grad_fn}
     while waiting:
         node = waiting.pop()
-        if node.name().startswith(("Sigmoid", "Softmax", "Hardsigmoid")):
+        if node.name().startswith(("Sigmoid", "Softmax", "LogSoftmax", "Hardsigmoid")):
             continue
         makers = [maker for maker, _ in node.next_functions if maker is not None]
         if not makers:  # weights, which nothing has squeezed on the way here
@@ -94,6 +94,28 @@ class Scores(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Scores, ``(N, K)``."""
         return find_scores(self.network(images))
+
+
+class BeforeProbabilities(nn.Module):
+    """A network that gives probabilities, as one that gives the scores of which softmax or sigmoid makes these.
+
+    Where rounding made a probability 0 or 1, its score is as far out as float32 tells, and has no gradient.
+
+    Args:
+        network: Gives probabilities, ``(N, K)``.
+        outputs: ``"softmax"`` or ``"sigmoid"``.
+    """
+
+    def __init__(self, network: nn.Module, outputs: str) -> None:
+        super().__init__()
+        self.network = network
+        self.outputs = outputs
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores, ``(N, K)``."""
+        shares = find_scores(self.network(images))
+        kind = torch.finfo(shares.dtype)
+        return shares.clamp(min=kind.tiny).log() if self.outputs == "softmax" else shares.logit(eps=kind.eps / 2)
 
 
 class TwoClasses(nn.Module):

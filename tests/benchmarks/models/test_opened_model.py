@@ -7,6 +7,7 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
+from benchmarks.methods.target_scores import probabilities
 from benchmarks.models import Preparation, open_model
 from benchmarks.models.unwrapping import find_scores
 from benchmarks.run.errors import UserError
@@ -68,36 +69,61 @@ def test_what_holds_no_scores_is_refused_with_a_wrapper(wrap, message):
         open_model(Gives(wrap))
 
 
-@pytest.mark.parametrize("outputs", [1, 3])
+def pair(scores):
+    return torch.cat([scores, -scores], dim=1)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize(
-    ("step", "refused"),
+    ("step", "outputs"),
     [
-        (torch.sigmoid, True),
-        (lambda scores: torch.sigmoid(scores).squeeze(-1), True),
-        (lambda scores: scores.sigmoid().where(scores > 0, scores.sigmoid() / 2), True),  # as of torchxrayvision
-        (lambda scores: torch.cat([1 - scores.sigmoid(), scores.sigmoid()], 1), True),
-        (lambda scores: torch.cat([scores, -scores], 1).softmax(dim=1), True),
-        (lambda scores: torch.cat([scores, -scores], 1).log_softmax(dim=1), False),  # which softmax undoes
-        (lambda scores: scores * scores.sigmoid(), False),  # a gate
-        (lambda scores: scores.square() * 1e-3, False),  # small scores
+        (torch.sigmoid, "sigmoid"),
+        (lambda scores: torch.sigmoid(scores).squeeze(-1), "sigmoid"),
+        (lambda scores: scores.sigmoid().where(scores > 0, scores.sigmoid() / 2), "sigmoid"),  # as of torchxrayvision
+        (lambda scores: scores[:, :1].sigmoid() * torch.tensor([1, -1]) + torch.tensor([0, 1]), "softmax"),
+        (lambda scores: pair(scores).softmax(dim=1), "softmax"),
+        (lambda scores: pair(scores).log_softmax(dim=1).exp(), "softmax"),
+        (lambda scores: pair(scores).log_softmax(dim=1), None),  # which softmax undoes
+        (lambda scores: pair(scores * scores.sigmoid()), None),  # a gate
+        (lambda scores: pair(scores.square() * 1e-3), None),  # small scores
     ],
 )
-def test_probabilities_are_refused(step, refused, outputs):
-    """A second sigmoid would say of every class that it is there."""
+def test_a_network_that_gives_probabilities_has_these(step, outputs, count, frozen):
+    """One more sigmoid or softmax would make others of them, such as a half and more for each class."""
 
     class Ends(nn.Module):
         def __init__(self):
             super().__init__()
-            self.head = nn.Linear(3, outputs)
+            self.head = nn.Linear(3, count).requires_grad_(not frozen)
 
         def forward(self, images):
             return step(self.head(images.mean(dim=(2, 3))))
 
-    if refused:
-        with pytest.raises(UserError, match="Ends gives probabilities, as its last step is a sigmoid or a softmax"):
-            open_model(Ends(), size=(8, 8))
-    else:
-        open_model(Ends(), size=(8, 8))
+    network, images = Ends(), torch.randn(5, 3, 8, 8)
+    model, given = open_model(network, size=(8, 8)), network(images)
+    if outputs is None:
+        assert model.network is network
+        return
+    found = probabilities(model.network(images), model.outputs)
+    single = given.ndim == 1 or given.shape[1] == 1
+    assert model.outputs == ("softmax" if single else outputs)
+    torch.testing.assert_close(found[:, 1] if single else found, given.reshape(5) if single else given)
+    names = dict(model.network.named_modules())
+    assert names[f"{model.inside}head"] is network.head
+
+
+@pytest.mark.parametrize("last", [nn.Sigmoid(), nn.Softmax(dim=1)])
+def test_a_probability_of_0_or_1_leaves_finite_scores_and_gradients(last):
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2), last)
+    model = open_model(network, size=(8, 8))
+    nn.init.constant_(network[2].bias, 200)
+    nn.init.constant_(network[2].weight[0], 100)
+    images = torch.rand(2, 3, 8, 8, requires_grad=True)
+    scores = model.network(images)
+    (gradient,) = torch.autograd.grad(scores[:, 0].sum(), images)
+    assert scores.isfinite().all()
+    assert gradient.isfinite().all()
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.float64])
