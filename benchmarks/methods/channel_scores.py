@@ -55,7 +55,8 @@ def _ablation_cam(context: Context) -> Explain:
                 drops.append(score - target_scores(network, images, targets))
             finally:
                 handle.remove()
-        return weighted_sum(activations, chosen, torch.stack(drops, dim=1) / score.abs()[:, None])
+        whole = score.abs().where(score != 0, 1.0)  # an output that is always zero drops by nothing
+        return weighted_sum(activations, chosen, torch.stack(drops, dim=1) / whole[:, None])
 
     return explain
 

@@ -18,6 +18,7 @@ from torch import nn
 from benchmarks.methods import METHODS, Context
 from benchmarks.methods.cam import first_component
 from benchmarks.methods.channel_scores import most_varied
+from benchmarks.metrics.grid_game import with_nothing
 from benchmarks.run.errors import UserError
 
 TARGETS = torch.tensor([1, 0])
@@ -191,6 +192,12 @@ def test_ablation_cam_keeps_its_sign_where_the_score_is_negative(network, images
     high = explain("ablation_cam", network, images) * score.abs().view(-1, 1, 1, 1)
     low = explain("ablation_cam", lowered, images) * (score - 10).abs().view(-1, 1, 1, 1)
     torch.testing.assert_close(low, high, rtol=1e-2, atol=1e-4)
+
+
+def test_ablation_cam_of_an_output_that_is_always_zero_is_zero(network, images):
+    maps = explain("ablation_cam", with_nothing(network), images, targets=torch.tensor([2, 0]))
+    assert not maps[0].any()
+    torch.testing.assert_close(maps[1], explain("ablation_cam", network, images)[1])
 
 
 def test_a_small_budget_keeps_the_channels_that_vary_most():
