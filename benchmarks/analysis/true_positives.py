@@ -51,7 +51,8 @@ def youden_threshold(present: npt.NDArray[np.bool_], probabilities: npt.NDArray[
         return None
     order = np.argsort(-probabilities, kind="stable")
     shares = probabilities[order]
-    gains = np.cumsum(present[order]) / present.sum() - np.cumsum(~present[order]) / (~present).sum()
+    # Whole numbers, the gains times both counts: rounding must not choose between equal ones.
+    gains = np.cumsum(present[order]) * (~present).sum() - np.cumsum(~present[order]) * present.sum()
     whole = np.append(shares[1:] < shares[:-1], True)  # equal ones are on the same side of a threshold
     return float(shares[whole][gains[whole].argmax()])
 

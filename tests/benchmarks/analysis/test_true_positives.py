@@ -114,3 +114,10 @@ def test_youdens_threshold_by_trying_all() -> None:
     assert gain(found) == pytest.approx(max(gain(x) for x in np.linspace(0, 1, 1001)))
     assert youden_threshold(np.ones(3, bool), np.array([0.1, 0.2, 0.3])) is None
     assert youden_threshold(np.zeros(3, bool), np.array([0.1, 0.2, 0.3])) is None
+
+
+def test_of_equal_gains_youdens_threshold_is_the_largest_probability() -> None:
+    present = np.array([False, True, False, True, True, True, True, True])
+    shares = np.array([0.0, 0.4, 0.4, 0.2, 0.6, 0.0, 0.6, 0.2])
+    # At 0.2 five of six and one of two are right, at 0.6 two of six and two of two: 4/3 both.
+    assert youden_threshold(present, shares) == 0.6
