@@ -378,9 +378,7 @@ def check(config: Config) -> None:
         raise UserError(f"--limit is {config.limit}: it must be at least 2, one film of each class.")
     if config.patience is not None and config.patience < 1:
         raise UserError(f"--patience is {config.patience}: it must be at least 1.")
-    threads = config.devices.threads
-    if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise UserError(f"--threads is {threads}: it must be between 1 and {MOST_THREADS}.")
+    check_threads(config.devices.threads)
     for name in ("seed", "data_seed"):
         most = 2**32 - (config.seeds if name == "seed" else 1)
         if not 0 <= settings[name] <= most:
@@ -393,6 +391,12 @@ def check(config: Config) -> None:
         raise UserError(WHERE_TO_GET_OBJECT_CXR)
     if config.preset == "films" and config.data is None:
         raise UserError("The preset films needs --data DIR, films in Object-CXR layout.")
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads that torch cannot work with."""
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise UserError(f"--threads is {threads}: it must be between 1 and {MOST_THREADS}.")
 
 
 def flag(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from benchmarks.run.config import Config, Devices, flag
+from benchmarks.run.config import Config, Devices, check_threads, flag
 from benchmarks.run.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,12 +19,11 @@ def use_threads(threads: int | None) -> None:
     """Have torch compute with so many threads, or as many as it chooses.
 
     Raises:
-        UserError: There are none.
+        UserError: There are none, or too many.
     """
+    check_threads(threads)
     if threads is None:
         return
-    if threads < 1:
-        raise UserError(f"--threads is {threads}: it must be at least 1.")
     import torch  # late: settings are read without it
 
     torch.set_num_threads(threads)
