@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from itertools import pairwise
@@ -132,8 +133,8 @@ def test_batches_do_not_change_what_is_measured(tmp_path, finished):
 
 @pytest.mark.parametrize("table", ["measures", "peaks"])
 def test_rows_that_were_lost_are_measured_again(tmp_path, finished, capsys, table):
-    config = make_run(tmp_path, methods=SOME)
-    measure(config)
+    shutil.copytree(finished.out, tmp_path / "run")
+    config = finished.replace(out=tmp_path / "run")
     written = [peaks(config), read(config)]
     with closing(sqlite3.connect(config.out / "measures.sqlite")) as connection, connection:
         connection.execute(f"DELETE FROM {table} WHERE image = '00001.png' AND method = 'random'")
