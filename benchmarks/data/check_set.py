@@ -187,7 +187,7 @@ def _twice(splits: Mapping[str, Split], repeated: set[int], cache_dir: Path) -> 
     faults: list[str] = []
     remarks: list[str] = []
     for split, films in splits.items() if repeated else ():
-        count, example = 0, ""
+        alike: dict[bool, list[str]] = {True: [], False: []}
         for record, facts in film_facts(films, cache_dir):
             if _number(facts) not in repeated:
                 continue
@@ -198,7 +198,10 @@ def _twice(splits: Mapping[str, Split], repeated: set[int], cache_dir: Path) -> 
                     "keep it in one split only."
                 )
             elif other is not record:
-                count, example = count + 1, example or f"{record.name} as {other.name}"
-        if count:
-            remarks.append(f"{split}: {count} of the films show the same as another one, such as {example}.")
+                alike[other.label == record.label].append(f"{record.name} as {other.name}")
+        for agree, pairs in alike.items():
+            if pairs:
+                but = "" if agree else ", but only one of the two has objects: correct or remove it"
+                told = f"{len(pairs)} of the films show the same as another one, such as {pairs[0]}{but}"
+                remarks.append(f"{split}: {told}.")
     return faults, remarks

@@ -100,9 +100,12 @@ def test_a_film_is_in_one_split_whatever_its_container(tmp_path: Path) -> None:
 
 def test_a_film_twice_in_one_split_is_remarked(tmp_path: Path) -> None:
     root = write_set(tmp_path)
-    (root / "test" / "test2.png").write_bytes((root / "test" / "test1.png").read_bytes())
+    for name, other in (("test3.png", "test1.png"), ("test4.png", "test1.png")):
+        (root / "test" / name).write_bytes((root / "test" / other).read_bytes())
     assert check_set(root, None, tmp_path / "cache").remarks == (
-        "test: 1 of the films show the same as another one, such as test2.png as test1.png.",
+        "test: 1 of the films show the same as another one, such as test3.png as test1.png.",
+        "test: 1 of the films show the same as another one, such as test4.png as test1.png, but only one of the two "
+        "has objects: correct or remove it.",
     )
 
 
