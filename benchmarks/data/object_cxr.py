@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -188,9 +189,9 @@ def _film(folder: Path, table: Path, name: str) -> tuple[str, os.stat_result]:
     parts = name.replace("\\", "/")
     if not parts or parts.startswith("/") or ":" in name or ".." in parts.split("/") or "\0" in name:
         raise UserError(f"the name {name[:200]!r} is not a path inside {folder}")
-    # image_path may count from the folder of the CSV ("train/00001.jpg").
-    for base in (folder, table.parent):
-        path = f"{base}/{parts}"
+    # image_path may count from the folder of the CSV ("train/00001.jpg"), and macOS takes letters and accents apart.
+    forms = dict.fromkeys((parts, unicodedata.normalize("NFC", parts), unicodedata.normalize("NFD", parts)))
+    for path in (f"{base}/{form}" for form in forms for base in (folder, table.parent)):
         try:
             status = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):

@@ -42,6 +42,12 @@ def test_image_path_may_count_from_the_table(tmp_path: Path) -> None:
     assert read_split(tmp_path, "test")[0].path == tmp_path / "test" / "a.png"
 
 
+@pytest.mark.parametrize(("told", "there"), [("René.png", "Rene\u0301.png"), ("Rene\u0301.png", "René.png")])
+def test_accents_may_be_letters_of_their_own(tmp_path: Path, told: str, there: str) -> None:
+    write_set(tmp_path, f"{told},\n", {there: GRADIENT})
+    assert read_split(tmp_path, "test")[0].path == tmp_path / "test" / there
+
+
 def test_byte_order_mark_blank_lines_and_quotes(tmp_path: Path) -> None:
     write_set(tmp_path, "", {"a.png": GRADIENT})
     (tmp_path / "test.csv").write_bytes(b'\xef\xbb\xbfimage_name,annotation\r\n\r\n"a.png","0 1 2 3 4"\r\n')
