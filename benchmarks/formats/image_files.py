@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -108,14 +109,30 @@ def is_hidden(name: str) -> bool:
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
-    """Files below a folder with one of some suffixes, in the order of the alphabet; none that is hidden."""
-    return (
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in suffixes
-        and not any(map(is_hidden, path.relative_to(folder).parts))
-        and path.is_file()
-    )
+    """Files below a folder with one of some suffixes, in the order of the alphabet; none that is hidden.
+
+    Links are followed, and one that leads nowhere is a file that cannot be read, not one that is not there.
+
+    Raises:
+        OSError: A folder cannot be looked into.
+    """
+    return (path for path in _all_below(folder) if path.suffix.lower() in suffixes)
+
+
+def _all_below(folder: Path) -> list[Path]:
+    found, seen = [], set()
+    for above, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        if (place := which_file(Path(above))) in seen:  # a link to a folder that it is in
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        found += [Path(above, name) for name in names if not is_hidden(name)]
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def images_below(folder: Path) -> Iterator[Path]:
@@ -130,8 +147,7 @@ def remark_on_others(folder: Path, own: str = "") -> list[str]:
         folder: Where all files should be images.
         own: Name of a file of the format's that may be there.
     """
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() not in SUFFIXES and path.name != own]
-    others = [p for p in found if not any(map(is_hidden, p.relative_to(folder).parts)) and p.is_file()]
+    others = [path for path in _all_below(folder) if path.suffix.lower() not in SUFFIXES and path.name != own]
     if not others:
         return []
     if len(others) == 1:
@@ -144,5 +160,5 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not is_hidden(path.name) and path.is_file()
+        if path.suffix.lower() in SUFFIXES and not is_hidden(path.name) and not path.is_dir()
     )

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from benchmarks import load_dataset
+from benchmarks.run.errors import UserError
 
 
 def test_a_folder_is_a_label(tmp_path: Path) -> None:
@@ -43,6 +45,20 @@ def test_files_that_are_left_out_are_told(tmp_path: Path) -> None:
     assert data.remarks == (
         f"2 files are left out, by their names no images of a kind that is read, such as {tmp_path / 'dog/2.webp'}.",
     )
+
+
+def test_linked_folders_are_read_and_links_to_nowhere_are_told(tmp_path: Path) -> None:
+    """As git-annex leaves images that were not fetched: half of a class would be missing and nobody would know."""
+    for name in ("set/cat/1.png", "elsewhere/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("L", (5, 4)).save(tmp_path / name)
+    cats = tmp_path / "set" / "cat"
+    (cats / "more").symlink_to(tmp_path / "elsewhere")
+    (cats / "more" / "around").symlink_to(cats)
+    assert [image.name for image in load_dataset(tmp_path / "set").images] == ["cat/1.png", "cat/more/2.png"]
+    (cats / "3.png").symlink_to(tmp_path / "not fetched")
+    with pytest.raises(UserError, match=r"3\.png cannot be read \(No such file or directory\)"):
+        load_dataset(tmp_path / "set")
 
 
 def test_an_image_that_is_linked_into_several_folders_shows_several_classes(tmp_path: Path) -> None:
