@@ -34,11 +34,19 @@ def build(folder: Path) -> tuple[nn.Module, Preparation, tuple[str, ...], str]:
     except ImportError:
         raise UserError(f"hf:{folder} needs the package transformers: pip install transformers.") from None
     try:
-        network = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True).float()
+        network, loading = AutoModelForImageClassification.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # what the package raises on a folder that is not whole
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"hf:{folder} cannot be loaded as an image classifier ({reason}).") from None
+    if missing := sorted(loading["missing_keys"]):  # which were drawn at random
+        raise UserError(
+            f"hf:{folder} lacks {missing[0]!r} ({len(missing)} such), as a network does that was not trained as a "
+            "classifier: give the folder of one that was."
+        )
+    network = network.float()
     config = network.config
     names = tuple(str(config.id2label[i]) for i in range(len(config.id2label)))
     several = config.problem_type == "multi_label_classification" or len(names) == 1
@@ -51,13 +59,13 @@ def _preparation(processor: Any, config: Any, folder: Path) -> Preparation:
 
     crop = asked("crop_size") if asked("do_center_crop") else None
     size = crop or asked("size") or getattr(config, "image_size", None) or 224
-    resampling = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+    resampling = Image.Resampling.BILINEAR if asked("resample") is None else Image.Resampling(int(asked("resample")))
     channels = getattr(config, "num_channels", 3)
     return Preparation(
         _sides(size),
         *_mean_and_deviation(processor, channels, folder),
         channels,
-        resampling=resampling.get(int(asked("resample") or 2), "bilinear"),
+        resampling=resampling.name.lower(),
     )
 
 

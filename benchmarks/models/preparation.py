@@ -14,12 +14,7 @@ from torch import Tensor
 from benchmarks.run.config import MOST_PIXELS, flag
 from benchmarks.run.errors import UserError
 
-RESAMPLINGS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+RESAMPLINGS = {way.name.lower(): way for way in Image.Resampling}
 SHORTER, STRETCH = "shorter", "stretch"
 
 
@@ -51,7 +46,7 @@ class Preparation:
         std: Each channel is divided by it, in units of ``value_range``.
         channels: 3 for colour, 1 for grey.
         value_range: What black and white become before mean and deviation count.
-        resampling: ``"nearest"``, ``"bilinear"``, ``"bicubic"`` or ``"lanczos"``.
+        resampling: ``"nearest"``, ``"bilinear"``, ``"bicubic"`` or another of Pillow's.
         resize: ``"stretch"`` onto ``size``, or the ``"shorter"`` side to the smaller number of ``size``, the aspect
             kept, as TorchRay does.
 

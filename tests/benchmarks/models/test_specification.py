@@ -95,6 +95,7 @@ def _folder_of_transformers(folder: Path, processor: object) -> None:
         ("EfficientNetImageProcessor", {"include_top": False, "rescale_offset": True, "rescale_factor": 1 / 127.5}),
         ("MobileViTImageProcessor", {"do_flip_channel_order": False, "do_center_crop": False}),  # no deviation at all
         ("ViTImageProcessor", {"do_rescale": False, "do_normalize": False}),
+        ("ViTImageProcessor", {"resample": 0}),
     ],
 )
 def test_an_image_processor_is_followed_whatever_its_settings_are_called(tmp_path, kind, settings):
@@ -103,7 +104,8 @@ def test_an_image_processor_is_followed_whatever_its_settings_are_called(tmp_pat
 
     processor = getattr(transformers, kind)(size={"height": 32, "width": 32}, **settings)
     _folder_of_transformers(tmp_path, processor)
-    image = Image.effect_noise((32, 32), 80).convert("RGB")
+    # Nearest is the one that can be compared at another size: the others are smoothed there.
+    image = Image.effect_noise((64, 64) if "resample" in settings else (32, 32), 80).convert("RGB")
     expected = torch.as_tensor(processor(image, return_tensors="pt")["pixel_values"][0], dtype=torch.float32)
     found = load_model(f"hf:{tmp_path}").prepare(image)
     torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
@@ -113,6 +115,18 @@ def test_an_image_processor_that_swaps_colours_is_refused(tmp_path):
     transformers = pytest.importorskip("transformers")
     _folder_of_transformers(tmp_path, transformers.MobileViTImageProcessor(size={"shortest_edge": 32}))
     with pytest.raises(UserError, match="swap red and blue"):
+        load_model(f"hf:{tmp_path}")
+
+
+def test_a_network_without_a_trained_head_is_refused(tmp_path):
+    """The package draws one at random."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8,
+    )  # fmt: skip
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    transformers.ViTImageProcessor().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"lacks 'classifier.bias' \(2 such\), as a network does that was not trained"):
         load_model(f"hf:{tmp_path}")
 
 
