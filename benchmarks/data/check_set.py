@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.data.annotations import Shape
-from benchmarks.data.film_facts import FilmFacts, film_facts
+from benchmarks.data.film_facts import FilmFacts, FilmNotes, film_facts
 from benchmarks.data.object_cxr import FaultyTableError, read_split
 from benchmarks.data.records import Record, Split
 from benchmarks.run.directory import SPLITS
@@ -62,15 +62,16 @@ def check_set(root: Path, limit: int | None, cache_dir: Path) -> Checked:
     wrong: list[str] = []
     shown = array("Q")
     for split, films in splits.items():
-        corners = _Corners()
+        corners, notes = _Corners(), FilmNotes()
         try:
             for record, facts in film_facts(films, cache_dir):
                 wrong += [f"{record.where}: {fault} (film {record.name})." for fault in _objects(record, facts)]
                 corners.add(record, facts)
+                notes.add(record.name, facts)
                 shown.append(_number(facts))
         except FaultyTableError as error:
             damaged += error.faults
-        remarks += corners.remarks(split)
+        remarks += [*corners.remarks(split), *(f"{split}: {told}" for told in notes.told("films"))]
     if damaged:
         raise FaultyTableError([*faults, *damaged])
     twice, again = _twice(splits, _repeated(shown), cache_dir)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from rich.progress import track
 
 from benchmarks.data.file_state import file_state
 from benchmarks.data.object_cxr import FaultyTableError, film_states, locate, read_split
-from benchmarks.films.decode import decode, warnings_hidden
+from benchmarks.films.decode import read_annotated, warnings_hidden
 from benchmarks.run.directory import SPLITS
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import file_digest, write_json
@@ -32,9 +33,10 @@ from benchmarks.run.stored import DamagedError, database_fault, read_json
 NAME, COLOUR_NAME, SEEN = "film_facts.sqlite", "image_facts.sqlite", "seen_set.json"
 _SIDE = 128
 """Least side at which films are compared: a JPEG at an eighth of its size decodes many times faster."""
+_NUMBER = re.compile(r"-?[\d.]+(e[+-]?\d+)?")
 _AT_ONCE = 256
 """Films that are looked up together."""
-_COLUMNS = "file BLOB PRIMARY KEY, width INTEGER, height INTEGER, pixels TEXT, sum INTEGER"
+_COLUMNS = "file BLOB PRIMARY KEY, width INTEGER, height INTEGER, pixels TEXT, notes TEXT, sum INTEGER"
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,35 @@ class FilmFacts:
         width: In pixels, as stored.
         height: In pixels, as stored.
         pixels: Digest of what it shows, whatever its container.
+        notes: What had to be decided while it was read, joined by ``"; "``.
     """
 
     width: int
     height: int
     pixels: str
+    notes: str = ""
+
+
+class FilmNotes:
+    """What had to be decided while films were read, told once for each kind: thousands may be alike."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, tuple[int, str]] = {}
+
+    def add(self, name: str, facts: FilmFacts) -> None:
+        """Take the notes of a film."""
+        for note in filter(None, facts.notes.split("; ")):
+            kind = _NUMBER.sub("", note)
+            count, example = self._kinds.get(kind, (0, f"such as {name}: {note}"))
+            self._kinds[kind] = count + 1, example
+
+    def told(self, noun: str) -> list[str]:
+        """A sentence for each kind.
+
+        Args:
+            noun: What they are notes of, in the plural.
+        """
+        return [f"{count} of the {noun}, {example}." for count, example in self._kinds.values()]
 
 
 @dataclass(frozen=True)
@@ -107,7 +133,7 @@ def film_facts(records: Sequence[R], cache_dir: Path, *, colour: bool = False) -
                 found = dict(zip(new, pool.map(partial(_look, colour=colour), new.values()), strict=True))
             with known:
                 whole = [(key, *astuple(f), _sum(key, f)) for key, f in found.items() if isinstance(f, FilmFacts)]
-                known.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?)", whole)
+                known.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?)", whole)
             for key, record, before in zip(keys, some, kept, strict=True):
                 facts = before or found[key]
                 if isinstance(facts, FilmFacts):
@@ -164,10 +190,12 @@ def _seen(root: Path, limit: int | None) -> str:
 
 def _look(record: FileRecord, colour: bool) -> FilmFacts | str:
     try:
-        pixels, (width, height) = decode(record.path, _SIDE, colour=colour)
+        film = read_annotated(record.path, _SIDE, colour=colour)
     except UserError as error:
         return f"{record.where}: {error}"
-    return FilmFacts(width, height, hashlib.sha256(f"{width} {height} ".encode() + pixels.tobytes()).hexdigest()[:32])
+    width, height = film.size
+    shown = hashlib.sha256(f"{width} {height} ".encode() + film.pixels.tobytes()).hexdigest()[:32]
+    return FilmFacts(width, height, shown, "; ".join(film.notes))
 
 
 def _key(path: Path) -> bytes:
@@ -179,8 +207,8 @@ def _key(path: Path) -> bytes:
 
 
 def _kept(known: sqlite3.Connection, key: bytes) -> FilmFacts | None:
-    row = known.execute("SELECT width, height, pixels, sum FROM facts WHERE file = ?", (key,)).fetchone()
-    if row is None or _sum(key, facts := FilmFacts(*row[:3])) != row[3]:  # or damaged
+    row = known.execute("SELECT width, height, pixels, notes, sum FROM facts WHERE file = ?", (key,)).fetchone()
+    if row is None or _sum(key, facts := FilmFacts(*row[:4])) != row[4]:  # or damaged
         return None
     return facts
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.data.film_facts import film_facts
+from benchmarks.data.film_facts import FilmNotes, film_facts
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.evaluation.evaluate import evaluate
 from benchmarks.evaluation.reopen import open_evaluation
@@ -88,12 +88,13 @@ def _look_through(found: LabelledSet, classes: Sequence[str] | None) -> None:
     """Decode every image, and say what is there, what is odd, and what does not meet the names of outputs."""
     met = match_categories(found, classes)[1] if classes else ""
     with _every_fault(found.source), TemporaryDirectory() as folder:
-        for _ in film_facts(found.images, Path(folder), colour=True):  # which decodes each
-            pass
+        notes = FilmNotes()
+        for image, facts in film_facts(found.images, Path(folder), colour=True):  # which decodes each
+            notes.add(image.name, facts)
     objects = sum(len(image.objects) for image in found.images)
     kinds = counted(len(found.categories), "category", "categories")
     count = f"{counted(len(found.images), 'image')}, {counted(objects, 'object')} of {kinds}"
-    print(*found.remarks, *filter(None, [met]), f"{found.source}: {count}, all well.", sep="\n")
+    print(*found.remarks, *notes.told("images"), *filter(None, [met]), f"{found.source}: {count}, all well.", sep="\n")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -46,6 +47,12 @@ def read_film(path: Path | str) -> Film:
 def decode(
     path: Path, at_least: int | None = None, *, colour: bool = False
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """Pixels and stored size of an annotated film, as of :func:`read_annotated`."""
+    film = read_annotated(path, at_least, colour=colour)
+    return film.pixels, film.size
+
+
+def read_annotated(path: Path, at_least: int | None = None, *, colour: bool = False) -> Film:
     """Decode an annotated film to 8-bit grey, with the (width, height) of the stored film, to which annotations refer.
 
     With ``colour`` the pixels are (height, width, 3); a grey film has three equal channels then.
@@ -58,8 +65,9 @@ def decode(
         UserError: As :func:`read_film`; or the film's EXIF data turn it, so that it is unclear what annotations mean.
     """
     film = _read(path, load_dicom, lambda stream: load_picture(stream, at_least, upright=False, colour=colour))
-    pixels = film.pixels
-    return np.repeat(pixels[..., None], 3, axis=2) if colour and pixels.ndim == 2 else pixels, film.size
+    if colour and film.pixels.ndim == 2:
+        return replace(film, pixels=np.repeat(film.pixels[..., None], 3, axis=2))
+    return film
 
 
 def stored_size(path: Path) -> tuple[int, int]:

@@ -170,6 +170,22 @@ def test_all_faults_of_all_splits_are_printed(tmp_path: Path, capsys: pytest.Cap
     assert "\x1b" not in "".join(said)
 
 
+def test_what_was_decided_of_films_is_told_once_a_kind(tmp_path: Path) -> None:
+    """Also where it is known from before."""
+    root = write_set(tmp_path)
+    for number in (0, 1, 2):
+        deep = np.full((48, 64), 3000 + number, dtype=np.uint16)
+        deep[0] = np.arange(64) * (number + 1)
+        Image.fromarray(deep).save(root / "test" / f"test{number}.png")
+    with Image.open(root / "dev" / "dev0.png") as film:
+        film.save(root / "dev" / "dev0.png", "TIFF", save_all=True, append_images=[film.copy()])
+    for _ in range(2):
+        assert check_set(root, None, tmp_path / "cache").remarks == (
+            "dev: 1 of the films, such as dev0.png: it is the first of 2 pages.",
+            "test: 3 of the films, such as test0.png: it was read as 12 bits deep, which hold its largest value.",
+        )
+
+
 def test_remarks_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_set(tmp_path / "set")
     (root / "test.csv").write_text((root / "test.csv").read_text() + "test1.png,0 31 31 35 35\n")

@@ -38,7 +38,7 @@ def test_facts_are_of_what_a_film_shows(tmp_path: Path) -> None:
 def test_a_film_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(FILM).save(tmp_path / "a.png")
     before = facts_of(tmp_path / "a.png", cache=tmp_path / "cache")
-    monkeypatch.setattr(module, "decode", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr(module, "read_annotated", lambda *_: pytest.fail("looked again"))
     assert facts_of(tmp_path / "a.png", cache=tmp_path / "cache") == before
 
 
