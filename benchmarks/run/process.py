@@ -7,9 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
+
+from benchmarks.run.files import cannot_write
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's ``mallopt``."""
@@ -48,20 +51,25 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def well_behaved() -> Iterator[None]:
-    """Take SIGTERM as Ctrl-C, and a closed pipe behind stdout, as of ``| head -1``, as a reader who has seen enough."""
+    """Take SIGTERM as Ctrl-C, and a closed stdout, as of ``>&-`` or ``| head -1``, as a reader who has seen enough.
+
+    Raises:
+        UserError: The disk behind stdout is full.
+    """
     before, stdout = signal.getsignal(signal.SIGTERM), sys.stdout
     try:
         signal.signal(signal.SIGTERM, _stop)
     except ValueError:  # not in the main thread
         before = None
-    sys.stdout = _Patient(stdout)
-    try:
-        yield
-        sys.stdout.flush()
-    finally:
-        sys.stdout = stdout
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+    with Path(os.devnull).open("w", encoding="utf-8") if stdout is None else nullcontext(stdout) as stream:
+        sys.stdout = _Patient(stream)
+        try:
+            yield
+            sys.stdout.flush()
+        finally:
+            sys.stdout = stdout
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -80,18 +88,20 @@ class _Patient:
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
-        except BrokenPipeError:
-            return self._give_up(len(text))
+        except OSError as error:
+            self._give_up(error)
+            return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except BrokenPipeError:
-            self._give_up(0)
+        except OSError as error:
+            self._give_up(error)
 
-    def _give_up(self, written: int) -> int:
+    def _give_up(self, error: OSError) -> None:
         """Let what comes, and what is still in the buffer, go nowhere."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
-        return written
+        if not isinstance(error, BrokenPipeError):
+            raise cannot_write(Path("stdout"), error) from error

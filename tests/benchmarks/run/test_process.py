@@ -52,6 +52,21 @@ def test_work_goes_on_when_nobody_reads(tmp_path: Path) -> None:
     assert (tmp_path / "done").exists()
 
 
+FULL = "stdout cannot be written (No space left on device): free space and start the same command again.\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="it is a device of Linux")
+@pytest.mark.parametrize(("stdout", "told"), [(">&-", ""), (">/dev/full", FULL)])
+def test_a_stdout_that_takes_nothing(stdout: str, told: str, tmp_path: Path) -> None:
+    """Commands of a daemon have none, and a log file may lie on a full disk."""
+    shell = ["/bin/sh", "-c", f'exec "$0" -c "$1" "$2" {stdout}']
+    program = [sys.executable, PROGRAM.format(what="print('line')"), str(tmp_path / "done")]
+    done = subprocess.run([*shell, *program], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr.endswith(told)
+    assert (not done.stderr) == (not told)
+    assert (tmp_path / "done").exists() == (not told)
+
+
 FREES = """
 import resource
 from benchmarks.run.process import keep_freed_memory
