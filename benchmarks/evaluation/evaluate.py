@@ -26,7 +26,7 @@ from benchmarks.methods import select_methods
 from benchmarks.methods.layer_choice import named_layers
 from benchmarks.models import OpenModel, load_model, open_model
 from benchmarks.run.config import CACHE, EVALUATION, OPEN, Config, check
-from benchmarks.run.devices import use_threads
+from benchmarks.run.devices import in_full, use_threads
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import make_folder, refuse_folder_of_others
 from benchmarks.run.lock import only_one
@@ -41,6 +41,7 @@ OWN = {EVALUATION, *(f"{step.name}.sqlite" for step in (EvaluationStep, Evaluati
 """Files by one of which the folder of an evaluation is known."""
 
 
+@in_full()
 def evaluate(
     model: nn.Module | OpenModel | str,
     data: LabelledSet | Path | str,

@@ -77,13 +77,17 @@ def _captum_method(method: Attribution) -> Callable[[Context], Explain]:
 
 
 def _function_method(method: OwnMethod) -> Callable[[Context], Explain]:
-    return lambda context: lambda images, targets: _as_maps(method(context.network, images, targets), len(images))
+    # What others are to see is not its to change.
+    return lambda context: (
+        lambda images, targets: _as_maps(method(context.network, images.clone(), targets.clone()), len(images))
+    )
 
 
 def _as_maps(maps: Any, count: int) -> Tensor:
     if isinstance(maps, Tensor) and maps.ndim == 3 and len(maps) == count:
         maps = maps[:, None]
-    if not isinstance(maps, Tensor) or maps.ndim != 4 or len(maps) != count or not maps.is_floating_point():
+    whole = isinstance(maps, Tensor) and maps.ndim == 4 and len(maps) == count and maps.numel() > 0
+    if not (whole and maps.is_floating_point()):
         what = f"a tensor of {maps.dtype} and shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else type(maps)
         raise UserError(f"it gives {what} where float maps ({count}, 1, h, w) are expected")
     return maps
@@ -98,8 +102,12 @@ def register_all(own: Iterable[Method], job: Job) -> None:
     Args:
         own: Their entries.
         job: Network and questions.
+
+    Raises:
+        UserError: One changes the network, so that the others would explain another one.
     """
     for method in own:
+        before = _scores(method, job)
         try:
             with seeded(job.seed, method, 0, job.device):
                 target = torch.tensor([job.films.records[0].label], device=job.device)
@@ -108,4 +116,15 @@ def register_all(own: Iterable[Method], job: Job) -> None:
             version = hashlib.sha256(repr(tuple(maps.shape)).encode() + scaled.numpy().tobytes()).hexdigest()[:16]
         except Exception:  # which scoring meets too, and reports with its reason
             version = "fails"
+        if not torch.allclose(_scores(method, job), before, rtol=1e-4, equal_nan=True):
+            raise UserError(
+                f"the method {method.name} changes the network, which other methods are to explain: let it work on "
+                "copy.deepcopy(model)."
+            )
         register(replace(method, version=version))
+
+
+def _scores(method: Method, job: Job) -> Tensor:
+    """The network's, of the first question."""
+    with torch.no_grad(), seeded(job.seed, method, 0, job.device):
+        return job.network(film_images(job, [0]))

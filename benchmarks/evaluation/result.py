@@ -29,6 +29,7 @@ from benchmarks.metrics.pointing_game import MAIN_PROTOCOL
 from benchmarks.report.assemble import write_report
 from benchmarks.report.results import Results
 from benchmarks.run.config import Config
+from benchmarks.run.devices import in_full
 from benchmarks.run.files import write_csv, write_text
 from benchmarks.run.text_tables import counted, markdown_table, terminal_table, with_interval
 from benchmarks.scoring.job import Job
@@ -222,6 +223,7 @@ class Evaluation:
         labels = torch.tensor([label for _, label, _ in found], device="cpu")
         return torch.stack([image for image, *_ in found]), labels
 
+    @in_full()
     def report(self, path: Path | str | None = None) -> Path:
         """Write the tables, the figures and the page into a folder.
 

@@ -140,7 +140,7 @@ def _try(network: nn.Module, shape: tuple[int, int, int], name: str) -> tuple[Te
     if parameter.is_meta:
         raise UserError(f"{name} has its weights on torch's device meta, which holds no numbers: build it on the CPU.")
     generator = torch.Generator("cpu").manual_seed(0)  # one network sees one noise, whatever torch's default device is
-    images = torch.rand(2, *shape, generator=generator, device="cpu").to(parameter.device)
+    images = torch.rand(2, *shape, generator=generator, dtype=torch.float32, device="cpu").to(parameter.device)
     try:
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
             output = network(images.requires_grad_().clone())  # so that frozen weights have a graph, too

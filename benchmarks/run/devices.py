@@ -1,10 +1,10 @@
-"""Threads, and what goes wrong with devices: those that are not there, and those whose memory is full."""
+"""Threads and modes of torch, and what goes wrong with devices: those that are not there, and those that are full."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks.run.config import Config, Devices, check_threads, flag
@@ -27,6 +27,21 @@ def use_threads(threads: int | None) -> None:
     import torch  # late: settings are read without it
 
     torch.set_num_threads(threads)
+
+
+@contextmanager
+def in_full() -> Iterator[None]:
+    """Compute with gradients and in float32, whatever modes of torch a caller in Python is in.
+
+    Under ``torch.inference_mode`` there are no gradients to explain by, and autocast rounds what is compared.
+    """
+    import torch
+
+    with torch.inference_mode(False), ExitStack() as modes:
+        for kind in ("cpu", "cuda", "mps", "xpu"):
+            if torch.is_autocast_enabled(kind):
+                modes.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def check_devices(config: Config) -> None:

@@ -4,7 +4,9 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -355,3 +357,50 @@ def test_another_default_device_of_torch_changes_nothing(data, tmp_path):
         )
     )
     pd.testing.assert_frame_equal(found.measures, plain.measures)
+
+
+@contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+MODES = {
+    "inference": torch.inference_mode,
+    "no_grad": torch.no_grad,
+    "autocast": partial(torch.autocast, "cpu", torch.bfloat16),
+    "float64": partial(default_dtype, torch.float64),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mode_of_torch_around_a_call_changes_nothing(mode, result, data, tmp_path):
+    """As in a notebook that opens with one; the distances are those worked out by hand."""
+    model = Colours()
+    with MODES[mode]():
+        found = asked(tmp_path, data, {"known": channel_of_target, "grad_cam": "grad_cam"}, model=model,
+                      layers=["colour"], measure_films=4)  # fmt: skip
+        assert not found.results.failures
+        found.report()
+    methods = ["known", "grad_cam"]
+    tables = [one.results.scores[one.results.scores["method"].isin(methods)] for one in (found, result)]
+    order = ["method", "protocol", "image"]
+    pd.testing.assert_frame_equal(
+        *(one.drop(columns="seconds").sort_values(order, ignore_index=True) for one in tables)
+    )
+
+
+def test_what_a_function_does_to_its_images_is_its_own(data, tmp_path):
+    def careless(model, images, targets):
+        maps = channel_of_target(model, images, targets)
+        images.zero_()
+        targets.zero_()
+        return maps
+
+    found = asked(tmp_path, data, {"careless": careless, "known": channel_of_target}, measure_films=4)
+    rows = found.results.scores.query("method == 'known' and protocol == 'fair'").set_index("image")
+    assert {f"{image}.png: {name}": DISTANCES[right] for image, name, _, right in OBJECTS} == dict(rows["distance"])

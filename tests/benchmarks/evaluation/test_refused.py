@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from asked import asked
@@ -45,13 +46,32 @@ def test_what_does_not_fit_is_a_sentence_before_anything_runs(settings, message,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_function_that_gives_something_else_is_told_in_the_report(data, tmp_path):
+@pytest.mark.parametrize("part", [np.s_[:, 0, 0], np.s_[:, :, :0]])
+def test_a_function_that_gives_something_else_is_told_in_the_report(part, data, tmp_path):
     def wrong(model, images, targets):
-        return images[:, 0, 0]
+        return images[part]
 
     result = asked(tmp_path, data, ["center", wrong])
     assert "float maps" in result.results.failures["wrong"]
     assert list(result.table["method"].unique()) == ["center"]
+
+
+def hooked(model):
+    model.colour.register_forward_hook(lambda layer, inputs, output: 0 * output)
+
+
+def trained(model):
+    model.colour.weight.data.sub_(0.1)
+
+
+@pytest.mark.parametrize("change", [hooked, trained])
+def test_a_function_that_changes_the_network_is_refused_before_others_explain_it(change, data, tmp_path):
+    def careless(model, images, targets):
+        change(model)
+        return images[:, :1]
+
+    with pytest.raises(UserError, match="the method careless changes the network"):
+        asked(tmp_path, data, ["grad_cam", careless])
 
 
 class NotFinite(Colours):
