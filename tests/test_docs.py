@@ -6,6 +6,7 @@ import argparse
 import ast
 import csv
 import importlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -18,6 +19,7 @@ from normgrad_attr import functional
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(p for p in (ROOT / "docs").rglob("*.md") if not {"_build", "gallery", "made", "results"} & set(p.parts))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -147,7 +149,7 @@ README_TABLES = [
     for kind in ("results", "verdicts")
     for run, table in re.findall(
         rf"<!-- {kind}: runs/(\w+)/\w+.csv -->\n(.*?)<!-- {kind} end -->",
-        (ROOT / "README.md").read_text(encoding="utf-8"),
+        README,
         re.DOTALL,
     )
 ]
@@ -179,6 +181,17 @@ def test_the_readme_says_whose_the_misses_are_as_the_stored_run_does(run: str, t
         keys = (("0", "object"), ("15", "object"), ("0", "clean"), ("15", "clean"))
         expected = [f"{100 * float(rows[(method, *key)]['accuracy']):.1f}" for key in keys]
         assert cells == [*expected, f"{100 * float(rows[method, '15', 'clean']['share_of_misses']):.0f}"], method
+
+
+def test_the_readme_says_what_maps_cost_as_the_stored_run_does() -> None:
+    networks = json.loads((ROOT / "docs" / "results" / "speed" / "speed.json").read_text(encoding="utf-8"))["networks"]
+    titles = ("NormGrad, last layer", "CombinedNormGrad, 4 layers")
+    said = re.search(r"last layer costs (.+?) to (.+?) times .+?layers (.+?) to (.+?) times", README, re.DOTALL)
+    assert said is not None
+    for title, low, high in zip(titles, said.groups()[::2], said.groups()[1::2], strict=True):
+        medians = [row["time_ratio"]["median"] for rows in networks.values() for row in rows if row["title"] == title]
+        assert len(medians) == 6
+        assert (f"{min(medians):.1f}", f"{max(medians):.1f}") == (low, high)
 
 
 def test_the_readme_shows_both() -> None:
