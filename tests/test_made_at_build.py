@@ -208,6 +208,6 @@ def test_the_page_on_what_maps_follow_is_made_from_stored_results(made: ModuleTy
     assert "### synthetic_seeds: Smoothed or not" in text
     assert (tmp_path / "synthetic_seeds_consistency.png").read_bytes() == b"picture"
     sentence = made.sanity_sentence([run])
-    assert "on 60 % of the films of `synthetic_seeds`, with the trained weights on 90 %" in sentence
-    assert sentence.endswith("it follows **the weights and the picture**.\n")
+    assert "on 60 % of the films of [`synthetic_seeds`](benchmark.md#results) (trained: 90 %, " in sentence
+    assert "and follows **the weights and the picture**" in sentence
     assert made.sanity_sentence([run, run]).count("`synthetic_seeds`") == 2

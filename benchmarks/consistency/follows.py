@@ -12,10 +12,10 @@ from benchmarks.run.text_tables import markdown_table, with_interval, within
 
 WEIGHTS, PICTURE, BOTH, NEITHER = "weights", "picture", "both", "neither"
 RULES = {
-    WEIGHTS: "with all weights drawn anew, its maximum hits no more often than chance",
+    WEIGHTS: "with all weights drawn anew, it is not shown to hit more often than chance",
     PICTURE: "with all weights drawn anew, it hits more often than chance, and not shown to hit less often than before",
     BOTH: "with all weights drawn anew, it hits less often than before, but more often than chance",
-    NEITHER: "it does not hit more often than chance with the trained weights either",
+    NEITHER: "it is not shown to hit more often than chance with the trained weights either",
 }
 """Each about the 95 % interval of an accuracy, or of the difference of two."""
 FOLLOWS_COLUMNS = ("method", "trained", "drawn_anew", "correlation_head", "correlation_all", "follows")

@@ -29,8 +29,9 @@ from benchmarks.analysis.measure_table import CHANGES, MEASURES, Measure
 from benchmarks.consistency.check_tables import markdown as consistency_tables
 from benchmarks.consistency.follows import BOTH, NEITHER, PICTURE, WEIGHTS, follows, follows_section
 from benchmarks.consistency.variants import CHANCE
+from benchmarks.metrics.pointing_game import MAIN_TOLERANCE
 from benchmarks.report.page import page as report_page
-from benchmarks.run.text_tables import markdown_table
+from benchmarks.run.text_tables import markdown_table, within
 from benchmarks.zoo.zoo_tables import markdown as zoo_tables
 
 FAST_METHODS = "synthetic_fast"
@@ -182,12 +183,13 @@ def sanity_sentence(results: Sequence[Path]) -> str:
             of, (chance,) = verdicts.loc[RECOMMENDED], table.loc[table["method"] == CHANCE, "value"]
             shares = [f"{100 * cell[0]:.0f} %" for cell in (of.drawn_anew, of.trained)]
             sentences.append(
-                f"With all weights of the classifier drawn anew, the combined map hits the object on {shares[0]} of "
-                f"the films of `{run.name}`, with the trained weights on {shares[1]}, a random point on "
-                f"{100 * chance:.0f} %: by the rule of [](sanity.md) it follows **{SANITY_WORDS[of.follows]}**."
+                f"on {shares[0]} of the films of [`{run.name}`](benchmark.md#results) (trained: {shares[1]}, a random "
+                f"point: {100 * chance:.0f} %), and follows **{SANITY_WORDS[of.follows]}**"
             )
-    unknown = "Whether a map follows the weights or the picture is measured, not assumed: see [](sanity.md)."
-    return " ".join(sentences or [unknown]) + "\n"
+    if not sentences:
+        return "Whether a map follows the weights or the picture is measured, not assumed: see [](sanity.md).\n"
+    start = f"With all weights drawn anew the map of `explain` hits the object {within(MAIN_TOLERANCE)} "
+    return f"{start}{'; '.join(sentences)}: see [](sanity.md).\n"
 
 
 SANITY_WORDS = {WEIGHTS: "the weights", PICTURE: "the picture", BOTH: "the weights and the picture", NEITHER: "neither"}
