@@ -127,7 +127,8 @@ def _sets(extract: str, aggregate: str) -> frozenset[str]:
 
 def _entry(parts: tuple[str, ...], build: Any, sets: frozenset[str], source: str) -> Method:
     name = "_".join(("normgrad", *parts))
-    title = f"NormGrad {parts[0]}\n{' '.join(parts[1:]).replace('_', ' ')}"
+    first, *rest = (part.replace("_", " ") for part in parts)
+    title = f"NormGrad {first}\n{' '.join(rest)}"
     return Method(name, title, build, "normgrad", sets=sets, source=f"normgrad_attr.{source}")
 
 
