@@ -16,7 +16,7 @@ from normgrad_attr._findings import Findings
 from normgrad_attr._warn import warn
 
 Combination = Literal["product", "sum"]
-Weights = Literal["uniform", "linear"] | Sequence[float]
+Weights = Sequence[float] | Literal["uniform", "linear"]
 _FLAT = 2.0**-16  # 128 roundings of float32
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
