@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from captum.attr import Attribution
@@ -86,11 +86,11 @@ def _function_method(method: OwnMethod) -> Callable[[Context], Explain]:
 def _as_maps(maps: Any, count: int) -> Tensor:
     if isinstance(maps, Tensor) and maps.ndim == 3 and len(maps) == count:
         maps = maps[:, None]
-    whole = isinstance(maps, Tensor) and maps.ndim == 4 and len(maps) == count and maps.numel() > 0
-    if not (whole and maps.is_floating_point()):
+    wanted = isinstance(maps, Tensor) and maps.ndim == 4 and len(maps) == count and maps.is_floating_point()
+    if not wanted or not maps.numel():
         what = f"a tensor of {maps.dtype} and shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else type(maps)
         raise UserError(f"it gives {what} where float maps ({count}, 1, h, w) are expected")
-    return maps
+    return cast(Tensor, maps)
 
 
 def register_all(own: Iterable[Method], job: Job) -> None:
@@ -116,7 +116,8 @@ def register_all(own: Iterable[Method], job: Job) -> None:
             version = hashlib.sha256(repr(tuple(maps.shape)).encode() + scaled.numpy().tobytes()).hexdigest()[:16]
         except Exception:  # which scoring meets too, and reports with its reason
             version = "fails"
-        if not torch.allclose(_scores(method, job), before, rtol=1e-4, equal_nan=True):
+        rounding = 1e-4 * float(before.nan_to_num().abs().amax())
+        if not torch.allclose(_scores(method, job), before, rtol=0, atol=rounding, equal_nan=True):
             raise UserError(
                 f"the method {method.name} changes the network, which other methods are to explain: let it work on "
                 "copy.deepcopy(model)."
@@ -127,4 +128,5 @@ def register_all(own: Iterable[Method], job: Job) -> None:
 def _scores(method: Method, job: Job) -> Tensor:
     """The network's, of the first question."""
     with torch.no_grad(), seeded(job.seed, method, 0, job.device):
-        return job.network(film_images(job, [0]))
+        scores: Tensor = job.network(film_images(job, [0]))
+    return scores

@@ -140,9 +140,9 @@ def _try(network: nn.Module, shape: tuple[int, int, int], name: str) -> tuple[Te
     if parameter.is_meta:
         raise UserError(f"{name} has its weights on torch's device meta, which holds no numbers: build it on the CPU.")
     generator = torch.Generator("cpu").manual_seed(0)  # one network sees one noise, whatever torch's default device is
-    images = torch.rand(2, *shape, generator=generator, dtype=torch.float32, device="cpu").to(parameter.device)
     try:
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            images = torch.rand(2, *shape, generator=generator, dtype=torch.float32, device="cpu").to(parameter.device)
             output = network(images.requires_grad_().clone())  # so that frozen weights have a graph, too
     except Exception as error:  # what a network raises is its own business
         reason = " ".join(str(error).split())[:200]
