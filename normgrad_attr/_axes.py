@@ -115,8 +115,8 @@ class Factor(NamedTuple):
 
 Dim = tuple[Factor, ...]
 Dims = tuple[Dim, ...]
-#: Of axes that were dropped, the place that was kept; None for several places.
-Places = dict[Axis, int | None]
+#: Of dimensions that were dropped, the place that was kept; None for several places.
+Places = dict[Dim, int | None]
 
 
 class Piece(tuple[Dim, ...]):
@@ -200,10 +200,10 @@ def cut(dim: Dim, start: int, size: int, step: int = 1) -> Dim:
 
 
 def as_grid(dims: Dims) -> Dims:
-    """The spatial dimensions of a convolution: those of the input, in this order, if nothing else is known of them."""
-    along = [{f.axis.along() for f in dim} for dim in dims]
-    known = all(None not in a for a in along) and sum(map(len, along)) == len(set().union(*along))
-    if known or any(kind_of(dim) == "channel" or any(f.axis.parts or f.axis.unmoved for f in dim) for dim in dims):
+    """The spatial dimensions of a convolution: those of the input, in this order, if nothing is known of any."""
+    axes = [f.axis for dim in dims for f in dim]
+    known = any(axis.along() is not None or axis.parts or axis.unmoved for axis in axes)
+    if known or not axes or any(kind_of(dim) == "channel" for dim in dims):
         return dims
     return tuple(new(size_of(dim), "space", (i, len(dims))) for i, dim in enumerate(dims))
 
@@ -297,23 +297,23 @@ def places_of(operands: Iterable[Dims | None]) -> Places:
     """The places that all operands together were made of."""
     result: Places = {}
     for operand in operands:
-        for axis, place in operand.places.items() if isinstance(operand, Piece) else ():
-            result[axis] = place if result.get(axis, place) == place else None
+        for dim, place in operand.places.items() if isinstance(operand, Piece) else ():
+            result[dim] = place if result.get(dim, place) == place else None
     return result
 
 
 def stacked(pieces: Sequence[Dims | None]) -> Dim | None:
-    """The dimension along which single places of one axis are put together again; None if they are not that."""
+    """The dimension of which single places are put together again; None if they are not that."""
     places = [piece.places if isinstance(piece, Piece) else {} for piece in pieces]
-    along = {axis: [of_piece.get(axis) for of_piece in places] for axis in places[0]}
-    varying = [(axis, order) for axis, order in along.items() if None not in order and len(set(order)) > 1]
+    along = {dim: [of_piece.get(dim) for of_piece in places] for dim in places[0]}
+    varying = [(dim, order) for dim, order in along.items() if None not in order and len(set(order)) > 1]
     if len(varying) != 1:
         return None
-    ((axis, order),) = varying
-    if order == list(range(axis.size)):
-        return whole(axis)
-    count = len(order)
-    return moved(whole(axis) if count == axis.size else new(count, axis.kind), count)
+    ((dim, order),) = varying
+    count = size_of(dim)
+    if order == list(range(count)):
+        return dim
+    return moved(dim if len(order) == count else new(len(order), kind_of(dim)), len(order))
 
 
 def displaced(dim: Dim) -> bool:

@@ -11,7 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
-from normgrad_attr._axes import Axis, Dim, Dims, Factor, kind_of, only_axis, size_of
+from normgrad_attr._axes import (
+    Axis,
+    Dim,
+    Dims,
+    Direction,
+    Factor,
+    cut,
+    displaced,
+    kind_of,
+    only_axis,
+    places_of,
+    size_of,
+)
 from normgrad_attr._combine import resize
 from normgrad_attr._graph_axes import GraphAxes
 from normgrad_attr._tape import before
@@ -106,8 +118,8 @@ class Layout:
 
     def check_samples(self, name: object) -> None:
         """Raise ValueError, with the layer's name, if its samples lie in another order than the model's."""
-        rows = only_axis(self.dims[self.batch_dim()]) if self.dims else None
-        if rows is not None and rows.unmoved:
+        rows = self._batch()
+        if any(f.axis.unmoved and (f.axis.kind == "batch" or len(rows) == 1) for f in rows):
             raise ValueError(
                 f"Layer {name} gets the samples in another order than the model, and its maps would be in that order; "
                 "choose a layer before they are moved around."
@@ -207,7 +219,7 @@ class Layout:
             start, inside = _patches(dim)
             layer_map = layer_map.narrow(2 + at, start, size_of(inside))
             places[at] = inside
-        factors = [f for dim in places for f in dim if f.size > 1]
+        factors = [f for dim in places for f in dim if f.size > 1 or displaced((f,))]
         if any(f.axis.unmoved for f in factors):
             raise ValueError("its places have been chosen or moved around")
         known = [d for d in (f.axis.along() for f in factors) if d is not None]
@@ -221,8 +233,16 @@ class Layout:
         sides = (size_of(tuple(pieces)) for pieces in along)
         on_grid = split.permute(0, 1, *(2 + i for i in order)).reshape(*layer_map.shape[:2], *sides)
         for d, pieces in enumerate(along):
-            on_grid = _placed(on_grid, 2 + d, pieces[0].axis.span if pieces else (0.0, 1.0))
+            on_grid = _placed(on_grid, 2 + d, pieces[0].axis.span if pieces else self._kept_of((d, directions)))
         return on_grid
+
+    def _kept_of(self, direction: Direction) -> tuple[float, float]:
+        """Where the one place lies that was kept of a direction, as of the frames of a video; or all of it."""
+        for dim, place in places_of([self.dims]).items():
+            axis = only_axis(dim)
+            if axis is not None and place is not None and axis.along() == direction:
+                return cut(dim, place, 1)[0].axis.span
+        return 0.0, 1.0
 
 
 def _patches(dim: Dim) -> tuple[int, Dim]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from normgrad_attr._axes import (
+    Dim,
     Dims,
     Factor,
     Piece,
@@ -27,6 +28,7 @@ from normgrad_attr._axes import (
 )
 from normgrad_attr._node import (
     INDEXED,
+    WRITTEN,
     Operands,
     Rule,
     Shape,
@@ -118,9 +120,7 @@ def _unbind(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | N
 
 def _taken(source: Dims, at: int, place: int) -> Dims:
     """One place of a dimension, which is dropped."""
-    axis = only_axis(source[at])
-    kept = tuple(d for i, d in enumerate(source) if i != at)
-    return kept if axis is None else Piece(kept, {**places_of([source]), axis: place})
+    return Piece(source[:at] + source[at + 1 :], {**places_of([source]), source[at]: place})
 
 
 def _slice(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -158,7 +158,7 @@ def _cat(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None
             parts += [o[at] or new(1) if o is not None else new(size or 0) for o, size in run]
     dims = merged([replaced(d, at, ()) for d in data], replaced(shape, at, 1))
     joined = joined_parts(parts)
-    if at == 0 and kind_of(joined) != "space":
+    if kind_of(joined) == "batch" or (at == 0 and kind_of(joined) != "space"):
         joined = rejoined(parts) or new(shape[at], "batch")
     if len(operands) == shape[at]:
         joined = stacked(operands) or joined
@@ -222,7 +222,20 @@ def _written(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | 
                 result[at] = written
             elif kind_of(result[at]) in (None, "space") and not same_places(result[at], written):
                 result[at] = moved(result[at], shape[at])
+        result[:1] = [_rows_written(node, dim, other) for dim in result[:1]]
     return [tuple(result), *(fresh(s, operands) for s in shapes[1:])]
+
+
+def _rows_written(node: Any, rows: Dim, other: Dims) -> Dim:
+    """The samples of a tensor that others are written into; moved if one is known to be put in another's place."""
+    count, row = size_of(rows), node.metadata.get(WRITTEN)
+    if len(other) == len(node._input_metadata[0].shape) and kind_of(other[0]) == "batch":
+        return rows if same_places(rows, other[0]) else moved(rows, count)
+    for dim, place in places_of([other]).items():
+        # Of samples that are written among themselves it must be told; constants are filled one by one.
+        if kind_of(dim) == "batch" and (rows == dim if row is None else row % count != place):
+            rows = moved(rows, count)
+    return rows
 
 
 def _scattered(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -232,6 +245,15 @@ def _scattered(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims 
         return [dims]
     along = dims_of(node, len(dims), "_saved_dim")
     return [tuple(moved(d, size_of(d)) if at in along else d for at, d in enumerate(dims))]
+
+
+def _rotated(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (source,) = recorded(operands)
+    one, other = turned = dims_of(node, len(source), "_saved_dims")
+    order = list(range(len(source)))
+    if node._saved_k % 2:
+        order[one], order[other] = other, one
+    return [tuple(moved(source[d], size_of(source[d])) if d in turned else source[d] for d in order)]
 
 
 def _sampled(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -276,7 +298,8 @@ MOVING: dict[str, Rule] = {
     **dict(entries(_cat, "Cat")),
     **dict(entries(_stack, "Stack")),
     **dict(entries(_roll, "Roll")),
-    **dict(entries(_shuffled, "Flip Rot90 FftR2C FftC2R FftC2C IndexSelect Sort Topk Gather")),
+    **dict(entries(_shuffled, "Flip FftR2C FftC2R FftC2C IndexSelect Sort Topk Gather")),
+    **dict(entries(_rotated, "Rot90")),
     **dict(entries(_indexed, "Index")),
     **dict(entries(_written, "CopySlices SliceScatter SelectScatter DiagonalScatter")),
     **dict(

@@ -133,7 +133,8 @@ def _convolution(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dim
         source = (new(shape[0], "batch"), (), *(new(s, "space") for s in shape[2:]))
     _bind_places(source)
     channels = _mixed(source, 1, shape[1])
-    known = any(f.axis.kind == "batch" or f.axis.along() is not None for f in source[0])
+    known = any(f.axis.kind == "batch" for dim in source for f in dim)
+    known |= any(f.axis.unmoved or f.axis.along() is not None for f in source[0])
     batch = source[0] if known else new(shape[0], "batch")
     grid = as_grid(source[2:])
     if node._saved_transposed:
@@ -181,7 +182,7 @@ def _padding(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | 
     before = ([0] * (2 * len(shape) - len(ends)) + ends[::-1])[1::2]
     return [
         tuple(
-            d if size_of(d) == s else _padded(d, signed(b), s) if d else new(s)
+            d if (size_of(d), signed(b)) == (s, 0) else _padded(d, signed(b), s) if d else new(s)
             for d, s, b in zip(source, shape, before, strict=True)
         )
     ]

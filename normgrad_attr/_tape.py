@@ -13,7 +13,7 @@ from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import TensorWeakRef
 
-from normgrad_attr._node import INDEXED
+from normgrad_attr._node import INDEXED, WRITTEN
 
 
 class NotKeptError(RuntimeError):
@@ -77,6 +77,9 @@ class Tape(TorchFunctionMode):
             result = func(*args, **kwargs)
         if func is Tensor.__getitem__ and result.grad_fn is not None and (at := _indexed(args[1])) is not None:
             result.grad_fn.metadata[INDEXED] = at
+        if func is Tensor.__setitem__ and args[0].grad_fn is not None:
+            row = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
+            args[0].grad_fn.metadata[WRITTEN] = row if type(row) is int else None
         if self.constants and differentiable(result) and not (result.requires_grad or result._is_view()):
             tensors = [a for a in args if isinstance(a, Tensor)]
             if tensors and not any(a is result for a in tensors):

@@ -143,6 +143,7 @@ LAYOUTS: dict[str, tuple[Callable[[Tensor], Tensor], int, tuple[int, ...] | None
         GRID,
     ),
     "one direction": (lambda x: linear(patches(x).mean(2).mT), 2, (1, 5)),
+    "rotated to channels last": (lambda x: linear(patches(x).rot90(1, (1, 3))), 3, None),
     "bilinear": (lambda x: F.bilinear(tokens(x), tokens(x).tanh(), torch.randn(6, 8, 8)), 2, GRID),
     "channels by a product": (lambda x: torch.einsum("nchw,dc->ndhw", patches(x), torch.randn(6, 8)), 1, GRID),
 }

@@ -106,6 +106,9 @@ def test_a_map_over_time_has_the_size_of_the_input() -> None:
         (lambda x: F.pad(x, (5, 0, 3, 2), mode="reflect"), -3, -5),
         (lambda x: F.pad(F.pad(x, (3, 3, 3, 3)), (-2, -2, -2, -2)), -1, -1),
         (lambda x: F.pad(x, (0, 4, 0, 4))[:, :, 1:17, 2:18], 1, 2),
+        (lambda x: F.pad(x, (-3, 3, 2, -2)), -2, 3),  # as many places as before, and none where it was
+        (lambda x: x[:, :, 5:6], 5, 0),
+        (lambda x: x[:, :, 5].unsqueeze(2), 5, 0),
     ],
 )
 def test_what_is_cut_or_padded_lies_where_it_was_on_the_input(
@@ -194,6 +197,8 @@ def _into_another(x: Tensor) -> Tensor:
         lambda x: torch.cat([x[:, :1, :8], x[:, 1:, 8:]], 1),
         lambda x: torch.stack([x[..., i] for i in range(15, -1, -1)], -1),
         lambda x: torch.stack(x.unbind(2)[8:] + x.unbind(2)[:8], 2),
+        lambda x: torch.stack(x.flatten(1, 2).unbind(1)[::-1], 1).unflatten(1, (3, 16)),
+        lambda x: x.mean(2).unflatten(2, (4, 4)),  # both are pieces of columns
     ],
 )
 def test_places_that_change_places_are_not_laid_out(change: Callable[[Tensor], Tensor]) -> None:

@@ -191,6 +191,25 @@ def test_frames_in_the_batch_are_places_of_their_video() -> None:
     assert CombinedNormGrad(net, ["layer"]).attribute(x, 1).shape == (2, 1, 5, 8, 12)
 
 
+def _filled(x: Tensor, *order: int) -> Tensor:
+    """Samples that are written one by one into these rows."""
+    result = torch.zeros_like(x)
+    for row, sample in zip(order, x, strict=True):
+        result[row] = sample
+    return result
+
+
+def _overwritten(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[:1] = x[2:]
+    return x
+
+
+def _as_windows(x: Tensor) -> Tensor:
+    """Halves of each sample's width, folded into the batch."""
+    return x.unflatten(3, (2, -1)).movedim(3, 1).flatten(0, 1)
+
+
 def _rows_written(x: Tensor) -> Tensor:
     result = torch.empty_like(x)
     result[torch.tensor([2, 0, 1])] = x
@@ -209,6 +228,15 @@ def _rows_written(x: Tensor) -> Tensor:
         (lambda x: torch.stack(x.unbind()[::-1]), lambda y: y.flip(0), "in another order"),
         (lambda x: torch.cat([x[i][None] + x[i].mean() for i in (-1, 0, 1)]), lambda y: y, "in another order"),
         (lambda x: torch.stack([x[0], x[0], x[2]]), lambda y: y, "in another order"),
+        (lambda x: _filled(x, 1, 0, 2), lambda y: y[torch.tensor([1, 0, 2])], "in another order"),
+        (_overwritten, lambda y: y, "in another order"),
+        (
+            lambda x: torch.cat([(t := x.transpose(0, 1))[:, 1:], t[:, :1]], 1).transpose(0, 1),
+            lambda y: y[[2, 0, 1]],
+            "in another order",
+        ),
+        (lambda x: torch.stack(x.split(1)).flatten(0, 1).flip(0), lambda y: y.flip(0), "in another order"),
+        (lambda x: _as_windows(x.flip(0)), lambda y: y.unflatten(0, (3, 2)).mean(1).flip(0), "in another order"),
         (lambda x: x[torch.tensor([True, False, True])], lambda y: F.pad(y, (0, 0, 0, 1)), "2 maps for a batch of 3"),
         (lambda x: x.repeat_interleave(2, 0), lambda y: y[::2], "6 maps for a batch of 3"),
         (lambda x: x.expand(2, *x.shape).flatten(0, 1), lambda y: y[:3], "6 maps for a batch of 3"),
@@ -237,6 +265,7 @@ def test_a_single_sample_has_no_more_than_one_map(rows: Callable[[Tensor], Tenso
         lambda x: x.chunk(3),
         lambda x: [sample[None] for sample in x],
         lambda x: [torch.stack([x[i, j] for j in range(3)])[None] for i in (0, -2, 2)],
+        lambda x: [_filled(x, 0, -2, 2)],
     ],
 )
 def test_samples_that_are_put_together_again_in_their_order(cut: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
