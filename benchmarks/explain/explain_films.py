@@ -70,23 +70,17 @@ def explain(
 def _read(images: list[Path], problems: list[str]) -> Iterator[tuple[Path, Film]]:
     """The films that can be read, one after the other; what is wrong with the others goes to ``problems``."""
     for path in dict.fromkeys(images):
-        film = _readable(path, problems)
-        if film is not None:
+        try:
+            film = read_film(path)
+            height, width = film.grey.shape
+            if min(width, height) < SMALLEST:
+                raise UserError(f"The film {path} has {width} x {height} pixels: that is too small.")
+            if is_own_overlay(path):
+                raise UserError(f"The film {path} is an overlay that explain has drawn: leave it out.")
+        except Exception as error:  # noqa: PERF203 - no film keeps the others from theirs
+            problems.append(_problem(path, error))
+        else:
             yield path, film
-
-
-def _readable(path: Path, problems: list[str]) -> Film | None:
-    try:
-        film = read_film(path)
-        height, width = film.grey.shape
-        if min(width, height) < SMALLEST:
-            raise UserError(f"The film {path} has {width} x {height} pixels: that is too small.")
-        if is_own_overlay(path):
-            raise UserError(f"The film {path} is an overlay that explain has drawn: leave it out.")
-    except Exception as error:
-        problems.append(_problem(path, error))
-        return None
-    return film
 
 
 def _explained(
