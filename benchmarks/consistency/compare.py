@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -140,12 +141,20 @@ def correlations(runs: list[Run]) -> pd.DataFrame:
         ``run_b``, ``protocol``, ``tolerance``, ``methods`` (``"all"`` or ``"no baselines"``), ``n``, ``rho``,
         ``ci_low``, ``ci_high``; NaN where there are fewer than three methods or all are equal.
     """
+
+    @cache
+    def resampled(number: int, protocol: str, tolerance: int) -> pd.DataFrame:
+        """Accuracies of a run, resamples x methods."""
+        hits = hit_matrix(runs[number].scores, protocol, tolerance)
+        means = Weighing.of(hits.index, runs[number].questions).resampled(hits.to_numpy(), seed=number)
+        return pd.DataFrame(means, columns=hits.columns)
+
     rows = []
-    resampled = {run.label: _Resampled(run, seed) for seed, run in enumerate(runs)}
-    for a, b in itertools.combinations(runs, 2):
+    for pair in itertools.combinations(range(len(runs)), 2):
+        a, b = (runs[number] for number in pair)
         joined = a.table.merge(b.table, on=KEYS, suffixes=("_a", "_b"))
         for (protocol, tolerance), group in joined.groupby(["protocol", "tolerance"]):
-            draws = [resampled[run.label].accuracies(protocol, tolerance) for run in (a, b)]
+            draws = [resampled(number, protocol, tolerance) for number in pair]
             for choice in ("all", "no baselines"):
                 chosen = group if choice == "all" else group[~group["method"].isin(BASELINES)]
                 value = rho(chosen["accuracy_a"].to_numpy(float), chosen["accuracy_b"].to_numpy(float))
@@ -158,23 +167,6 @@ def correlations(runs: list[Run]) -> pd.DataFrame:
 def rho(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's correlation; NaN with fewer than three pairs or without any spread."""
     return float(spearman(torch.tensor(a[None]), torch.tensor(b[None]))) if len(a) > 2 else float("nan")
-
-
-class _Resampled:
-    """Accuracies of a run on resampled films, made once for each protocol and tolerance."""
-
-    def __init__(self, run: Run, seed: int) -> None:
-        self._run = run
-        self._seed = seed
-        self._known: dict[tuple[str, int], pd.DataFrame] = {}
-
-    def accuracies(self, protocol: str, tolerance: int) -> pd.DataFrame:
-        """Resamples x methods."""
-        if (protocol, tolerance) not in self._known:
-            hits = hit_matrix(self._run.scores, protocol, tolerance)
-            means = Weighing.of(hits.index, self._run.questions).resampled(hits.to_numpy(), self._seed)
-            self._known[protocol, tolerance] = pd.DataFrame(means, columns=hits.columns)
-        return self._known[protocol, tolerance]
 
 
 def _interval(draws: list[pd.DataFrame]) -> tuple[float, float]:
