@@ -134,8 +134,7 @@ def evaluate(
         )
     matched, sentence = match_categories(found, opened.classes)
     told += [sentence] if sentence else []
-    names_of_layers = [f"{opened.inside}{name}" for name in layers or ()]
-    chosen = named_layers(opened.network, names_of_layers) if layers else None
+    chosen = named_layers(opened.network, [f"{opened.inside}{name}" for name in layers]) if layers else None
     game = None
     if grid is not None:
         single = [image for image in found.images if len(image.labels) == 1 and image.labels[0] in matched]

@@ -33,12 +33,11 @@ def build(
         raise UserError(f"torchvision has no classifier {name!r}: give one of torchvision.models.list_models().")
     weights = models.get_model_weights(name).DEFAULT
     transforms = weights.transforms()
-    (size,) = transforms.crop_size if len(transforms.crop_size) == 1 else (transforms.crop_size[0],)
+    size = transforms.crop_size[0]
     wanted = Preparation(
         (size, size), tuple(transforms.mean), tuple(transforms.std), resampling=transforms.interpolation.value
     )
-    own = state is None and not options["random"]
-    if own:
+    if state is None and not options["random"]:
         try:
             return models.get_model(name, weights=weights).eval(), wanted, tuple(weights.meta["categories"])
         except Exception as error:  # no network, a damaged download

@@ -50,8 +50,7 @@ def load_model(
         >>> model.shape, model.classes
         ((3, 64, 64), ('cat', 'dog'))
     """
-    kind, separator, name = specification.rpartition(":")
-    if not separator or not name or not kind:
+    if not all(specification.rpartition(":")):
         raise UserError(f"--model {specification}: give {FORMS}.")
     Preparation().changed(**preparation)  # refuses a senseless size before a network of that size is built
     random = weights == RANDOM
