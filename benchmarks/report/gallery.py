@@ -199,8 +199,13 @@ def _outlines(shape: Shape | RunLengths) -> list[tuple[str, Any]]:
     """Kind and points of a shape; of run lengths, the polygons around them."""
     if isinstance(shape, Shape):
         return [(shape.kind, shape.points)]
-    lines = contour_generator(z=np.pad(shape.mask, 1).astype(np.float32)).lines(0.5)
-    return [("polygon", np.asarray(line)[:: max(1, len(line) // MOST_POINTS)] - 0.5) for line in lines]
+    lines = mask_outlines(shape.mask)
+    return [("polygon", line[:: max(1, len(line) // MOST_POINTS)] + 0.5) for line in lines]
+
+
+def mask_outlines(mask: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float64]]:
+    """Outlines of a mask as points (x, y), whole numbers being the middles of pixels."""
+    return [np.asarray(line) - 1 for line in contour_generator(z=np.pad(mask, 1).astype(np.float32)).lines(0.5)]
 
 
 def _small_film(job: Job, position: int) -> npt.NDArray[np.uint8]:

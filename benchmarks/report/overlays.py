@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch.nn.functional as F
-from contourpy import contour_generator
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -18,7 +17,7 @@ from benchmarks.methods import Method
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, is_hit
 from benchmarks.report.drawn_maps import drawn_maps
-from benchmarks.report.gallery import OUTLIERS, affordable
+from benchmarks.report.gallery import OUTLIERS, affordable, mask_outlines
 from benchmarks.report.results import Results
 from benchmarks.report.subject import Subject
 from benchmarks.run.files import write_figure
@@ -68,7 +67,7 @@ def draw_overlays(job: Job, methods: list[Method], results: Results, subject: Su
     axes = figure.subplots(len(positions), len(drawn) + 1, squeeze=False)
     for i, record in enumerate(records):
         film = np.asarray(Image.fromarray(job.films.picture(positions[i], 2 * PANEL)).resize((2 * PANEL, 2 * PANEL)))
-        outlines = _outlines(annotation_mask(job, positions[i]))
+        outlines = mask_outlines(annotation_mask(job, positions[i]))  # axis.contour would keep three frames
         for axis in axes[i]:
             _show_film(axis, film, outlines)
         text = f"{record.name}\n{known}{shares[record.name]:.2f}"
@@ -88,12 +87,6 @@ def draw_overlays(job: Job, methods: list[Method], results: Results, subject: Su
         fontsize=9,
     )
     write_figure(path, figure, dpi=130)
-
-
-def _outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """Outlines of an annotation as points (x, y). An axis would keep the frame three times for them."""
-    lines: list[np.ndarray] = contour_generator(z=np.pad(mask, 1).astype(float)).lines(0.5)  # type: ignore[assignment]
-    return [line - 1 for line in lines]
 
 
 def _show_film(axis: Axes, film: np.ndarray, outlines: list[np.ndarray]) -> None:
