@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.formats.image_files import composed
 from benchmarks.formats.labelled import LabelledSet
 from benchmarks.run.errors import UserError, printable
 
@@ -11,7 +12,8 @@ from benchmarks.run.errors import UserError, printable
 def match_categories(data: LabelledSet, classes: Sequence[str]) -> tuple[dict[str, int], str]:
     """Find the output of each category.
 
-    Names meet where they are the same, else where they are the same but for case, spaces, hyphens and underscores.
+    Names meet where they are the same, else where they are the same but for case, spaces, hyphens, underscores and how
+    accents are written.
 
     Args:
         data: The set.
@@ -72,7 +74,7 @@ def _places(names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _folded(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+    return " ".join(composed(name).casefold().replace("_", " ").replace("-", " ").split())
 
 
 def _clause(names: Sequence[str], total: int, nouns: str, other: str) -> str:

@@ -23,6 +23,11 @@ def test_case_spaces_hyphens_and_underscores_do_not_count() -> None:
     assert not sentence
 
 
+def test_accents_may_be_letters_of_their_own() -> None:
+    """As in names of folders from macOS."""
+    assert match_categories(data("Ka\u0308fer", "René"), ["Rene\u0301", "käfer"])[0] == {"Ka\u0308fer": 1, "René": 0}
+
+
 def test_the_same_letters_come_first() -> None:
     assert match_categories(data("Crane"), ["crane", "Crane"])[0] == {"Crane": 1}
 
