@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 from collections import Counter
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.formats.entries import text_of
 from benchmarks.run.errors import UserError
 
 
@@ -18,16 +18,14 @@ def read_object(path: Path) -> dict[str, msgspec.Raw]:
     """The entries of the object that a file holds, not yet decoded.
 
     Raises:
-        UserError: It cannot be read, is no JSON, or holds something else than an object.
+        UserError: It cannot be read, is not in UTF-8, is no JSON, or holds something else than an object.
     """
+    text = text_of(path)
     try:
-        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-        entries: dict[str, msgspec.Raw] = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
+        entries: dict[str, msgspec.Raw] = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError:
         raise UserError(f'{path} holds no JSON object (no "{{...}}"), as annotations in JSON are.') from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         reason = str(error).removeprefix("JSON is malformed: ") or "nested too deeply"
         raise UserError(f"{path} is not readable as JSON ({reason}): export it again.") from None
     return entries
@@ -47,7 +45,7 @@ def decode_entry(raw: msgspec.Raw, kind: Any) -> Any:
         reason, _, place = str(error).replace("`", "").partition(" - at ")
         place = place.removeprefix("$").removeprefix(".")
         raise ValueError(f"{place}: " * bool(place) + reason[0].lower() + reason[1:]) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError):
         raise ValueError("it is not readable as JSON") from None
 
 
@@ -65,8 +63,7 @@ def names_twice(path: Path) -> list[str]:
             place = next((f" in the object of id {value}" for name, value in pairs if name == "id"), "")
             faults.extend(f"{path}: {n!r} is there twice{place}: keep one." for n, count in counts.items() if count > 1)
 
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    json.loads(text, object_pairs_hook=seen, parse_int=str)  # of digits, Python has a limit
+    json.loads(text_of(path), object_pairs_hook=seen, parse_int=str)  # of digits, Python has a limit
     return faults
 
 

@@ -182,6 +182,8 @@ BYTES = [
     ("coco", "set.json", b"", "set.json"),
     ("coco", "set.json", b"\xff\xfe{\0}\0", "set.json"),
     ("coco", "set.json", b"[" * 10**5, "set.json"),
+    ("coco", "set.json", COCO.encode("utf-16"), "set.json is not in UTF-8: save it so"),
+    ("coco", "set.json", COCO.replace("cat", "k\xe4fer").encode("latin-1"), "set.json is not in UTF-8: save it so"),
     ("voc", "Annotations/a.xml", b"\x89PNG", "a.xml: it is not readable as XML"),
     ("yolo", "labels/a.txt", b"0 0.5 \xff", "a.txt is not in UTF-8"),
     ("yolo", "labels/c.txt", b"0 0.5 0.5 0.1 0.1", "c.txt: there is no image for it in "),
