@@ -150,4 +150,5 @@ def print_summary(records: dict[str, Record]) -> None:
     """The two small tables, for the terminal."""
     console = Console()
     console.print(terminal_table("Works with", by_package(records), footer=True))
-    console.print(terminal_table("Beside other packages", beside_peers(records)))
+    rows = [[name.strip("*"), *counts] for name, *counts in beside_peers(records)]  # bold is for Markdown
+    console.print(terminal_table("Beside other packages", rows))

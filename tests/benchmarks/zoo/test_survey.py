@@ -13,7 +13,7 @@ from benchmarks import __main__ as cli
 from benchmarks.run.errors import UserError
 from benchmarks.zoo import survey
 from benchmarks.zoo.architecture import Architecture
-from benchmarks.zoo.zoo_tables import beside_peers, by_package, markdown, verdict_of
+from benchmarks.zoo.zoo_tables import beside_peers, by_package, markdown, print_summary, verdict_of
 
 RIGHT = {"verdict": "right"}
 GOOD = {
@@ -100,7 +100,7 @@ def test_verdicts_of_records_that_stop_early() -> None:
     assert verdict_of({"suggest_layers": {"verdict": "refused"}}, "combined") == "refused"
 
 
-def test_tables_count_by_package_and_beside_others() -> None:
+def test_tables_count_by_package_and_beside_others(capsys: pytest.CaptureFixture[str]) -> None:
     volume = {name: value for name, value in GOOD.items() if name != "explain"}  # which is for images
     records = {"one/a": GOOD, "one/b": REFUSED, "two/c": volume}
     assert by_package(records)[1:] == [
@@ -114,6 +114,9 @@ def test_tables_count_by_package_and_beside_others() -> None:
     text = markdown({"versions": {"torch": "2"}, "architectures": records})
     assert "| `b` | 3x8x8 | `a` to `b` | refused | right | right | 1.10 | 1.50 | 1 | wrong | right | wrong |" in text
     assert "- `one/b`, NormGrad refused: `ValueError: Say where.`" in text
+    assert "| **NormGrad** |" in text
+    print_summary(records)
+    assert "*" not in capsys.readouterr().out
 
 
 def test_every_entry_of_the_table_can_be_named_and_fed() -> None:
