@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -79,7 +80,7 @@ class Tape(TorchFunctionMode):
             result.grad_fn.metadata[INDEXED] = at
         if func is Tensor.__setitem__ and args[0].grad_fn is not None:
             row = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
-            args[0].grad_fn.metadata[WRITTEN] = row if type(row) is int else None
+            args[0].grad_fn.metadata[WRITTEN] = row if isinstance(row, Integral) else None
         if self.constants and differentiable(result) and not (result.requires_grad or result._is_view()):
             tensors = [a for a in args if isinstance(a, Tensor)]
             if tensors and not any(a is result for a in tensors):

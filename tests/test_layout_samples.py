@@ -228,7 +228,11 @@ def _rows_written(x: Tensor) -> Tensor:
         (lambda x: torch.stack(x.unbind()[::-1]), lambda y: y.flip(0), "in another order"),
         (lambda x: torch.cat([x[i][None] + x[i].mean() for i in (-1, 0, 1)]), lambda y: y, "in another order"),
         (lambda x: torch.stack([x[0], x[0], x[2]]), lambda y: y, "in another order"),
-        (lambda x: _filled(x, 1, 0, 2), lambda y: y[torch.tensor([1, 0, 2])], "in another order"),
+        (
+            lambda x: _filled(x, *torch.tensor([1, 0, 2]).numpy()),
+            lambda y: y[torch.tensor([1, 0, 2])],
+            "in another order",
+        ),
         (_overwritten, lambda y: y, "in another order"),
         (
             lambda x: torch.cat([(t := x.transpose(0, 1))[:, 1:], t[:, :1]], 1).transpose(0, 1),
