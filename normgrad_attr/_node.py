@@ -16,8 +16,8 @@ from normgrad_attr._axes import (
 
 #: Key of a node's metadata: the one dimension that was indexed. The index itself is gone after the backward.
 INDEXED = "normgrad_attr: dimension indexed"
-#: Key of a node's metadata: the one row that was written.
-WRITTEN = "normgrad_attr: row written"
+#: Key of a node's metadata: the rows that were written, a range.
+WRITTEN = "normgrad_attr: rows written"
 Shape = tuple[int, ...]
 #: Dimensions of each operand; None for a weight or a constant.
 Operands = list[Dims | None]

@@ -25,6 +25,7 @@ from normgrad_attr._axes import (
     size_of,
     sliced,
     stacked,
+    whole,
 )
 from normgrad_attr._node import (
     INDEXED,
@@ -228,12 +229,15 @@ def _written(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | 
 
 def _rows_written(node: Any, rows: Dim, other: Dims) -> Dim:
     """The samples of a tensor that others are written into; moved if one is known to be put in another's place."""
-    count, row = size_of(rows), node.metadata.get(WRITTEN)
+    count, written = size_of(rows), node.metadata.get(WRITTEN)
     if len(other) == len(node._input_metadata[0].shape) and kind_of(other[0]) == "batch":
-        return rows if same_places(rows, other[0]) else moved(rows, count)
+        axis, there = only_axis(other[0]), rows
+        if written is not None and axis is not None and size_of(source := whole(axis.origin or axis)) == count:
+            there = sliced(source, written.start, len(written), written.step)
+        return rows if same_places(there, other[0]) else moved(rows, count)
     for dim, place in places_of([other]).items():
         # Of samples that are written among themselves it must be told; constants are filled one by one.
-        if kind_of(dim) == "batch" and (rows == dim if row is None else row % count != place):
+        if kind_of(dim) == "batch" and (rows == dim if written is None else list(written) != [place]):
             rows = moved(rows, count)
     return rows
 

@@ -79,8 +79,7 @@ class Tape(TorchFunctionMode):
         if func is Tensor.__getitem__ and result.grad_fn is not None and (at := _indexed(args[1])) is not None:
             result.grad_fn.metadata[INDEXED] = at
         if func is Tensor.__setitem__ and args[0].grad_fn is not None:
-            row = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
-            args[0].grad_fn.metadata[WRITTEN] = row if isinstance(row, Integral) else None
+            args[0].grad_fn.metadata[WRITTEN] = _rows(args[1], len(args[0]) if args[0].ndim else 0)
         if self.constants and differentiable(result) and not (result.requires_grad or result._is_view()):
             tensors = [a for a in args if isinstance(a, Tensor)]
             if tensors and not any(a is result for a in tensors):
@@ -121,6 +120,14 @@ def before(node: Node | None) -> set[Node]:
         found |= behind
         waiting += behind
     return found
+
+
+def _rows(index: Any, count: int) -> range | None:
+    """The rows of ``count`` that an index takes, if it says so in whole numbers."""
+    first = index[0] if isinstance(index, tuple) and index else index
+    if isinstance(first, Integral):
+        first = slice(int(first) % max(count, 1), int(first) % max(count, 1) + 1)
+    return range(count)[first] if isinstance(first, slice) else None
 
 
 def _indexed(index: Any) -> int | None:

@@ -199,6 +199,15 @@ def _filled(x: Tensor, *order: int) -> Tensor:
     return result
 
 
+def _filled_by_twos(x: Tensor, *starts: int) -> Tensor:
+    """Samples that are written into rows from these on, two at a time."""
+    result = torch.zeros_like(x)
+    for i, start in enumerate(starts):
+        part = x[2 * i : 2 * i + 2]
+        result[start : start + len(part)] = part
+    return result
+
+
 def _overwritten(x: Tensor) -> Tensor:
     x = x.clone()
     x[:1] = x[2:]
@@ -233,6 +242,7 @@ def _rows_written(x: Tensor) -> Tensor:
             lambda y: y[torch.tensor([1, 0, 2])],
             "in another order",
         ),
+        (lambda x: _filled_by_twos(x, 1, 0), lambda y: y[torch.tensor([1, 2, 0])], "in another order"),
         (_overwritten, lambda y: y, "in another order"),
         (
             lambda x: torch.cat([(t := x.transpose(0, 1))[:, 1:], t[:, :1]], 1).transpose(0, 1),
@@ -270,6 +280,7 @@ def test_a_single_sample_has_no_more_than_one_map(rows: Callable[[Tensor], Tenso
         lambda x: [sample[None] for sample in x],
         lambda x: [torch.stack([x[i, j] for j in range(3)])[None] for i in (0, -2, 2)],
         lambda x: [_filled(x, 0, -2, 2)],
+        lambda x: [_filled_by_twos(x, 0, 2)],
     ],
 )
 def test_samples_that_are_put_together_again_in_their_order(cut: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
