@@ -134,7 +134,8 @@ def correlations(runs: list[Run]) -> pd.DataFrame:
     """Spearman's correlation of the accuracies of each pair of runs, over their common methods.
 
     The interval comes from drawing the films of both runs anew, each run by itself: how far the
-    correlation depends on which films were in the test splits.
+    correlation depends on which films were in the test splits. To draw adds noise to accuracies, which lowers
+    correlations, so it leans down.
 
     Returns:
         One row for each pair, protocol, tolerance and choice of methods with the columns ``run_a``,
@@ -193,10 +194,11 @@ def markdown(runs: list[Run], table: pd.DataFrame, paired: pd.DataFrame, agreeme
 
 
 def _paired_note(runs: list[Run], a: str, b: str) -> str:
+    alike = "" if _rows(runs) == "films" else " All questions count alike in the test, whatever their class."
     return (
         f"Accuracy in {a} less that in {b}, in points [95 % bootstrap interval over {_drawn(runs)}], on the same "
         f"{_rows(runs)}; protocol `{MAIN_PROTOCOL}`, {within(MAIN_TOLERANCE)}. McNemar's exact test, corrected by Holm "
-        "for the number of methods. paired.csv has the others."
+        f"for the number of methods.{alike} paired.csv has the others."
     )
 
 
@@ -212,7 +214,8 @@ def _differences(group: pd.DataFrame) -> list[list[str]]:
 def _agreement_note(runs: list[Run]) -> str:
     return (
         "Spearman's correlation of the accuracies of the common methods (1: the same order; 0: unrelated); the "
-        f"interval is from {RESAMPLES} resamples of the {_drawn(runs)} of both runs."
+        f"interval is from {RESAMPLES} resamples of the {_drawn(runs)} of both runs. Resamples are noisier than the "
+        "runs, which lowers their correlations: it leans down, and may keep below 1 where methods rank alike."
     )
 
 
