@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from benchmarks.analysis.tallies import percentile_interval
+from benchmarks.analysis.hierarchical import mean_interval
 from benchmarks.analysis.weighing import Weighing
 from benchmarks.classifier.network import weights_digest
 from benchmarks.evaluation.network_verdicts import check_finite
@@ -277,6 +277,8 @@ class GridStep(Step[GridStore, Any]):
 def read_grids(config: Config, job: Job, side: int, order: Sequence[str]) -> pd.DataFrame:
     """One row a method: energy and hits in the right cell, with intervals from resampled grids, and DiFull.
 
+    A map that is not finite hits nothing and has no energy, which is left out of the mean.
+
     Args:
         config: Where grids were played.
         job: Of them.
@@ -288,10 +290,8 @@ def read_grids(config: Config, job: Job, side: int, order: Sequence[str]) -> pd.
     rows: list[tuple[object, ...]] = []
     for method, own in sorted(grids.groupby("method"), key=lambda group: order.index(str(group[0]))):
         weighing = Weighing(pd.factorize(own["image"])[0].astype(np.int64))
-        found: list[float] = []
-        for column in ("energy", "hit"):
-            values = own[[column]].fillna(0).to_numpy(float)
-            drawn = weighing.resampled(values, config.seed)[:, 0]
-            found += [float(values.mean()), *percentile_interval(drawn)]
+        values = own[["energy", "hit"]].to_numpy(float)
+        there = ~np.isnan(values)
+        found = np.ravel(mean_interval([np.nan_to_num(values)], config.seed, there=[there], weighing=weighing), "F")
         rows.append((method, *found, own["difull"].mean(), chance(side), own["image"].nunique()))
     return pd.DataFrame(rows, columns=list(COLUMNS))
