@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.methods import Context, Explain, Method, register
 from benchmarks.run.errors import UserError
-from benchmarks.scoring.batch import film_images, seeded
+from benchmarks.scoring.batch import seeded
 from benchmarks.scoring.job import Job
 
 OwnMethod = Callable[..., Tensor]
@@ -111,7 +111,7 @@ def register_all(own: Iterable[Method], job: Job) -> None:
         try:
             with seeded(job.seed, method, 0, job.device):
                 target = torch.tensor([job.films.records[0].label], device=job.device)
-                maps = method.prepare(job.context())(film_images(job, [0]), target).double().cpu()
+                maps = method.prepare(job.context())(_first_input(job), target).double().cpu()
             scaled = (maps / maps.abs().amax().clamp(min=1e-30) * 1e3).round().nan_to_num(nan=-1e4)
             version = hashlib.sha256(repr(tuple(maps.shape)).encode() + scaled.numpy().tobytes()).hexdigest()[:16]
         except Exception:  # which scoring meets too, and reports with its reason
@@ -128,5 +128,11 @@ def register_all(own: Iterable[Method], job: Job) -> None:
 def _scores(method: Method, job: Job) -> Tensor:
     """The network's, of the first question."""
     with torch.no_grad(), seeded(job.seed, method, 0, job.device):
-        scores: Tensor = job.network(film_images(job, [0]))
+        scores: Tensor = job.network(_first_input(job))
     return scores
+
+
+def _first_input(job: Job) -> Tensor:
+    """What the network is given for the first question, or for the first cell of the first grid; ``(1, C, H, W)``."""
+    first = job.films[0][0]
+    return job.to_input(first.view(-1, *first.shape[-3:])[:1].to(job.device))

@@ -208,6 +208,9 @@ def test_a_grid_game_whose_answer_is_known(tmp_path):
     assert result.report().read_text().count("| known |") == 1
     again = evaluate(Quarters(), load_dataset(root), methods, grid=2, out=tmp_path / "out", **settings)
     pd.testing.assert_frame_equal(result.table, again.table)
+    methods["known"] = lambda model, images, targets: 1 - known(model, images, targets)  # another one by the same name
+    other = evaluate(Quarters(), load_dataset(root), methods, grid=2, out=tmp_path / "out", **settings)
+    assert other.table.set_index("method").loc["known", "maximum"] < 0.5
 
 
 def test_methods_of_one_grid_share_a_pass():
