@@ -28,7 +28,7 @@ DIFFERENCES = (
     "McNemar's exact test of each method against the best on the same questions, corrected by Holm for the number of "
     "methods, at 5 %. Questions of one image are no witnesses of their own, so they change sides together; all "
     "questions count alike, whatever their class. The best is chosen on the same questions, so that among many methods "
-    "that are equally good one may seem to differ from it: of 20, in one set of questions in six. "
+    "that are equally good one seems to differ from it more often than that. "
     "“None shown” means that these questions show no difference, not that there is none."
 )
 
