@@ -173,8 +173,9 @@ def write_torch(path: Path, content: Any) -> None:
     with whole_file(path) as stream:
         try:
             torch.save(content, stream)
-        except RuntimeError as error:  # torch's word for a full disk
-            raise OSError(f"is the disk full? {error}") from error
+        except RuntimeError as error:  # torch's word for an error of the disk, which is behind it
+            behind = error.__context__
+            raise behind if isinstance(behind, OSError) else OSError(f"is the disk full? {error}") from error
 
 
 def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:

@@ -32,6 +32,7 @@ from benchmarks.data.object_cxr import read_split
 from benchmarks.methods import Context, Method
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import write_torch
 from benchmarks.scoring.batch import FilmBatch
 from benchmarks.scoring.score import ScoreStep, open_job, score
 
@@ -170,6 +171,13 @@ def test_a_full_disk_while_scoring_loses_nothing(tmp_path: Path, finished: Confi
     score(everything)
 
     pd.testing.assert_frame_equal(rows(config.out), rows(finished.out))
+
+
+def test_what_keeps_a_checkpoint_from_being_written_is_said(tmp_path: Path) -> None:
+    """And not torch's words for it; of a full disk they lead to the remedy."""
+    with disk_full_at(1000), pytest.raises(UserError, match=r"best\.ckpt cannot be written \(File too large\)"):
+        write_torch(tmp_path / "best.ckpt", {"weights": torch.zeros(10000)})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_while_decoding_is_one_sentence(tmp_path: Path, finished: Config) -> None:
