@@ -188,7 +188,7 @@ def _twice(splits: Mapping[str, Split], repeated: set[int], cache_dir: Path) -> 
     faults: list[str] = []
     remarks: list[str] = []
     for split, films in splits.items() if repeated else ():
-        alike: dict[bool, list[str]] = {True: [], False: []}
+        counts, examples = {True: 0, False: 0}, dict[bool, str]()  # by whether the two agree on having objects
         for record, facts in film_facts(films, cache_dir):
             if _number(facts) not in repeated:
                 continue
@@ -199,10 +199,12 @@ def _twice(splits: Mapping[str, Split], repeated: set[int], cache_dir: Path) -> 
                     "keep it in one split only."
                 )
             elif other is not record:
-                alike[other.label == record.label].append(f"{record.name} as {other.name}")
-        for agree, pairs in alike.items():
-            if pairs:
+                agree = other.label == record.label
+                counts[agree] += 1
+                examples.setdefault(agree, f"{record.name} as {other.name}")
+        for agree, count in counts.items():
+            if count:
                 but = "" if agree else ", but only one of the two has objects: correct or remove it"
-                told = f"{len(pairs)} of the films show the same as another one, such as {pairs[0]}{but}"
+                told = f"{count} of the films show the same as another one, such as {examples[agree]}{but}"
                 remarks.append(f"{split}: {told}.")
     return faults, remarks
