@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from benchmarks.analysis.tallies import hit_matrices, wilson
+from benchmarks.analysis.share_interval import wilson
+from benchmarks.analysis.tallies import hit_matrices
 from benchmarks.data.annotations import Shape
 
 BREAKDOWNS = {
@@ -140,8 +141,6 @@ def break_down(
 
 def _group(key: tuple[object, ...], hits: pd.DataFrame, chance: float) -> list[tuple[object, ...]]:
     """Rows of one group of films, one for each method."""
-    rows = []
-    for method in hits.columns:
-        count = int(hits[method].sum())
-        rows.append((*key, method, len(hits), count / len(hits), *wilson(count, len(hits)), chance))
-    return rows
+    shares = hits.to_numpy().mean(axis=0)
+    low, high = wilson(shares, len(hits))
+    return [(*key, method, len(hits), shares[i], low[i], high[i], chance) for i, method in enumerate(hits.columns)]

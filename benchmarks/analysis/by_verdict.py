@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmarks.analysis.hierarchical import common_hits, common_methods, mean_interval
-from benchmarks.analysis.tallies import wilson
+from benchmarks.analysis.hierarchical import common_hits, common_methods, share_over_seeds
 
 Marks = npt.NDArray[np.bool_]
 FOUND, MISSED = "object", "clean"
@@ -33,9 +32,8 @@ def by_verdict(scores: Sequence[pd.DataFrame], seed: int, order: Sequence[str]) 
 
     Returns:
         One row for each protocol, tolerance, method and verdict with the columns :data:`VERDICT_TABLE`. Intervals are
-        Wilson's for one run, which hold for few films, and those of
-        :func:`benchmarks.analysis.hierarchical.mean_interval` for several. Where there is no film of a verdict, or
-        no miss, the figure is not a number.
+        those of :func:`benchmarks.analysis.hierarchical.share_over_seeds`. Where there is no film of a verdict, or no
+        miss, the figure is not a number.
     """
     methods = common_methods(scores, order)
     said = [_says_object(table) for table in scores]
@@ -44,23 +42,14 @@ def by_verdict(scores: Sequence[pd.DataFrame], seed: int, order: Sequence[str]) 
         misses = [~matrix for matrix in hits]
         for verdict in (FOUND, MISSED):
             films = [np.broadcast_to((one == (verdict == FOUND))[:, None], hits[0].shape) for one in said]
-            accuracy = _share([h & f for h, f in zip(hits, films, strict=True)], films, seed)
+            accuracy = share_over_seeds([h & f for h, f in zip(hits, films, strict=True)], seed, there=films)
             here = [m & f for m, f in zip(misses, films, strict=True)]
-            share = _share(here, misses, seed)
+            share = share_over_seeds(here, seed, there=misses)
             count = sum(int(f[:, :1].sum()) for f in films)
             for i, method in enumerate(methods):
                 figures = (*(ends[i] for ends in accuracy), count, sum(int(m[:, i].sum()) for m in here))
                 rows.append((method, protocol, tolerance, verdict, *figures, *(ends[i] for ends in share)))
     return pd.DataFrame(rows, columns=list(VERDICT_TABLE))
-
-
-def _share(part: Sequence[Marks], whole: Sequence[Marks], seed: int) -> tuple[npt.NDArray[np.float64], ...]:
-    """Shares of columns and the ends of their intervals."""
-    if len(whole) > 1:
-        return mean_interval(part, seed, there=whole)
-    counts, films = part[0].sum(axis=0), whole[0].sum(axis=0)
-    rows = [(k / n, *wilson(int(k), int(n))) if n else (np.nan,) * 3 for k, n in zip(counts, films, strict=True)]
-    return tuple(np.array(rows).reshape(-1, 3).T)
 
 
 def missed_share(scores: Sequence[pd.DataFrame]) -> list[float]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
+from benchmarks.analysis.share_interval import wilson
 from benchmarks.analysis.tallies import hit_matrices, hit_matrix, percentile_interval, seconds_per_image
 from benchmarks.analysis.weighing import RESAMPLES, Weighing
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
@@ -100,6 +101,33 @@ def mean_interval(
     return means, low, high
 
 
+def share_over_seeds(
+    hits: Sequence[npt.ArrayLike], seed: int, *, there: Sequence[npt.ArrayLike] | None = None
+) -> tuple[Array, Array, Array]:
+    """Share of hits in each column over films and seeds, and the ends of its 95 % interval.
+
+    Of one seed it is Wilson's, and so it is where all or none of several hit, of whom resamples know nothing: for as
+    many films as a seed has on average.
+
+    Args:
+        hits: For each seed bool ``(films, columns)``, films in one order; False where a film does not count.
+        seed: As of :func:`drawn_means`.
+        there: As of :func:`drawn_means`.
+
+    Returns:
+        Shares, lower and upper ends, each float64 ``(columns,)``; not a number for a column without a film.
+    """
+    films = np.mean([np.sum(c, axis=0) for c in there or [np.ones(np.shape(matrix)) for matrix in hits]], axis=0)
+    with np.errstate(invalid="ignore"):
+        shares = np.mean([np.sum(matrix, axis=0) for matrix in hits], axis=0) / films
+    ends = wilson(shares, films)
+    if len(hits) > 1:
+        drawn = mean_interval(hits, seed, there=there)[1:]
+        alike = (shares == 0) | (shares == 1)
+        ends = np.where(alike, ends[0], drawn[0]), np.where(alike, ends[1], drawn[1])
+    return shares, *ends
+
+
 def common_hits(
     scores: Sequence[pd.DataFrame], methods: Sequence[str]
 ) -> dict[tuple[str, int], list[npt.NDArray[np.bool_]]]:
@@ -133,7 +161,7 @@ def summarise_seeds(scores: Sequence[pd.DataFrame], seed: int, order: Sequence[s
     rows: list[tuple[object, ...]] = []
     for (protocol, tolerance), hits in common_hits(scores, methods).items():
         by_seed = np.stack([matrix.mean(axis=0) for matrix in hits])
-        means, low, high = mean_interval(hits, seed)
+        means, low, high = share_over_seeds(hits, seed)
         spread = by_seed.std(axis=0, ddof=1), by_seed.min(axis=0), by_seed.max(axis=0)
         for i, method in enumerate(methods):
             figures = (means[i], low[i], high[i], *(values[i] for values in spread))

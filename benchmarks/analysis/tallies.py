@@ -1,4 +1,4 @@
-"""From scores to numbers: accuracies with bootstrap intervals, all methods on the same resampled films.
+"""From scores to numbers: accuracies with their intervals, and all methods on the same resampled films.
 
 Everything starts from a matrix of hits (films x methods), because methods play on the same films:
 whatever compares two of them must be paired.
@@ -6,15 +6,12 @@ whatever compares two of them must be paired.
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
+from benchmarks.analysis.share_interval import share_interval
 from benchmarks.analysis.weighing import RESAMPLES, Weighing
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, PROTOCOLS, TOLERANCES, is_hit
 
@@ -66,20 +63,6 @@ def main_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["protocol"] == MAIN_PROTOCOL) & (table["tolerance"] == MAIN_TOLERANCE)]
 
 
-def resampled_means(values: np.ndarray, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """Means of each column over films drawn with replacement, the same films for all columns.
-
-    Args:
-        values: ``(films, columns)``, bool or float.
-        seed: of the draws.
-        resamples: how many.
-
-    Returns:
-        float64 ``(resamples, columns)``.
-    """
-    return Weighing(np.arange(len(values))).resampled(values, seed, resamples)
-
-
 def resampled_hits(
     hits: Sequence[pd.DataFrame],
     seed: int,
@@ -105,25 +88,6 @@ def resampled_hits(
     return np.split(means, np.cumsum([len(matrix.columns) for matrix in hits])[:-1], axis=1)
 
 
-def bootstrap_interval(
-    values: np.ndarray, seed: int, resamples: int = RESAMPLES, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile bootstrap interval of each column's mean over films.
-
-    Args:
-        values: ``(films, columns)``.
-        seed: of the draws.
-        resamples: how many.
-        level: of the interval.
-
-    Returns:
-        Lower and upper ends, each ``(columns,)``.
-    """
-    tail = (1 - level) / 2
-    low, high = np.quantile(resampled_means(values, seed, resamples), [tail, 1 - tail], axis=0)
-    return low, high
-
-
 def percentile_interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Ends of the interval of a number on resamples ``(resamples,)``; those on which it has no value do not count."""
     draws = draws[~np.isnan(draws)]
@@ -131,16 +95,6 @@ def percentile_interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, 
         return np.nan, np.nan
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-@cache  # the same few counts come again and again
-def wilson(hits: int, films: int) -> tuple[float, float]:
-    """Ends of Wilson's 95 % interval of a share (J. Am. Stat. Assoc. 1927, 22, 209)."""
-    z = float(ndtri(0.975))
-    share, weight = hits / films, 1 + z**2 / films
-    middle = share + z**2 / (2 * films)
-    half = z * math.sqrt(share * (1 - share) / films + z**2 / (4 * films**2))
-    return max(0.0, (middle - half) / weight), min(1.0, (middle + half) / weight)
 
 
 def median_interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
@@ -173,7 +127,6 @@ def seconds_per_image(scores: pd.DataFrame) -> pd.Series:
 
 def summarise(
     scores: pd.DataFrame,
-    seed: int,
     order: list[str] | None = None,
     questions: pd.DataFrame | None = None,
     *,
@@ -183,7 +136,6 @@ def summarise(
 
     Args:
         scores: rows of ``scores.parquet``.
-        seed: of the bootstrap.
         order: of the methods; alphabetical by default.
         questions: by name, where rows are questions, see :class:`benchmarks.analysis.weighing.Weighing`; others than
             these are left out.
@@ -191,27 +143,20 @@ def summarise(
 
     Returns:
         One row for each protocol, tolerance and completely scored method, with the columns of
-        :data:`SUMMARY_COLUMNS`; accuracies and interval ends are shares.
+        :data:`SUMMARY_COLUMNS`; accuracies and the ends of their 95 % intervals, as of
+        :func:`benchmarks.analysis.share_interval.share_interval`, are shares.
     """
     seconds = seconds_per_image(scores)
-    matrices = []
-    for hits in hit_matrices(scores).values():
-        chosen = hits[[name for name in (order or sorted(hits.columns)) if name in hits.columns]]
-        matrices.append(chosen if questions is None else chosen[chosen.index.isin(questions.index)])
-    weighing = Weighing.of(matrices[0].index, questions, by_class=by_class)
-    images = len(np.unique(weighing.images))
-    resampled = resampled_hits(matrices, seed, questions, by_class=by_class)
     rows = []
-    settings = itertools.product(PROTOCOLS, TOLERANCES)
-    for (protocol, tolerance), hits, draws in zip(settings, matrices, resampled, strict=True):
-        mean = weighing.mean(hits.to_numpy())
-        low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-        for i, method in enumerate(hits.columns):
-            row = (
-                method, protocol, tolerance, mean[i], low[i], high[i], int(hits[method].sum()), images,
-                seconds[method],
-            )  # fmt: skip
-            rows.append(row)
+    for (protocol, tolerance), hits in hit_matrices(scores).items():
+        chosen = hits[[name for name in (order or sorted(hits.columns)) if name in hits.columns]]
+        chosen = chosen if questions is None else chosen[chosen.index.isin(questions.index)]
+        weighing = Weighing.of(chosen.index, questions, by_class=by_class)
+        images = len(np.unique(weighing.images))
+        accuracy, low, high = share_interval(chosen.to_numpy(), weighing)
+        for i, method in enumerate(chosen.columns):
+            counts = (int(chosen[method].sum()), images)
+            rows.append((method, protocol, tolerance, accuracy[i], low[i], high[i], *counts, seconds[method]))
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
 

@@ -51,6 +51,27 @@ class Weighing:
         means: npt.NDArray[np.float64] = self._means(np.asarray(values, np.float64), np.ones((1, len(self.images))))[0]
         return means
 
+    @property
+    def parts(self) -> npt.NDArray[np.float64]:
+        """What part each row has in the mean, ``(rows,)``."""
+        groups, there, counts = np.unique(self._groups, return_inverse=True, return_counts=True)
+        parts: npt.NDArray[np.float64] = 1 / (len(groups) * counts[there])
+        return parts
+
+    def pulls(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """How far each image pulls the mean from where the others of its classes have it, ``(images, columns)``.
+
+        The sum of their squares estimates the variance of the mean, to first order, over draws of images.
+        """
+        values, parts = np.asarray(values, np.float64), self.parts[:, None]
+        within = pd.DataFrame(values).groupby(self._groups).transform("mean").to_numpy()
+        pulls: npt.NDArray[np.float64] = pd.DataFrame((values - within) * parts).groupby(self.images).sum().to_numpy()
+        return pulls
+
+    @property
+    def _groups(self) -> npt.NDArray[np.int64]:
+        return np.zeros_like(self.images) if self.classes is None else self.classes
+
     def resampled(self, values: npt.ArrayLike, seed: int, resamples: int = RESAMPLES) -> npt.NDArray[np.float64]:
         """Means of each column over images drawn with replacement, the same images for all columns.
 

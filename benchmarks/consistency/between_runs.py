@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmarks.analysis.hierarchical import drawn_means
-from benchmarks.analysis.tallies import bootstrap_interval, hit_matrix, median_interval
+from benchmarks.analysis.hierarchical import drawn_means, share_over_seeds
+from benchmarks.analysis.tallies import hit_matrix, median_interval
 from benchmarks.consistency.check_tables import Row
 from benchmarks.consistency.runs import Run
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
@@ -96,14 +96,14 @@ class _Compared:
         ]
 
     def seed_rows(self, arch: str, labels: Sequence[str]) -> list[Row]:
-        by_run = np.stack([self.values[label].mean(axis=0) for label in labels])
+        of_runs = [share_over_seeds([self.values[label]], self.seed) for label in labels]
+        by_run = np.stack([shares for shares, _, _ in of_runs])
         # Two or three seeds say too little of their spread to resample it.
         rows: list[Row] = [
             ("seed", arch, name, "accuracy_sd", float(sd), np.nan, np.nan, self.films)
             for name, sd in zip(self.names, by_run.std(axis=0, ddof=1), strict=True)
         ]
-        for label, means in zip(labels, by_run, strict=True):
-            low, high = bootstrap_interval(self.values[label], self.seed)
+        for label, (means, low, high) in zip(labels, of_runs, strict=True):
             rows += [
                 ("seed", label, name, "accuracy", float(means[i]), float(low[i]), float(high[i]), self.films)
                 for i, name in enumerate(self.names)

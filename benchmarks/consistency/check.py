@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.analysis.hierarchical import mean_interval
+from benchmarks.analysis.hierarchical import mean_interval, share_over_seeds
 from benchmarks.analysis.tallies import median_interval
 from benchmarks.consistency.between_runs import between_runs
 from benchmarks.consistency.check_tables import Row, write_consistency
@@ -168,7 +168,7 @@ def own_rows(played: Sequence[Mapping[tuple[str, str], Played]], seed: int, chan
     correlation = [np.stack([own[key].correlation for key in keys], axis=1) for own in played]
     there = [~np.isnan(matrix) for matrix in correlation]
     known = np.any(there, axis=0).sum(axis=0)
-    accuracy = mean_interval(hits, seed)
+    accuracy = share_over_seeds(hits, seed)
     difference = mean_interval([matrix - matrix[:, trained] for matrix in hits], seed, bounds=(-1, 1))
     ranks = mean_interval([np.nan_to_num(matrix) for matrix in correlation], seed, there=there, bounds=(-1, 1))
     rows: list[Row] = []

@@ -117,7 +117,7 @@ def markdown(table: pd.DataFrame, failures: Mapping[str, str]) -> str:
     lines += [
         f"Pointing Game accuracy by protocol `{MAIN_PROTOCOL}` {within(MAIN_TOLERANCE)}, Spearman's correlation of the "
         "maps (signs kept), and the median distance that the maximum moved, in pixels of the frame of 600; [95 % "
-        "bootstrap interval], over films and, where the run has several, seeds.",
+        "interval], over films and, where the run has several, seeds.",
         "",
     ]
     if section := follows_section(table):

@@ -182,7 +182,7 @@ def markdown(runs: list[Run], table: pd.DataFrame, paired: pd.DataFrame, agreeme
     lines = [TITLE, "", *markdown_table(_facts(runs)), ""]
     for (protocol, tolerance), group in table.groupby(["protocol", "tolerance"]):
         lines += [f"## Protocol `{protocol}`, {within(int(tolerance))}", ""]
-        lines += [f"Accuracy in percent [95 % bootstrap interval over {_drawn(runs)}].", ""]
+        lines += [f"Accuracy in percent [95 % interval over {_drawn(runs)}].", ""]
         lines += [*markdown_table(_accuracies(runs, group)), ""]
     if missing := left_out(runs):
         lines += [f"Not in all runs, so not compared: {', '.join(f'`{name}`' for name in missing)}.", ""]

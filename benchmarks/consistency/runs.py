@@ -78,7 +78,7 @@ class Run:
         table = self._table("summary.csv", SUMMARY_COLUMNS, 3, "report")
         if not self.without:
             return table
-        return summarise(self.scores, self.settings["seed"], list(table["method"].unique()), self.questions)
+        return summarise(self.scores, list(table["method"].unique()), self.questions)
 
     @cached_property
     def measures(self) -> pd.DataFrame | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.analysis.hierarchical import mean_interval
+from benchmarks.analysis.share_interval import share_interval
 from benchmarks.analysis.weighing import Weighing
 from benchmarks.classifier.network import weights_digest
 from benchmarks.evaluation.network_verdicts import check_finite
@@ -275,7 +276,7 @@ class GridStep(Step[GridStore, Any]):
 
 
 def read_grids(config: Config, job: Job, side: int, order: Sequence[str]) -> pd.DataFrame:
-    """One row a method: energy and hits in the right cell, with intervals from resampled grids, and DiFull.
+    """One row a method: energy and hits in the right cell, with 95 % intervals over grids, and DiFull.
 
     A map that is not finite hits nothing and has no energy, which is left out of the mean.
 
@@ -290,8 +291,9 @@ def read_grids(config: Config, job: Job, side: int, order: Sequence[str]) -> pd.
     rows: list[tuple[object, ...]] = []
     for method, own in sorted(grids.groupby("method"), key=lambda group: order.index(str(group[0]))):
         weighing = Weighing(pd.factorize(own["image"])[0].astype(np.int64))
-        values = own[["energy", "hit"]].to_numpy(float)
-        there = ~np.isnan(values)
-        found = np.ravel(mean_interval([np.nan_to_num(values)], config.seed, there=[there], weighing=weighing), "F")
+        energy = own[["energy"]].to_numpy(float)
+        there = ~np.isnan(energy)
+        energies = mean_interval([np.nan_to_num(energy)], config.seed, there=[there], weighing=weighing)
+        found = (float(end[0]) for end in (*energies, *share_interval(own[["hit"]], weighing)))
         rows.append((method, *found, own["difull"].mean(), chance(side), own["image"].nunique()))
     return pd.DataFrame(rows, columns=list(COLUMNS))

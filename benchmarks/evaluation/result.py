@@ -111,19 +111,18 @@ class Evaluation:
         """One row for each method, protocol and tolerance, with the columns of ``summary.csv``.
 
         ``accuracy`` is the mean over classes where labelled classes are explained, and ``pooled`` that over questions;
-        ``difficult`` is the accuracy on the difficult questions, missing where there are none. Intervals are from
-        resamples of the images.
+        ``difficult`` is the accuracy on the difficult questions, missing where there are none.
         """
-        scores, seed, order = self.results.scores, self.config.seed, list(METHODS)
+        scores, order = self.results.scores, list(METHODS)
         keys = ["method", "protocol", "tolerance"]
-        table = summarise(scores, seed, order, self.questions, by_class=self.mean_over_classes)
+        table = summarise(scores, order, self.questions, by_class=self.mean_over_classes)
         table["questions"] = len(self.questions)
         parts = {"pooled": (self.questions, False)}
         difficult = self.questions[self.questions["difficult"]]
         if len(difficult):
             parts["difficult"] = (difficult, self.mean_over_classes)
         for name, (questions, by_class) in parts.items():
-            part = summarise(scores, seed, order, questions, by_class=by_class)
+            part = summarise(scores, order, questions, by_class=by_class)
             renamed = {"accuracy": name, "ci_low": f"{name}_low", "ci_high": f"{name}_high"}
             table = table.merge(part[[*keys, *renamed]].rename(columns=renamed), on=keys, how="left")
         table["difficult_questions"] = len(difficult)

@@ -10,7 +10,6 @@ import pandas as pd
 from rich.console import Console
 
 from benchmarks.analysis.tallies import mean_chance, status_counts, summarise
-from benchmarks.analysis.weighing import RESAMPLES
 from benchmarks.data.kinds import kinds_table
 from benchmarks.data.object_cxr import locate
 from benchmarks.methods import METHODS, select_methods
@@ -56,7 +55,7 @@ def report(config: Config) -> None:
     results = read_results(config, job)
     write_scores(config, results.state, [results.scores], [results.true_scores])
     mend_tables(config)
-    table = summarise(results.scores, config.seed, list(METHODS))
+    table = summarise(results.scores, list(METHODS))
     write_report(config, job, results, of_run(config, job, results), table)
 
 
@@ -164,12 +163,10 @@ def markdown(content: dict[str, Any], subject: Subject, truth: str) -> str:
         "",
         *subject.lines,
         "",
-        f"Accuracy in percent with its 95 % bootstrap interval ({RESAMPLES} resamples of the {drawn}): the maximum of "
-        f"the map for {of} lies in an annotated {truth}, or closer than the tolerance to "
-        f"it, in a frame of {content['frame']} x {content['frame']} pixels. "
-        f"Chance is what a uniformly random point scores. Seconds are the median over batches, and "
-        f"methods that share a pass pay equal shares of it; "
-        f"{_cost(content, subject)}.",
+        f"Accuracy in percent with its 95 % interval over {drawn} (Wilson's): the maximum of the map for {of} lies in "
+        f"an annotated {truth}, or closer than the tolerance to it, in a frame of {content['frame']} x "
+        f"{content['frame']} pixels. Chance is what a uniformly random point scores. Seconds are the median over "
+        f"batches, and methods that share a pass pay equal shares of it; {_cost(content, subject)}.",
         "",
     ]
     for protocol in reversed(PROTOCOLS):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import t
+from scipy.stats import binomtest, t
 
 from benchmarks.analysis.hierarchical import (
     DIFFERENCE_COLUMNS,
@@ -13,10 +13,10 @@ from benchmarks.analysis.hierarchical import (
     differences,
     drawn_means,
     mean_interval,
+    share_over_seeds,
     summarise_seeds,
 )
-from benchmarks.analysis.tallies import bootstrap_interval
-from benchmarks.analysis.weighing import RESAMPLES
+from benchmarks.analysis.weighing import RESAMPLES, Weighing
 
 EASY, HARD = 0.0, 99.0  # distances of a hit and of a miss
 
@@ -77,12 +77,26 @@ def test_a_difference_holds_with_one_sign_in_all_seeds_and_an_interval_beside_0(
 
 def test_equal_seeds_leave_the_interval_of_the_films() -> None:
     hits = np.arange(60)[:, None] < [40, 12]
-    low, high = bootstrap_interval(hits, 5)
+    low, high = np.quantile(Weighing(np.arange(60)).resampled(hits, 5), [0.025, 0.975], axis=0)
     for seeds in (1, 2, 4):
         means, lower, upper = mean_interval([hits] * seeds, 5)
         assert means == pytest.approx(hits.mean(axis=0))
         assert lower == pytest.approx(low)
         assert upper == pytest.approx(high)
+
+
+def test_shares_that_resamples_know_nothing_of_have_wilsons_interval() -> None:
+    seeds = [np.arange(40)[:, None] < [0, 40, hits] for hits in (24, 30)]
+    shares, low, high = share_over_seeds(seeds, 5)
+    assert shares == pytest.approx([0, 1, 27 / 40])
+    none, every = (binomtest(hits, 40).proportion_ci(method="wilson") for hits in (0, 40))
+    assert [low[0], high[0], low[1], high[1]] == pytest.approx([none.low, none.high, every.low, every.high], abs=1e-12)
+    assert [low[2], high[2]] == pytest.approx([end[2] for end in mean_interval(seeds, 5)[1:]])
+    # Of one seed, here of the 30 films that count, it is always Wilson's.
+    there = np.broadcast_to(np.arange(40)[:, None] < 30, (40, 3))
+    _, low, high = share_over_seeds([seeds[0] & there], 5, there=[there])
+    expected = binomtest(24, 30).proportion_ci(method="wilson")
+    assert [low[2], high[2]] == pytest.approx([expected.low, expected.high])
 
 
 def _coverage(seeds: int, films: int, between: float, within: float, resampled_alone: bool = False) -> float:

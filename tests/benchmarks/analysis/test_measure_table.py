@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.analysis.measure_table import FROC_COLUMNS, TABLE_COLUMNS, froc_tables, mean_table, overlap_values
-from benchmarks.analysis.tallies import bootstrap_interval
+from benchmarks.analysis.weighing import Weighing
 from benchmarks.metrics.froc import RATES
 
 
@@ -20,7 +20,8 @@ def test_means_have_the_intervals_of_the_bootstrap() -> None:
     table = mean_table([values("deletion", a=a.tolist(), b=b.tolist())], seed=3).set_index("method")
 
     assert tuple(table.reset_index().columns[:1]) + tuple(table.columns) == TABLE_COLUMNS
-    low, high = bootstrap_interval(np.stack([a, b], axis=1), seed=3)
+    drawn = Weighing(np.arange(40)).resampled(np.stack([a, b], axis=1), seed=3)
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     assert table["value"].tolist() == pytest.approx([a.mean(), b.mean()])
     assert table["ci_low"].tolist() == pytest.approx(low.tolist())
     assert table["ci_high"].tolist() == pytest.approx(high.tolist())

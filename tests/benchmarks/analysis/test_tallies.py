@@ -3,19 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom
+from scipy.stats import binomtest
 
 from benchmarks.analysis.tallies import (
     SUMMARY_COLUMNS,
-    bootstrap_interval,
     hit_matrix,
     mean_chance,
     resampled_hits,
-    resampled_means,
     seconds_per_image,
     status_counts,
     summarise,
 )
+from benchmarks.analysis.weighing import Weighing
 
 
 def rows(method, distances, seconds=0.1, protocol="fair", status="ok"):
@@ -57,7 +56,7 @@ def test_a_method_that_was_not_scored_on_every_film_is_left_out():
 
 def test_summary_by_hand():
     distances = [0.0] * 12 + [10.0] * 5 + [20.0] * 2 + [99.0]
-    summary = summarise(pd.DataFrame(both("a", distances) + both("b", [99.0] * 20)), seed=0, order=["b", "a", "c"])
+    summary = summarise(pd.DataFrame(both("a", distances) + both("b", [99.0] * 20)), order=["b", "a", "c"])
     assert tuple(summary.columns) == SUMMARY_COLUMNS
     assert len(summary) == 2 * 3 * 2
     fair = summary[(summary["protocol"] == "fair") & (summary["method"] == "a")]
@@ -66,27 +65,9 @@ def test_summary_by_hand():
     assert fair["accuracy"].tolist() == [0.6, 0.85, 0.95]
     assert (summary["images"] == 20).all()
     assert summary["method"].tolist()[:2] == ["b", "a"]
-    assert ((summary["ci_low"] <= summary["accuracy"]) & (summary["accuracy"] <= summary["ci_high"])).all()
-
-
-def test_bootstrap_of_hits_is_the_binomial():
-    # The mean of n draws with replacement from n hits and misses is binomial(n, k / n) / n.
-    hits = np.arange(200) < 150
-    low, high = bootstrap_interval(hits[:, None], seed=0, resamples=4000)
-    expected = binom(200, 0.75).ppf([0.025, 0.975]) / 200
-    assert [low[0], high[0]] == pytest.approx(expected, abs=0.0101)
-    means = resampled_means(hits[:, None], seed=0, resamples=4000)
-    assert means.mean() == pytest.approx(0.75, abs=0.003)
-    assert means.std() == pytest.approx(np.sqrt(0.75 * 0.25 / 200), rel=0.05)
-
-
-def test_resamples_are_shared_by_methods_and_follow_the_seed():
-    hits = np.arange(50)[:, None] < [30, 30, 20]
-    means = resampled_means(hits, seed=3, resamples=100)
-    assert (means[:, 0] == means[:, 1]).all()  # the same films are drawn for every method
-    assert (means[:, 0] >= means[:, 2]).all()
-    assert (means == resampled_means(hits, seed=3, resamples=100)).all()
-    assert (means != resampled_means(hits, seed=4, resamples=100)).any()
+    for row in summary.itertuples():
+        expected = binomtest(row.hits, 20).proportion_ci(method="wilson")
+        assert [row.ci_low, row.ci_high] == pytest.approx([expected.low, expected.high], abs=1e-12)
 
 
 def test_seconds_are_the_median_over_batches_without_the_first():
@@ -118,5 +99,6 @@ def test_matrices_that_are_drawn_together_have_the_draws_of_each():
     parts = [pd.DataFrame(hits[:, columns]) for columns in ([0, 1], [2], [3, 4])]
     together = resampled_hits(parts, seed=3, resamples=50)
     assert [draws.shape for draws in together] == [(50, 2), (50, 1), (50, 2)]
+    weighing = Weighing(np.arange(30))
     for part, draws in zip(parts, together, strict=True):
-        assert (draws == resampled_means(part.to_numpy(), seed=3, resamples=50)).all()
+        assert (draws == weighing.resampled(part.to_numpy(), seed=3, resamples=50)).all()

@@ -30,7 +30,7 @@ def write_run(folder: Path, chances: dict[str, float], films: int = 60) -> Path:
     scores = pd.DataFrame(rows, columns=columns)
     folder.mkdir(parents=True)
     scores.to_parquet(folder / "scores.parquet")
-    summarise(scores, 0).to_csv(folder / "summary.csv", index=False)
+    summarise(scores).to_csv(folder / "summary.csv", index=False)
     facts = {
         "classifier": {"auc": 0.9, "accuracy": 0.8, "split": "test"},
         "images": films,

@@ -80,7 +80,7 @@ def test_the_report_is_the_same_from_python_and_from_the_command_line(result, da
     text = page.read_text(encoding="utf-8")
     assert "4 images; 2 classes" in text
     assert "Question by question" in text
-    assert "bootstrap interval over images" in " ".join(text.split())
+    assert "95 % interval over images" in " ".join(text.split())
     assert ", in the mean over classes" in text
     assert (tmp_path / "python" / "breakdown_class.png").is_file()
     (tmp_path / "model.py").write_text(
