@@ -19,7 +19,8 @@ def add_evaluate(commands: Any) -> None:
     command.add_argument("--format", metavar="F", help="of the annotations; recognised where it is left out")
     command.add_argument("--columns", type=pairs, metavar="A=B,...", help="of boxes in a CSV: image=NAME, x1=NAME ...")
     command.add_argument("--check", action="store_true", help="say what is wrong with the data, and stop there")
-    command.add_argument("--out", type=path, metavar="DIR", help="default: runs/evaluate, or runs/shapes")
+    out = "default: runs/evaluate; of the preset runs/shapes, of other seeds runs/shapes_SEED"
+    command.add_argument("--out", type=path, metavar="DIR", help=out)
     group = command.add_argument_group("the network, where its own configuration does not say or you know better")
     group.add_argument("--classes", type=names, metavar="A,B", help="names of its outputs in their order")
     group.add_argument("--outputs", choices=("softmax", "sigmoid"), help="one class an image, or several")
@@ -43,7 +44,7 @@ def add_evaluate(commands: Any) -> None:
     budget = f"forward passes a method may spend; default: {Scoring.budget}"
     group.add_argument("--budget", type=int, metavar="N", help=budget)
     group.add_argument("--limit", type=int, metavar="N", help="most images, for a trial")
-    group.add_argument("--seed", type=int, metavar="N", help="of random methods and of ties")
+    group.add_argument("--seed", type=int, metavar="N", help="of random methods, of ties, and of the preset's network")
     size = f"questions per batch; default: {Scoring.score_batch_size}"
     group.add_argument("--score-batch-size", type=int, metavar="N", help=size)
     add_devices(command)

@@ -68,7 +68,7 @@ def evaluate_command(
         given["size"] = (image_size, image_size)
     if preset is not None:
         _refuse_own(preset, {**settings, **given, "images": images, "format": format, "columns": columns})
-        settings = {**shapes_preset(), **settings}
+        settings = {**shapes_preset(settings.get("seed", 0)), **settings}
     elif "data" not in settings or not ("model" in settings or check):
         raise UserError(f"--{'model' if 'data' in settings else 'data'} is missing: give it, or --preset shapes.")
     else:
@@ -118,10 +118,13 @@ def _refuse_own(preset: str, given: Mapping[str, Any]) -> None:
             raise UserError(f"--preset {preset} brings its own network and pictures: leave out {option(name)}.")
 
 
-def shapes_preset() -> dict[str, Any]:
-    """Arguments of ``benchmarks.evaluate`` for the network of shapes and pictures that it has not seen.
+def shapes_preset(seed: int) -> dict[str, Any]:
+    """Arguments of ``benchmarks.evaluate`` for a network of shapes and pictures that it has not seen.
 
     What is not there yet is made first, in a minute or two, and kept in the user's cache.
+
+    Args:
+        seed: Of the training; the pictures are the same for all.
 
     Returns:
         ``model``, ``data``, ``grid`` and ``out``.
@@ -129,7 +132,7 @@ def shapes_preset() -> dict[str, Any]:
     Raises:
         UserError: The cache cannot be written.
     """
-    model = open_model(trained_network(), classes=KINDS, outputs="sigmoid", name="shapes", size=(SIZE, SIZE))
+    model = open_model(trained_network(seed), classes=KINDS, outputs="sigmoid", name="shapes", size=(SIZE, SIZE))
     path = test_pictures()
     data = load_dataset(path, path.with_suffix(""))
-    return {"model": model, "data": data, "grid": 2, "out": Path("runs/shapes")}
+    return {"model": model, "data": data, "grid": 2, "out": Path("runs/shapes" if seed == 0 else f"runs/shapes_{seed}")}

@@ -65,27 +65,30 @@ def shapes_folder() -> Path:
     return user_cache(f"shapes-{digest.hexdigest()[:12]}")
 
 
-def trained_network() -> nn.Sequential:
+def trained_network(seed: int = 0) -> nn.Sequential:
     """The network of :func:`~benchmarks.shapes.shapes_network.build_shapes_network`, trained, in eval mode.
 
     The first call trains it, in a minute on two cores, and says so; one that was stopped goes on at its epoch. Later
-    calls load ``network.pt`` from :func:`shapes_folder`.
+    calls load ``network_SEED.pt`` from :func:`shapes_folder`.
+
+    Args:
+        seed: Of the weights before the training, and of the order and the turns of its pictures.
 
     Raises:
         UserError: The cache cannot be written.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         network = build_shapes_network().to(memory_format=torch.channels_last)
-    path = shapes_folder() / "network.pt"
+    path = shapes_folder() / f"network_{seed}.pt"
     state = _load(path)
     if state is None:
         print(f"shapes: training a small network first, once for all runs, into {path.parent}", flush=True)
-        started = time.perf_counter()
-        fit(network, LESSONS, path.with_name("training.pt"))
-        write_json(path.with_name("network.json"), measure(network))
+        started, checkpoint = time.perf_counter(), path.with_name(f"training_{seed}.pt")
+        fit(network, LESSONS, checkpoint, seed)
+        write_json(path.with_suffix(".json"), measure(network))
         write_torch(path, network.state_dict())
-        path.with_name("training.pt").unlink(missing_ok=True)
+        checkpoint.unlink(missing_ok=True)
         print(f"shapes: done in {time.perf_counter() - started:.0f} seconds", flush=True)
     else:
         network.load_state_dict(state)
@@ -123,13 +126,16 @@ def draw_batch(seed: int, count: int, shapes: int | None = None, size: int = SIZ
     return pixels.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last), labels
 
 
-def fit(network: nn.Module, lessons: tuple[Lesson, ...] = LESSONS, checkpoint: Path | None = None) -> None:
+def fit(
+    network: nn.Module, lessons: tuple[Lesson, ...] = LESSONS, checkpoint: Path | None = None, seed: int = 0
+) -> None:
     """Train a network on pictures of shapes, mirrored and turned at random.
 
     Args:
         network: Gives logits (N, K).
         lessons: What it sees, in this order.
         checkpoint: Where the state is kept after each epoch; a training that finds one goes on from there.
+        seed: Of the order of the pictures, and how they are turned.
 
     Raises:
         UserError: The checkpoint cannot be written.
@@ -153,7 +159,7 @@ def fit(network: nn.Module, lessons: tuple[Lesson, ...] = LESSONS, checkpoint: P
         for epoch in range(lesson.epochs):
             if (number, epoch) <= reached:
                 continue
-            generator = torch.Generator().manual_seed(epoch)
+            generator = torch.Generator().manual_seed(1000 * seed + epoch)
             order = torch.randperm(lesson.pictures, generator=generator)
             for rows in order[: steps // lesson.epochs * BATCH].view(-1, BATCH):
                 turned = _turned(pixels[rows].float() / 255, int(torch.randint(8, (1,), generator=generator)))

@@ -1,4 +1,4 @@
-"""The tables of the page on class sensitivity, from a stored run of the preset ``shapes``."""
+"""The tables of the page on class sensitivity, from stored runs of the preset ``shapes``."""
 
 from __future__ import annotations
 
@@ -10,61 +10,76 @@ import pandas as pd
 from benchmarks.consistency.variants import ALL, HEAD
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 from benchmarks.run.text_tables import markdown_table, within
-from benchmarks.shapes.outlines import KINDS
 
 
-def shapes_section(run: Path) -> str:
-    """The command, how well the network knows the shapes, and the tables.
+def shapes_section(runs: Path) -> str:
+    """The command, how well the networks know the shapes, and the table.
 
     Args:
-        run: Folder with ``evaluation.json``, ``network.json``, ``summary.csv``, ``by_class.csv``, ``grid.csv`` and
-            ``measures.csv``.
+        runs: Folder with ``evaluation.json`` and ``by_class.csv`` of one evaluation, and for the network of each seed a
+            folder with ``network.json``, ``summary.csv``, ``grid.csv`` and ``measures.csv``.
     """
-    if not (run / "evaluation.json").exists():
+    if not (runs / "evaluation.json").exists():
         return "No run is stored in this version; the command above makes one on your machine.\n"
-    asked = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
-    network = json.loads((run / "network.json").read_text(encoding="utf-8"))
-    accuracy, worst = network["mean_accuracy"], min(network["accuracy"].values())
+    asked = json.loads((runs / "evaluation.json").read_text(encoding="utf-8"))
+    folders = sorted(path.parent for path in runs.glob("*/network.json"))
+    networks = [json.loads((folder / "network.json").read_text(encoding="utf-8")) for folder in folders]
+    accuracy = [100 * network["mean_accuracy"] for network in networks]
+    precision = min(network["mean_average_precision"] for network in networks)
     lines = [
         "```console",
-        f"$ python -m benchmarks evaluate --preset shapes --methods {','.join(asked['methods'])}",
+        f"$ for seed in {' '.join(folder.name for folder in folders)}; do",
+        "    python -m benchmarks evaluate --preset shapes --seed $seed \\",
+        f"        --methods {','.join(asked['methods'])}",
+        "  done",
         "```",
         "",
-        f"On {network['pictures']} pictures that it has not seen the network says for {100 * accuracy:.1f} % whether a "
-        f"kind is there ({100 * worst:.1f} % for the hardest kind), with a mean average precision of "
-        f"{network['mean_average_precision']:.3f}. {asked['questions']} questions, each a picture and a kind that is "
-        "on it: share of the maxima inside of the shape, in %. Beside it the Grid Pointing Game.",
+        f"{len(networks)} networks, each from a seed of its own. On {networks[0]['pictures']} pictures that they have "
+        f"not seen they say for {min(accuracy):.1f} to {max(accuracy):.1f} % whether a kind is there, with a mean "
+        f"average precision of at least {precision:.3f}. {asked['questions']} questions, each a picture and a kind on "
+        "it: share of the maxima inside of the shape, in %, the mean over kinds; of the networks the mean, the lowest "
+        "and the highest, and on how many a method is the best. Beside it means of the Grid Pointing Game and of two "
+        "measures.",
         "",
-        *_table(run),
+        *_table(runs, folders),
         "",
     ]
     return "\n".join(lines)
 
 
-def _table(run: Path) -> list[str]:
-    """One row a method: accuracy by class, the grid, and what else is measured; the best by class first."""
-    summary, by_class, grid = (pd.read_csv(run / f"{name}.csv") for name in ("summary", "by_class", "grid"))
-    chosen = [_of_protocol(table) for table in (summary, by_class)]
-    mean = chosen[0].set_index("method")["accuracy"].sort_values(ascending=False)
-    kinds = chosen[1].pivot(index="method", columns="class", values="accuracy")
-    of = pd.read_csv(run / "measures.csv").pivot(index="method", columns="measure", values="value")
-    grid = grid.set_index("method")
-    head = ["method", "mean", *KINDS, "grid: maximum", "grid: energy", "DiFull", "insertion", "deletion"]
-    rows = [head]
-    for method in mean.index:
-        numbers = [mean[method], *(kinds.loc[method, kind] for kind in KINDS)]
-        numbers += [grid.loc[method, column] for column in ("maximum", "energy", "difull")]
-        shown = ["" if pd.isna(number) else f"{100 * number:.1f}" for number in numbers]
-        rows.append([f"`{method}`", *shown, *(f"{of.loc[method, name]:.3f}" for name in ("insertion", "deletion"))])
-    chance = chosen[1].drop_duplicates("class").set_index("class")["chance"]
-    cell = 100 * grid["chance"].iloc[0]
-    shown = [f"{100 * number:.1f}" for number in (chance.mean(), *(chance[kind] for kind in KINDS))]
-    rows.append(["(chance)", *shown, f"{cell:.1f}", f"{cell:.1f}", "", "", ""])
+def _table(runs: Path, folders: list[Path]) -> list[str]:
+    """One row a method, the best first: accuracy, the grid, and what else is measured, over networks."""
+    inside, near = (_over_networks(folders, tolerance) for tolerance in (0, MAIN_TOLERANCE))
+    grid = pd.concat([pd.read_csv(folder / "grid.csv") for folder in folders]).groupby("method")
+    grids = grid[["maximum", "energy", "difull"]].mean()
+    measures = pd.concat([pd.read_csv(folder / "measures.csv") for folder in folders])
+    of = measures.groupby(["method", "measure"])["value"].mean()
+    head = ["method", within(0), "lowest", "highest", "networks where it is best", within(MAIN_TOLERANCE)]
+    rows = [[*head, "grid: maximum", "grid: energy", "DiFull", "insertion", "deletion"]]
+    best = inside.idxmax().value_counts()
+    for method in inside.mean(axis=1).sort_values(ascending=False).index:
+        own = inside.loc[method]
+        shares = [f"{100 * share:.1f}" for share in (own.mean(), own.min(), own.max())]
+        further = [near.loc[method].mean(), *grids.loc[method]]
+        shown = ["" if pd.isna(number) else f"{100 * number:.1f}" for number in further]
+        tail = [f"{of[method, name]:.3f}" for name in ("insertion", "deletion")]
+        rows.append([f"`{method}`", *shares, str(best.get(method, 0)), *shown, *tail])
+    by_class = pd.read_csv(runs / "by_class.csv").drop_duplicates(["class", "tolerance"])
+    chance = by_class.groupby("tolerance")["chance"].mean()
+    cell = f"{100 * grid['chance'].first().iloc[0]:.1f}"
+    shown = [f"{100 * chance[tolerance]:.1f}" for tolerance in (0, MAIN_TOLERANCE)]
+    rows.append(["(chance)", shown[0], "", "", "", shown[1], cell, cell, "", "", ""])
     return markdown_table(rows)
 
 
-def _of_protocol(table: pd.DataFrame) -> pd.DataFrame:
-    return table[(table["protocol"] == MAIN_PROTOCOL) & (table["tolerance"] == 0)]
+def _over_networks(folders: list[Path], tolerance: int) -> pd.DataFrame:
+    """Accuracies, methods x networks."""
+    columns = []
+    for folder in folders:
+        table = pd.read_csv(folder / "summary.csv")
+        chosen = table[(table["protocol"] == MAIN_PROTOCOL) & (table["tolerance"] == tolerance)]
+        columns.append(chosen.set_index("method")["accuracy"].rename(folder.name))
+    return pd.concat(columns, axis=1)
 
 
 COSTS = {

@@ -18,7 +18,13 @@ from benchmarks.shapes.shapes_network import build_shapes_network
 def _few_and_untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(trained, "TEST_PICTURES", 7)
-    monkeypatch.setattr(command, "trained_network", lambda: build_shapes_network().eval())
+    monkeypatch.setattr(command, "trained_network", _untrained)
+
+
+def _untrained(seed: int) -> torch.nn.Sequential:
+    network = build_shapes_network().eval()
+    torch.nn.init.constant_(network[-1].bias, seed)
+    return network
 
 
 @pytest.fixture
@@ -50,6 +56,15 @@ def test_it_brings_network_pictures_and_grids(asked: list[dict[str, Any]]) -> No
         picture = draw_picture(4, number)
         assert set(image.labels) == picture.kinds
         assert len(image.objects) == len(picture.shapes)
+
+
+@pytest.mark.parametrize(("given", "seed", "out"), [([], 0, "shapes"), (["--seed", "3"], 3, "shapes_3")])
+def test_a_seed_has_a_network_and_a_folder_of_its_own(
+    given: list[str], seed: int, out: str, asked: list[dict[str, Any]]
+) -> None:
+    main(["evaluate", "--preset", "shapes", *given])
+    assert asked[0]["model"].network[-1].bias.tolist() == [seed] * len(KINDS)
+    assert asked[0]["out"] == Path("runs") / out
 
 
 def test_the_network_sees_pictures_as_it_was_trained(asked: list[dict[str, Any]]) -> None:

@@ -52,10 +52,23 @@ def test_it_is_trained_once_and_says_so(cache: Path, capsys: pytest.CaptureFixtu
     assert not capsys.readouterr().out
     assert not first.training
     torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
-    facts = json.loads((shapes_folder() / "network.json").read_text())
+    facts = json.loads((shapes_folder() / "network_0.json").read_text())
     assert facts["pictures"] == 12
     assert facts == measure(second)
-    assert {path.name for path in shapes_folder().iterdir()} == {"network.pt", "network.json"}
+    assert {path.name for path in shapes_folder().iterdir()} == {"network_0.pt", "network_0.json"}
+
+
+def test_a_seed_is_another_training_of_its_own(cache: Path):
+    first, other = trained_network().state_dict(), trained_network(1).state_dict()
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+    for seed, state in enumerate([first, other]):
+        torch.testing.assert_close(trained_network(seed).state_dict(), state, rtol=0, atol=0)
+    # Not only the first weights: the order of the pictures, too.
+    networks = [build_shapes_network() for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    for seed, network in enumerate(networks):
+        fit(network, SHORT[:1], seed=seed)
+    assert not torch.equal(networks[0].head.weight, networks[1].head.weight)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 5])
@@ -64,7 +77,7 @@ def test_a_training_that_was_stopped_ends_where_it_would_have_ended(
 ):
     """Stopped in the first epoch, in the second, and in the last of the second lesson."""
     whole = trained_network().state_dict()
-    (shapes_folder() / "network.pt").unlink()
+    (shapes_folder() / "network_0.pt").unlink()
     step, made = torch.optim.AdamW.step, []
 
     def stop(self, *args, **kwargs):
@@ -77,13 +90,13 @@ def test_a_training_that_was_stopped_ends_where_it_would_have_ended(
         patch.setattr(torch.optim.AdamW, "step", stop)
         with pytest.raises(KeyboardInterrupt):
             trained_network()
-    assert not (shapes_folder() / "network.pt").exists()
+    assert not (shapes_folder() / "network_0.pt").exists()
     torch.testing.assert_close(trained_network().state_dict(), whole, rtol=0, atol=0)
 
 
 def test_a_damaged_network_is_trained_again(cache: Path):
     whole = trained_network().state_dict()
-    (shapes_folder() / "network.pt").write_bytes(b"no")
+    (shapes_folder() / "network_0.pt").write_bytes(b"no")
     torch.testing.assert_close(trained_network().state_dict(), whole, rtol=0, atol=0)
 
 
