@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from benchmarks.models.weights_file import load_state, read_state
 from benchmarks.run.directory import checkpoint_paths
 from benchmarks.run.errors import UserError
-from benchmarks.run.weights_file import fits, of_network, read_state
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -117,22 +117,9 @@ def _replace_head(network: nn.Module, arch: str) -> None:
 
 
 def _load_body(network: nn.Module, path: Path) -> None:
-    own = network.state_dict()
-    state = of_network(read_state(checkpoint_paths(path)[0] if path.is_dir() else path), own, path)
-    head = list(own)[-1].rpartition(".")[0]
-    kept = {
-        name: value
-        for name, value in state.items()
-        if not (name.startswith(head + ".") and (name not in own or value.shape != own[name].shape))
-    }
-    wrong = [name for name, value in kept.items() if name not in own or not fits(value, own[name])]
-    if not wrong:
-        missing, _ = network.load_state_dict(kept, strict=False)
-        wrong = [name for name in missing if not name.startswith(head + ".")]
-    if wrong:
-        raise UserError(
-            f"--weights {path} does not fit the network: {wrong[0]!r} is missing or of another shape or kind."
-        )
+    state = read_state(checkpoint_paths(path)[0] if path.is_dir() else path)
+    head = list(network.state_dict())[-1].rpartition(".")[0]
+    load_state(network, state, path, (f"{head}.",))
 
 
 def normalise(films: Tensor) -> Tensor:

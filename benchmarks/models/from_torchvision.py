@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from benchmarks.models.preparation import Preparation
+from benchmarks.models.weights_file import head_size
 from benchmarks.run.errors import UserError
-from benchmarks.run.weights_file import head_size
 
 
 def build(

@@ -12,8 +12,8 @@ from torch import nn
 from benchmarks.models import from_file, from_timm, from_torchvision, from_transformers
 from benchmarks.models.opened_model import OpenModel, open_model
 from benchmarks.models.preparation import Preparation
+from benchmarks.models.weights_file import load_state, read_state
 from benchmarks.run.errors import UserError
-from benchmarks.run.weights_file import load_state, read_state
 
 FORMS = "FILE.py:FACTORY, timm:NAME, torchvision:NAME or hf:FOLDER"
 RANDOM = "none"

@@ -73,7 +73,7 @@ def _holds(names: set[str], others: set[str]) -> bool:
     return any({name.removesuffix(longest) + of for of in bare} <= names for name in names if name.endswith(longest))
 
 
-def fits(value: Tensor, own: Tensor) -> bool:
+def _fits(value: Tensor, own: Tensor) -> bool:
     """Whether a tensor can take the place of a network's: of its shape, and no whole numbers for real ones."""
     return value.shape == own.shape and value.is_floating_point() >= own.is_floating_point()
 
@@ -99,7 +99,7 @@ def head_size(build: Callable[[], nn.Module], state: Mapping[str, Tensor] | None
     return len(found[0]) if found else None
 
 
-def of_network(state: Mapping[str, Tensor], own: Collection[str], path: Path) -> dict[str, Tensor]:
+def _of_network(state: Mapping[str, Tensor], own: Collection[str], path: Path) -> dict[str, Tensor]:
     """Those weights of a state dict that are a network's, by their names in the network.
 
     What trains a network wraps it, and names its weights by a chain of prefixes. That chain is taken off under which
@@ -130,21 +130,32 @@ def _chains(name: str) -> Iterator[str]:
     return (".".join([*parts[:count], ""]) for count in range(len(parts)))
 
 
-def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path, head: tuple[str, ...] = ()) -> None:
     """Put weights into a network, all of them.
+
+    Args:
+        network: It is changed.
+        state: Of it, or of what trains it.
+        path: The file, for the sentence.
+        head: What the names of a layer begin with that stays as it is where the state has none of its size.
 
     Raises:
         UserError: A weight is missing, has another shape, or is one that the network has not.
     """
     own = network.state_dict()
-    state = of_network(state, own, path)
-    others = [name for name in state if name in own and not fits(state[name], own[name])]
+    state = {
+        name: value
+        for name, value in _of_network(state, own, path).items()
+        if not name.startswith(head) or (name in own and value.shape == own[name].shape)
+    }
+    others = [name for name in state if name in own and not _fits(state[name], own[name])]
     if others:
         pair = state[others[0]], own[others[0]]
         same = pair[0].shape == pair[1].shape
         found, wanted = (value.dtype if same else tuple(value.shape) for value in pair)
         raise UserError(f"--weights {path} does not fit the network: {others[0]!r} is {found} there, {wanted} here.")
-    missing, other = network.load_state_dict(state, strict=False)  # torch knows what it can do without
+    lacking, other = network.load_state_dict(state, strict=False)  # torch knows what it can do without
+    missing = [name for name in lacking if not name.startswith(head)]
     if missing or other:
         which = f"{missing[0]!r} is missing" if missing else f"the network has no {other[0]!r}"
         raise UserError(f"--weights {path} does not fit the network: {which} ({len(missing) + len(other)} such).")
