@@ -45,8 +45,8 @@ def test_pure_functions_know_nothing_of_models(extension: Extension) -> None:
 
 
 ORDER = (
-    "commands", "evaluation", "report", "speed", "consistency", "scoring", "explain", "methods", "classifier", "synthetic",
-    "shapes", "analysis", "formats", "data", "films", "zoo", "models", "metrics", "run",
+    "commands", "evaluation", "report", "speed", "consistency", "scoring", "explain", "methods", "classifier",
+    "synthetic", "shapes", "analysis", "formats", "data", "films", "zoo", "models", "metrics", "run",
 )  # fmt: skip
 """Rooms of the benchmark from top to bottom; imports run downwards."""
 MOST_FILES = {"methods": 19, "formats": 18, "metrics": 18, "evaluation": 14}

@@ -15,9 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.run.config import FREE_SETTINGS, make_config
+from benchmarks.run.config import FREE_SETTINGS
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import user_cache
+from benchmarks.run.presets import make_config
 from benchmarks.run.process import process_rank
 
 PRESET = "synthetic"

@@ -25,11 +25,12 @@ from benchmarks.classifier.pretrained import PRESET, make_synthetic_run
 from benchmarks.classifier.training_bar import TrainingBar
 from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
-from benchmarks.run.config import PRESETS, Config
+from benchmarks.run.config import Config
 from benchmarks.run.devices import plain_device_errors
 from benchmarks.run.directory import read_measured, run_record, write_environment
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
+from benchmarks.run.presets import PRESETS
 from benchmarks.run.process import process_rank
 from benchmarks.run.stored import DamagedError
 

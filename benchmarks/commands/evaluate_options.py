@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from benchmarks.commands.options import add_command, add_devices, names, numbers, pairs, path
+from benchmarks.run.choices import Explained, Outputs, ToleranceIn
 from benchmarks.run.config import Scoring
 
 
@@ -23,7 +24,7 @@ def add_evaluate(commands: Any) -> None:
     command.add_argument("--out", type=path, metavar="DIR", help=out)
     group = command.add_argument_group("the network, where its own configuration does not say or you know better")
     group.add_argument("--classes", type=names, metavar="A,B", help="names of its outputs in their order")
-    group.add_argument("--outputs", choices=("softmax", "sigmoid"), help="one class an image, or several")
+    group.add_argument("--outputs", choices=get_args(Outputs), help="one class an image, or several")
     group.add_argument("--image-size", type=int, metavar="PX", help="side of its input")
     group.add_argument("--channels", type=int, choices=(1, 3), help="grey or colour")
     group.add_argument("--mean", type=numbers, metavar="X,Y,Z", help="subtracted from the channels")
@@ -32,10 +33,12 @@ def add_evaluate(commands: Any) -> None:
     group.add_argument("--resize", choices=("stretch", "shorter"), help="to a square, or the shorter side to its size")
     group.add_argument("--layers", type=names, metavar="A,B", help="that layer methods look at, from early to late")
     group = command.add_argument_group("the game")
-    group.add_argument("--explain", choices=("labelled", "predicted"), help="every class shown, or the predicted one")
+    group.add_argument("--explain", choices=get_args(Explained), help="every class shown, or the predicted one")
     group.add_argument("--methods", type=names, metavar="A,B", help="methods or sets of methods; default: paper")
     group.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
-    group.add_argument("--tolerance-in", choices=("frame", "image"), help="pixels of the 600 frame, or of each image")
+    group.add_argument(
+        "--tolerance-in", choices=get_args(ToleranceIn), help="pixels of the 600 frame, or of each image"
+    )
     group.add_argument("--dev", type=path, metavar="PATH", help="other images, to tune the thresholds of masks on")
     group.add_argument("--dev-images", type=path, metavar="DIR", help="default: --images")
     group.add_argument("--grid", type=int, metavar="N", help="play the Grid Pointing Game of N x N images, too")

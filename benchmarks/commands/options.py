@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks.run.config import PRESETS, Scoring
+from benchmarks.run.config import Scoring
+from benchmarks.run.presets import PRESETS
 
 
 def path(text: str) -> Path:

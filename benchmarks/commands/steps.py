@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.commands.options import add_command, add_common, add_devices, add_scoring, add_training, path
-from benchmarks.run.config import CACHE, EVALUATION, PRESETS, Config, make_config
+from benchmarks.run.config import CACHE, EVALUATION, Config
 from benchmarks.run.devices import check_devices, use_threads
 from benchmarks.run.files import make_folder, refuse_folder_of_others
 from benchmarks.run.lock import lock_file, only_one
+from benchmarks.run.presets import PRESETS, make_config
 from benchmarks.run.process import process_rank
 from benchmarks.run.step_times import timed
 

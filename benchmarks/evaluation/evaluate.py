@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
@@ -25,6 +25,7 @@ from benchmarks.formats.matching import match_categories
 from benchmarks.methods import select_methods
 from benchmarks.methods.layer_choice import named_layers
 from benchmarks.models import OpenModel, load_model, open_model
+from benchmarks.run.choices import Explained, Outputs, ToleranceIn
 from benchmarks.run.config import CACHE, EVALUATION, OPEN, Config, check
 from benchmarks.run.devices import in_full, use_threads
 from benchmarks.run.errors import UserError
@@ -34,9 +35,7 @@ from benchmarks.run.process import process_rank
 from benchmarks.run.text_tables import counted
 from benchmarks.scoring.job import evenly_spaced
 
-EXPLAIN = ("labelled", "predicted")
 Images = list[LabelledImage]
-TOLERANCE_IN = ("frame", "image")
 OWN = {EVALUATION, *(f"{step.name}.sqlite" for step in (EvaluationStep, EvaluationMeasureStep, GridStep))}
 """Files by one of which the folder of an evaluation is known."""
 
@@ -49,17 +48,17 @@ def evaluate(
     preprocess: Any = None,
     *,
     out: Path | str = "runs/evaluate",
-    explain: str = "labelled",
+    explain: Explained = "labelled",
     classes: Sequence[str] | None = None,
     layers: Sequence[str] | None = None,
     truth: str = "shape",
-    tolerance_in: str = "frame",
+    tolerance_in: ToleranceIn = "frame",
     limit: int | None = None,
     dev: LabelledSet | Path | str | None = None,
     grid: int | None = None,
     keep_maps: bool = False,
     weights: str | Path | None = None,
-    outputs: str | None = None,
+    outputs: Outputs | None = None,
     preparation: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Evaluation | GridEvaluation:
@@ -112,9 +111,9 @@ def evaluate(
         ...     result = evaluate(resnet18(num_classes=2), "instances.json", ["grad_cam"], classes=["cat", "dog"])
         ...     print(result.table)
     """
-    for flag, value, known in (("--explain", explain, EXPLAIN), ("--tolerance-in", tolerance_in, TOLERANCE_IN)):
-        if value not in known:
-            raise UserError(f"{flag} is {value!r}: choose {' or '.join(known)}.")
+    for flag, value, known in (("--explain", explain, Explained), ("--tolerance-in", tolerance_in, ToleranceIn)):
+        if value not in get_args(known):
+            raise UserError(f"{flag} is {value!r}: choose {' or '.join(get_args(known))}.")
     if grid is not None and not 2 <= grid <= 4:
         raise UserError(f"--grid is {grid}: it must be 2, 3 or 4.")
     if limit is not None and limit < 1:
@@ -210,7 +209,7 @@ def _tuning(data: LabelledSet, asked: Asked, limit: int | None) -> tuple[Asked, 
 
 
 def _opened(
-    model: Any, preprocess: Any, classes: Sequence[str] | None, weights: Any, outputs: str | None, preparation: Any
+    model: Any, preprocess: Any, classes: Sequence[str] | None, weights: Any, outputs: Outputs | None, preparation: Any
 ) -> OpenModel:
     if isinstance(model, OpenModel):
         return model

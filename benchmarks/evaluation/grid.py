@@ -96,7 +96,7 @@ class Grids:
         scores = torch.cat(logits)
         labels = torch.zeros_like(scores, dtype=torch.bool)
         labels[torch.arange(len(labels), device="cpu"), self.classes] = True
-        return confidence(scores, labels, "sigmoid" if model.outputs == "sigmoid" else "softmax")
+        return confidence(scores, labels, model.outputs)
 
     def cells(self, images: Sequence[int]) -> Tensor:
         """Inputs of some images, float ``(N, C, H, W)``."""

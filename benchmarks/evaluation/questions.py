@@ -20,6 +20,7 @@ from benchmarks.films.decode import decode
 from benchmarks.formats.category_mask import category_mask
 from benchmarks.formats.labelled import LabelledImage
 from benchmarks.models import OpenModel, Preparation
+from benchmarks.run.choices import Explained
 from benchmarks.run.errors import UserError
 
 DIFFICULT_SHARE = 0.25
@@ -166,7 +167,7 @@ class Questions(AskedImages):
         return prepared.detach().float()
 
 
-def ask(images: Sequence[LabelledImage], outputs: Mapping[str, int], explain: str) -> list[Question]:
+def ask(images: Sequence[LabelledImage], outputs: Mapping[str, int], explain: Explained) -> list[Question]:
     """The questions that a set and a network allow.
 
     Args:

@@ -178,7 +178,8 @@ def open_evaluation(folder: Path, methods: Sequence[str] = ()) -> Evaluation | G
             positions = evenly_spaced(positions, config.scoring.measure_films)
         jobs[name] = StoredJob(
             network, "", films, positions, config.scoring, config.seed, torch.device("cpu"), outputs=record.outputs,
-            explain=record.explain or "", shape=record.input, own_pixels=record.tolerance_in == "image", known=facts,
+            explain=record.explain or "labelled", shape=record.input, own_pixels=record.tolerance_in == "image",
+            known=facts,
         )  # fmt: skip
     data = LabelledSet((), (), record.format, record.data)
     return Played(asked, jobs, dev, record.grid, verdicts).result(config, data, record.told)

@@ -15,6 +15,7 @@ from benchmarks.evaluation.kept_maps import FOLDER, KeptMaps
 from benchmarks.evaluation.questions import AskedImages, Question, Questions
 from benchmarks.methods import Layers
 from benchmarks.models import OpenModel
+from benchmarks.run.choices import Explained
 from benchmarks.run.config import Config
 from benchmarks.run.files import write_parquet
 from benchmarks.scoring.job import Job
@@ -29,14 +30,14 @@ class Asked:
     Attributes:
         model: The network, and what it wants to see.
         questions: In the order of the images.
-        explain: ``"labelled"`` or ``"predicted"``.
+        explain: The class that maps are for.
         layers: Those that layer methods look at, where they are named.
         own_pixels: Whether tolerances are in pixels of the images as they are.
     """
 
     model: OpenModel
     questions: list[Question]
-    explain: str
+    explain: Explained
     layers: Layers | None
     own_pixels: bool = False
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from benchmarks.classifier.network import STD
 from benchmarks.methods.copies import rewritten, untouched_copy
 from benchmarks.methods.layer_choice import Layers, choose_layers, output_shape
+from benchmarks.run.choices import Outputs
 from benchmarks.run.config import Scoring
 from benchmarks.run.errors import UserError
 from normgrad_attr import probe_weights, suggest_layers
@@ -37,7 +38,7 @@ class Context:
         budget: Forward passes for a film that a method may spend.
         training: Draws the training films for methods that learn from some; None where there are none.
         layers: The layers that layer methods look at, where they are not to be found.
-        outputs: ``"softmax"`` for one class an image, ``"sigmoid"`` for several.
+        outputs: What makes probabilities of its scores.
         contrast: Between black and white, in units of the network's input.
     """
 
@@ -49,7 +50,7 @@ class Context:
         training: TrainingFilms | None = None,
         *,
         layers: Layers | None = None,
-        outputs: str = "softmax",
+        outputs: Outputs = "softmax",
         contrast: float = CONTRAST,
     ) -> None:
         self.network = network

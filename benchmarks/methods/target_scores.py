@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from benchmarks.run.choices import Outputs
+
 
 @torch.no_grad()
 def target_scores(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
@@ -14,11 +16,11 @@ def target_scores(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor
 
 
 @torch.no_grad()
-def target_probabilities(network: nn.Module, images: Tensor, targets: Tensor, outputs: str = "softmax") -> Tensor:
+def target_probabilities(network: nn.Module, images: Tensor, targets: Tensor, outputs: Outputs) -> Tensor:
     """Probabilities of the target classes, float ``(N,)``."""
     return probabilities(network(images), outputs).gather(1, targets.view(-1, 1))[:, 0]
 
 
-def probabilities(logits: Tensor, outputs: str = "softmax") -> Tensor:
+def probabilities(logits: Tensor, outputs: Outputs) -> Tensor:
     """Probabilities of the classes, one an image (``"softmax"``) or several (``"sigmoid"``), ``(N, K)``."""
     return logits.sigmoid() if outputs == "sigmoid" else logits.softmax(dim=1)

@@ -19,7 +19,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from benchmarks.metrics.annotated import Annotations
 from benchmarks.metrics.frame import FRAME, stretch
 from benchmarks.metrics.overlap import energy_share
 from benchmarks.metrics.pointing_game import choose_maxima
+from benchmarks.run.choices import Outputs
 from benchmarks.run.errors import UserError
 
 CONFIDENT = 0.9
@@ -69,7 +70,7 @@ class GridScore:
     hit: bool
 
 
-def confidence(logits: Tensor, labels: Tensor, outputs: Literal["softmax", "sigmoid"]) -> Tensor:
+def confidence(logits: Tensor, labels: Tensor, outputs: Outputs) -> Tensor:
     """How sure a network is of an image's one class, and of no other.
 
     Args:
@@ -90,7 +91,7 @@ def confidence(logits: Tensor, labels: Tensor, outputs: Literal["softmax", "sigm
         >>> [round(value, 3) for value in confidence(logits, labels, "sigmoid").tolist()]
         [1.0, 0.0, 0.0]
     """
-    if outputs not in ("softmax", "sigmoid"):
+    if outputs not in get_args(Outputs):
         raise ValueError(f'outputs must be "softmax" or "sigmoid", not {outputs!r}')
     probability = logits.softmax(1) if outputs == "softmax" else logits.sigmoid()
     labels = labels.bool()

@@ -11,10 +11,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.models.preparation import Preparation
+from benchmarks.run.choices import Outputs
 from benchmarks.run.errors import UserError
 
 
-def build(folder: Path) -> tuple[nn.Module, Preparation, tuple[str, ...], str]:
+def build(folder: Path) -> tuple[nn.Module, Preparation, tuple[str, ...], Outputs]:
     """Load a classifier that ``save_pretrained`` wrote.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from benchmarks.models import from_timm
 from benchmarks.models.preparation import Preparation, option
 from benchmarks.models.unwrapping import BeforeProbabilities, Scores, TwoClasses, are_probabilities, find_scores
+from benchmarks.run.choices import Outputs
 from benchmarks.run.errors import UserError
 
 Prepare = Callable[[Image.Image], Tensor]
-SOFTMAX, SIGMOID = "softmax", "sigmoid"
 _STRIP = 16
 
 
@@ -30,7 +30,7 @@ class OpenModel:
         prepare: From an image to the network's input, float ``(C, H, W)``.
         shape: Of an input, (C, H, W).
         classes: Names of the outputs.
-        outputs: ``"softmax"`` for one class an image, ``"sigmoid"`` for several.
+        outputs: What makes probabilities of the scores.
         inside: What names of the network's own layers begin with in ``network``.
         name: For reports.
     """
@@ -39,7 +39,7 @@ class OpenModel:
     prepare: Prepare
     shape: tuple[int, int, int]
     classes: tuple[str, ...] | None
-    outputs: str = SOFTMAX
+    outputs: Outputs = "softmax"
     inside: str = ""
     name: str = ""
 
@@ -64,7 +64,7 @@ def open_model(
     preprocess: Prepare | None = None,
     *,
     classes: Sequence[str] | None = None,
-    outputs: str | None = None,
+    outputs: Outputs | None = None,
     name: str = "",
     **preparation: Any,
 ) -> OpenModel:
@@ -95,7 +95,7 @@ def open_model(
         ((3, 224, 224), 'softmax')
     """
     given = {key: value for key, value in preparation.items() if value is not None}
-    if outputs not in (None, SOFTMAX, SIGMOID):
+    if outputs not in (None, *get_args(Outputs)):
         raise UserError(f"--outputs is {outputs!r}: choose softmax (one class an image) or sigmoid (several).")
     if preprocess is not None and not isinstance(preprocess, Preparation):
         if given:
@@ -110,18 +110,18 @@ def open_model(
     example = prepare(Image.new("RGB", (96, 96), (120, 110, 100)))
     shape = (int(example.shape[0]), int(example.shape[1]), int(example.shape[2]))
     scores, plain = _try(network, shape, name)
-    if scores.shape[1] == 1 and outputs == SOFTMAX:
+    if scores.shape[1] == 1 and outputs == "softmax":
         raise UserError(f"{name} has one output, of which softmax is always 1: leave out --outputs softmax.")
     names = tuple(classes) if classes else from_timm.class_names(network)
     inside = ""
     if are_probabilities(scores):
         of_one = bool(((scores.sum(dim=1) - 1).abs() < 1e-3).all()) and scores.shape[1] > 1
-        outputs = outputs or (SOFTMAX if of_one else SIGMOID)
+        outputs = outputs or ("softmax" if of_one else "sigmoid")
         network, inside = BeforeProbabilities(network, outputs), "network."
     elif not plain:
         network, inside = Scores(network), "network."
     if scores.shape[1] == 1:
-        network, inside, outputs = TwoClasses(network), f"network.{inside}", SOFTMAX
+        network, inside, outputs = TwoClasses(network), f"network.{inside}", "softmax"
         names = (f"not {names[0]}", names[0]) if names and len(names) == 1 else names
     count = max(2, scores.shape[1])
     if names is not None and len(names) != count:
@@ -129,7 +129,7 @@ def open_model(
     if names is not None and len(set(names)) < len(names):
         twice = next(one for one in names if names.count(one) > 1)
         raise UserError(f"two outputs of {name} are called {twice!r}: name the outputs in order with --classes.")
-    return OpenModel(network.eval(), prepare, shape, names, outputs or SOFTMAX, inside, name)
+    return OpenModel(network.eval(), prepare, shape, names, outputs or "softmax", inside, name)
 
 
 def _try(network: nn.Module, shape: tuple[int, int, int], name: str) -> tuple[Tensor, bool]:

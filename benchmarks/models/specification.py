@@ -13,6 +13,7 @@ from benchmarks.models import from_file, from_timm, from_torchvision, from_trans
 from benchmarks.models.opened_model import OpenModel, open_model
 from benchmarks.models.preparation import Preparation
 from benchmarks.models.weights_file import load_state, read_state
+from benchmarks.run.choices import Outputs
 from benchmarks.run.errors import UserError
 
 FORMS = "FILE.py:FACTORY, timm:NAME, torchvision:NAME or hf:FOLDER"
@@ -24,7 +25,7 @@ def load_model(
     weights: str | Path | None = None,
     *,
     classes: Sequence[str] | None = None,
-    outputs: str | None = None,
+    outputs: Outputs | None = None,
     **preparation: Any,
 ) -> OpenModel:
     """Load a model by a word.
@@ -71,8 +72,8 @@ def load_model(
 
 
 def _built(
-    specification: str, state: Any, options: dict[str, Any], classes: Any, outputs: str | None
-) -> tuple[nn.Module, Any, Any, str | None, str]:
+    specification: str, state: Any, options: dict[str, Any], classes: Any, outputs: Outputs | None
+) -> tuple[nn.Module, Any, Any, Outputs | None, str]:
     """Network, preparation, names and kind of the outputs, and its name."""
     preprocess: Any = None
     kind, _, name = specification.rpartition(":")  # a name of timm may hold a colon, a path of Windows too

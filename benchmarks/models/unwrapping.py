@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.run.choices import Outputs
 from benchmarks.run.errors import UserError
 
 NAMES = ("logits", "logit", "scores", "output", "outputs", "out", "pred", "prediction")
@@ -103,10 +104,10 @@ class BeforeProbabilities(nn.Module):
 
     Args:
         network: Gives probabilities, ``(N, K)``.
-        outputs: ``"softmax"`` or ``"sigmoid"``.
+        outputs: What made them.
     """
 
-    def __init__(self, network: nn.Module, outputs: str) -> None:
+    def __init__(self, network: nn.Module, outputs: Outputs) -> None:
         super().__init__()
         self.network = network
         self.outputs = outputs

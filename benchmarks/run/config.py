@@ -1,4 +1,4 @@
-"""Settings of a benchmark run and the presets."""
+"""Settings of a benchmark run."""
 
 from __future__ import annotations
 
@@ -254,68 +254,11 @@ class Config:
 PARTS: dict[str, type] = {"augmentation": Augmentation, "scoring": Scoring, "devices": Devices}
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "object-cxr": {"out": Path("runs/object-cxr")},
-    "synthetic": {
-        "out": Path("runs/synthetic"),
-        "film_counts": (1200, 200, 400),
-        "film_size": 320,
-        "arch": "slim_resnet18",
-        "weights": "none",
-        "image_size": 224,
-        "epochs": 16,
-        "optimizer": "adamw",
-        "lr": 3e-3,
-        "weight_decay": 0.05,
-        "schedule": "cosine",
-        "brightness": 0.2,
-        "contrast": 0.2,
-        "rotate": 8.0,
-        "translate": 0.05,
-        "drawn": (1.0, 0.5),
-        "drawn_contrast": (6.0, 1.0),
-        "measure_films": 64,
-    },
-}
-
-# Films of the user's own on a small machine: the synthetic recipe at a size at which thin objects survive, from the
-# synthetic body, at a third of the rate; that body knows strong objects already.
-PRESETS["films"] = {
-    **{name: value for name, value in PRESETS["synthetic"].items() if name not in ("film_counts", "film_size")},
-    "out": Path("runs/films"),
-    "weights": "synthetic",
-    "image_size": 448,
-    "epochs": 12,
-    "lr": 1e-3,
-    "drawn": (0.5, 0.2),
-    "drawn_contrast": (0.7, 0.5),
-}
-
 WHERE_TO_GET_OBJECT_CXR = (
     "The preset object-cxr needs --data DIR: ask JF Healthcare's Object-CXR (MIDL 2020 challenge, CC BY-NC 4.0) from "
     "its organisers and put train.csv, dev.csv and test.csv beside the folders train/, dev/ and test/ with the films; "
     "the layout object-CXR_test/test.csv with object-CXR_test/images/ is read too."
 )
-
-
-def make_config(preset: str, settings: dict[str, Any]) -> Config:
-    """Build the settings of a run.
-
-    Args:
-        preset: ``synthetic``, ``films`` or ``object-cxr``.
-        settings: Values that replace the preset's, by field name.
-
-    Returns:
-        The complete, checked configuration.
-
-    Raises:
-        UserError: A value makes no sense, or ``object-cxr`` has no data.
-    """
-    if preset not in PRESETS:
-        raise UserError(f"There is no preset {preset!r}: choose one of {', '.join(sorted(PRESETS))}.")
-    config = Config().replace(**{**PRESETS[preset], **settings, "preset": preset})
-    check(config)
-    return config
 
 
 def from_dict(plain: dict[str, Any], path: Path = Path("config.json")) -> Config:

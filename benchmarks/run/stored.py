@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import numpy as np
 
+from benchmarks.run.choices import Explained, Outputs, ToleranceIn
 from benchmarks.run.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,13 +76,13 @@ class Evaluated:
     Attributes:
         model: Name of the network.
         input: Channels, height and width of its input.
-        outputs: ``"softmax"`` or ``"sigmoid"``.
+        outputs: What makes probabilities of its scores.
         classes: Names of its outputs.
         data: File or folder of the annotations.
         format: Theirs.
         images: Number of images that are asked about.
-        explain: ``"labelled"`` or ``"predicted"``; None where grids alone were played.
-        tolerance_in: ``"frame"`` or ``"image"``.
+        explain: The class that maps are for; None where grids alone were played.
+        tolerance_in: What distances are counted in.
         grid: Cells in a row of the grids that were played.
         told: What was noticed on the way.
         own_methods: What is known of methods of the user's, by name.
@@ -91,13 +92,13 @@ class Evaluated:
 
     model: str
     input: tuple[Count, Count, Count]
-    outputs: str
+    outputs: Outputs
     classes: tuple[str, ...]
     data: Path
     format: str
     images: Count
-    explain: str | None
-    tolerance_in: str
+    explain: Explained | None
+    tolerance_in: ToleranceIn
     grid: Count | None
     told: tuple[str, ...]
     own_methods: dict[str, dict[str, str]]

@@ -17,6 +17,7 @@ from benchmarks.classifier.network import normalise
 from benchmarks.methods import METHODS, Context, Layers, TrainingFilms
 from benchmarks.methods.context import CONTRAST
 from benchmarks.metrics.frame import FRAME
+from benchmarks.run.choices import Explained, Outputs
 from benchmarks.run.config import Scoring
 from benchmarks.run.directory import version
 
@@ -95,8 +96,8 @@ class Job:
         device: where the network is.
         training: draws the training films for methods that learn from some.
         to_input: makes the network's input of films.
-        outputs: of the network, ``"softmax"`` or ``"sigmoid"``.
-        explain: whether maps explain the ``"predicted"`` or the ``"labelled"`` class.
+        outputs: what makes probabilities of the network's scores.
+        explain: the class that maps are for.
         shape: of an input, (C, H, W); where None, that of films of three equal channels.
         layers: those that layer methods look at, where they are not to be found.
         contrast: between black and white, in units of the network's input.
@@ -113,8 +114,8 @@ class Job:
     device: torch.device
     training: TrainingFilms | None = None
     to_input: Callable[[Tensor], Tensor] = normalise
-    outputs: str = "softmax"
-    explain: str = "predicted"
+    outputs: Outputs = "softmax"
+    explain: Explained = "predicted"
     shape: tuple[int, int, int] | None = None
     layers: Layers | None = None
     contrast: float = CONTRAST

@@ -242,7 +242,8 @@ def zoo_section(run: Path) -> str:
 def command(run: Path) -> str:
     """The command that makes a run, from its ``config.json``: the preset and what differs from it."""
     from benchmarks.__main__ import build_parser
-    from benchmarks.run.config import PRESETS, Config, flag
+    from benchmarks.run.config import Config, flag
+    from benchmarks.run.presets import PRESETS
 
     run_parser = build_parser()._subparsers._group_actions[0].choices["run"]
     options = set(run_parser._option_string_actions)

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.data.open_run import open_run
-from benchmarks.run.config import Config, make_config
+from benchmarks.run.config import Config
+from benchmarks.run.presets import make_config
 
 
 def write_films(root: Path) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.classifier.module import lr_factor
-from benchmarks.run.config import make_config
+from benchmarks.run.presets import make_config
 
 
 def test_rate_of_the_paper_warms_up_and_drops_at_epoch_five(tmp_path: Path) -> None:

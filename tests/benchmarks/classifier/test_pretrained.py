@@ -10,8 +10,8 @@ import torch
 from benchmarks.classifier import pretrained
 from benchmarks.classifier.network import build_network
 from benchmarks.classifier.pretrained import make_synthetic_run, synthetic_run
-from benchmarks.run.config import PRESETS, make_config
 from benchmarks.run.errors import UserError
+from benchmarks.run.presets import PRESETS, make_config
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def test_bytes_that_are_no_text_and_folders_are_sentences(tmp_path: Path) -> Non
      {"image_size": 10**30}, {"out": []}, {"threads": "two"}, {"film_counts": [1, 2]}],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_a_sentence(tmp_path: Path, change: dict[str, Any]) -> None:
-    from benchmarks.run.config import make_config
+    from benchmarks.run.presets import make_config
 
     content = {**make_config("synthetic", {}).to_dict(), "annotations": "abc"}
     (tmp_path / "config.json").write_text(json.dumps(content))
