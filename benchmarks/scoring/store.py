@@ -70,16 +70,16 @@ class ScoreStore(UnitStore):
         return self.frame("chance", ("image", "tolerance", "chance"), "image, tolerance")
 
     def _scores(self, table: str, target: str, probability: str) -> Iterator[pd.DataFrame]:
-        of_film = {"label": "v.label", "target": f"v.{target}", "probability": f"v.{probability}"}
-        columns = [of_film.get(name, f"p.{name}") for name in SCORE_COLUMNS]
-        rows = self.whole_rows(
-            f"SELECT p.key, p.batch, v.key, v.batch, {', '.join(columns)} FROM {table} AS p "
-            f"JOIN verdicts AS v ON v.key = '{self.key()}' AND v.image = p.image",
-            "ORDER BY p.image, p.method, p.protocol",
-            units=2,
-            of="p.",
+        verdicts = (
+            f"SELECT key AS film_key, batch AS film_batch, image AS film, label, {target} AS target, "
+            f"{probability} AS probability FROM verdicts WHERE key = '{self.key()}'"
         )
-        return (part.astype(_DTYPES) for part in frames(rows, SCORE_COLUMNS))
+        rows = self.whole_rows(
+            f"SELECT key, batch, film_key, film_batch, {', '.join(SCORE_COLUMNS)} "
+            f"FROM {table} JOIN ({verdicts}) ON film = image",
+            "ORDER BY image, method, protocol",
+        )
+        return (part.astype(_DTYPES) for part in frames(self.only_whole(rows), SCORE_COLUMNS))
 
 
 MEASURE_COLUMNS = ("image", "method", "measure", "value")

@@ -223,22 +223,20 @@ class UnitStore:
         rows = self.whole_rows(f"SELECT key, batch, {', '.join(columns)} FROM {table}", f"ORDER BY {order}", batch)
         return pd.concat(frames(rows, columns), ignore_index=True)
 
-    def whole_rows(
-        self, select: str, order: str = "", batch: int | None = None, *, units: int = 1, of: str = ""
-    ) -> Iterator[tuple[Any, ...]]:
+    def whole_rows(self, select: str, order: str = "", batch: int | None = None) -> Iterator[tuple[Any, ...]]:
         """Rows in units that are whole, one by one.
 
         Args:
             select: beginning with the columns ``key`` and ``batch``, which are left out of what is found.
             order: how they are sorted, if at all.
             batch: that alone.
-            units: how many such pairs of columns there are, where a row is joined from several tables.
-            of: the table whose key and batch are meant, with a dot.
         """
+        yield from self.only_whole(self._rows(select, order, batch), batch)  # lazily: sorting is not for nothing
+
+    def only_whole(self, rows: Iterable[tuple[Any, ...]], batch: int | None = None) -> Iterator[tuple[Any, ...]]:
+        """Those of some rows whose unit, their first two columns, is whole; without these columns."""
         damaged = self._damaged(batch)
-        for row in self._rows(select, order, batch, of=of):
-            if not any(row[i : i + 2] in damaged for i in range(0, 2 * units, 2)):
-                yield row[2 * units :]
+        yield from (row[2:] for row in rows if row[:2] not in damaged)
 
     def _damaged(self, batch: int | None = None) -> set[Unit]:
         """Units whose rows are not those that were written, and those of rows of no unit."""
@@ -267,14 +265,12 @@ class UnitStore:
         order: str = "",
         batch: int | None = None,
         keys: Iterable[str] | None = None,
-        *,
-        of: str = "",
     ) -> sqlite3.Cursor:
         """Rows of some keys, by default of today's; of one batch, or of all. There may be more than memory holds."""
         values: list[object] = list(self._current() if keys is None else keys)
-        where = f"{of}key IN ({', '.join('?' * len(values))})"
+        where = f"key IN ({', '.join('?' * len(values))})"
         if batch is not None:
-            where += f" AND {of}batch = ?"
+            where += " AND batch = ?"
             values.append(batch)
         return self._connection.execute(f"{select} WHERE {where} {order}", values)
 
