@@ -197,6 +197,12 @@ def measure_of(name: str) -> Measure:
     return MEASURES.get(name) or LOCALISATION.get(name) or CHANGES.get(name) or Measure(name.replace("_", " "), "")
 
 
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows by their column ``measure`` in the order of :data:`MEASURES`; those of one measure keep theirs."""
+    places = {name: place for place, name in enumerate(MEASURES)}
+    return table.sort_values("measure", key=lambda names: names.map(places), kind="stable", ignore_index=True)
+
+
 TABLE_COLUMNS = ("method", "measure", "value", "ci_low", "ci_high", "films", "better")
 FROC_COLUMNS = ("method", "false_positives_per_image", "sensitivity")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.analysis.measure_table import FILM_MEASURES, MEASURES, TABLE_COLUMNS, mean_table
+from benchmarks.analysis.measure_table import FILM_MEASURES, MEASURES, TABLE_COLUMNS, in_order, mean_table
 from benchmarks.analysis.tallies import percentile_interval
 from benchmarks.analysis.weighing import Weighing
 from benchmarks.evaluation.questions import Questions
@@ -171,9 +171,7 @@ def measure_means(values: pd.DataFrame, curves: pd.DataFrame, questions: pd.Data
     """
     table = mean_table([values], seed, questions)
     boxes = box_table(curves[curves["curve"] == "box"], questions, seed)
-    table = pd.concat([table, boxes], ignore_index=True) if len(boxes) else table
-    order = {name: place for place, name in enumerate(MEASURES)}
-    return table.sort_values("measure", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    return in_order(pd.concat([table, boxes], ignore_index=True) if len(boxes) else table)
 
 
 def tuned_values(masks: pd.DataFrame, dev: pd.DataFrame) -> pd.DataFrame:

@@ -6,13 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 
 from benchmarks.analysis.by_verdict import by_verdict, missed_share
 from benchmarks.analysis.hierarchical import differences, summarise_seeds
-from benchmarks.analysis.measure_table import MEASURES, TABLE_COLUMNS, mean_table, overlap_values
+from benchmarks.analysis.measure_table import TABLE_COLUMNS, in_order, mean_table, overlap_values
 from benchmarks.analysis.tallies import main_rows
 from benchmarks.analysis.weighing import RESAMPLES
 from benchmarks.consistency.runs import Run, check_repetitions, load_runs
@@ -113,9 +112,7 @@ def measures(runs: Sequence[Run], scores: Sequence[pd.DataFrame], seed: int) -> 
     mean = froc.groupby("method", sort=False, as_index=False).agg(
         {"value": "mean", "films": "first", "better": "first"}
     )
-    table = pd.concat([table, mean.assign(measure="froc")], ignore_index=True)[list(TABLE_COLUMNS)]
-    order = [list(MEASURES).index(name) for name in table["measure"]]
-    return table.iloc[np.argsort(order, kind="stable")]
+    return in_order(pd.concat([table, mean.assign(measure="froc")], ignore_index=True)[list(TABLE_COLUMNS)])
 
 
 def cells(table: pd.DataFrame, protocol: str, chance: dict[str, float]) -> list[list[str]]:

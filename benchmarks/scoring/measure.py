@@ -6,13 +6,13 @@ union), they end in one table, ``measures.csv``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 import torch
 
-from benchmarks.analysis.measure_table import FILM_MEASURES, MEASURES, froc_tables, mean_table, overlap_values
+from benchmarks.analysis.measure_table import FILM_MEASURES, froc_tables, in_order, mean_table, overlap_values
 from benchmarks.methods import METHODS, Explain, Method
 from benchmarks.metrics.faithfulness import BLUR, STEPS
 from benchmarks.run.config import Config
@@ -80,7 +80,8 @@ class MeasureStep(Step[MeasureStore, MeasureBatch]):
 
     def finish(self, config: Config, job: Job, store: MeasureStore) -> None:
         """Write ``measures.parquet``, ``measures.csv`` and ``froc.csv``."""
-        complete = sorted(store.complete(job.batches), key=_place(METHODS))
+        places = {name: place for place, name in enumerate(METHODS)}
+        complete = sorted(store.complete(job.batches), key=places.__getitem__)
         records = job.films.records
         objects = {records[position].name: len(records[position].shapes) for position in job.positives}
         detection, curve = froc_tables(store.peaks(), objects, complete, config.seed)
@@ -93,10 +94,7 @@ class MeasureStep(Step[MeasureStore, MeasureBatch]):
         films = store.measures()
         means = [mean_table([values], config.seed) for values in (overlaps, films[films["method"].isin(complete)])]
         table = pd.concat([part for part in (*means, detection) if len(part)] or [detection], ignore_index=True)
-        order = pd.DataFrame(
-            {"measure": table["measure"].map(_place(MEASURES)), "method": table["method"].map(_place(METHODS))}
-        )
-        table = table.loc[order.sort_values(["measure", "method"], kind="stable").index]
+        table = in_order(table.sort_values("method", key=lambda names: names.map(places), kind="stable"))
         write_parquet(config.out / "measures.parquet", [films])
         write_csv(config.out / "measures.csv", table)
         write_csv(config.out / "froc.csv", curve)
@@ -108,9 +106,3 @@ def remake_tables(config: Config) -> None:
     job = step.open_job(config)
     with step.reading(config, job) as store:
         step.finish(config, job, store)
-
-
-def _place(names: Iterable[str]) -> Callable[[str], int]:
-    """Position of a name among some, for sorting."""
-    places = {name: place for place, name in enumerate(names)}
-    return lambda name: places.get(name, len(places))

@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.analysis.measure_table import FROC_COLUMNS, TABLE_COLUMNS, froc_tables, mean_table, overlap_values
+from benchmarks.analysis.measure_table import (
+    FROC_COLUMNS,
+    TABLE_COLUMNS,
+    froc_tables,
+    in_order,
+    mean_table,
+    overlap_values,
+)
 from benchmarks.analysis.weighing import Weighing
 from benchmarks.metrics.froc import RATES
 
@@ -42,6 +49,12 @@ def test_missing_values_are_left_out_and_counted() -> None:
 def test_the_same_value_everywhere_has_no_spread_also_when_some_are_missing() -> None:
     table = mean_table([values("insertion", a=[0.25, np.nan, 0.25, 0.25, np.nan])], seed=0)
     assert table.loc[0, ["value", "ci_low", "ci_high"]].tolist() == pytest.approx([0.25] * 3)
+
+
+def test_rows_come_in_the_order_of_the_measures_and_of_one_as_they_were() -> None:
+    table = pd.DataFrame({"measure": ["froc", "iou", "energy", "froc"], "method": ["d", "b", "a", "c"]}, index=[3] * 4)
+    expected = pd.DataFrame({"measure": ["energy", "iou", "froc", "froc"], "method": ["a", "b", "d", "c"]})
+    pd.testing.assert_frame_equal(in_order(table), expected)
 
 
 def test_energy_and_iou_are_of_the_protocol_fair() -> None:
