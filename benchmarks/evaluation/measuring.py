@@ -25,8 +25,8 @@ from benchmarks.run.config import Config
 from benchmarks.scoring.batch import explain_within_memory, seeded
 from benchmarks.scoring.explained_batch import ExplainedBatch, measure_row
 from benchmarks.scoring.job import Job, evenly_spaced
-from benchmarks.scoring.store import MEASURE_COLUMNS
-from benchmarks.scoring.unit_store import Facts, Row, UnitStore
+from benchmarks.scoring.store import MEASURE_COLUMNS, ValueStore
+from benchmarks.scoring.unit_store import Facts, Row
 from benchmarks.scoring.units import Step
 
 SETTINGS = (STEPS, BLUR, THRESHOLDS, tuple(FILM_MEASURES))
@@ -36,20 +36,16 @@ CURVE_SIDE = 150
 CURVE_COLUMNS = ("image", "method", "curve", "threshold", "value")
 
 
-class QuestionStore(UnitStore):
-    """One SQLite file of measures of questions."""
+class QuestionStore(ValueStore):
+    """One SQLite file of measures of questions, with curves."""
 
     tables: ClassVar[Mapping[str, str]] = {
-        "measures": "image TEXT, method TEXT, measure TEXT, value REAL, PRIMARY KEY (key, image, measure)",
+        **ValueStore.tables,
         "curves": (
             "image TEXT, method TEXT, curve TEXT, threshold REAL, value REAL, "
             "PRIMARY KEY (key, image, curve, threshold)"
         ),
     }
-
-    def measures(self) -> pd.DataFrame:
-        """One row for each question, method and measure."""
-        return self.frame("measures", MEASURE_COLUMNS, "image, method, measure").astype({"value": "float64"})
 
     def curves(self) -> pd.DataFrame:
         """One row for each question, method, curve (``mask`` or ``box``) and threshold: intersection over union."""

@@ -89,20 +89,28 @@ PEAK_COLUMNS = ("image", "method", "peak", "x", "y", "score", "object")
 in, or one row with the object -1."""
 
 
-class MeasureStore(UnitStore):
-    """One SQLite file of measures; arguments as of :class:`UnitStore`."""
+class ValueStore(UnitStore):
+    """One SQLite file of what is measured on each film or question; arguments as of :class:`UnitStore`."""
 
     tables: ClassVar[Mapping[str, str]] = {
         "measures": "image TEXT, method TEXT, measure TEXT, value REAL, PRIMARY KEY (key, image, measure)",
+    }
+
+    def measures(self) -> pd.DataFrame:
+        """One row for each film or question, method and measure, sorted, as in ``measures.parquet``."""
+        return self.frame("measures", MEASURE_COLUMNS, "image, method, measure").astype({"value": "float64"})
+
+
+class MeasureStore(ValueStore):
+    """The same of films, with peaks."""
+
+    tables: ClassVar[Mapping[str, str]] = {
+        **ValueStore.tables,
         "peaks": (
             "image TEXT, method TEXT, peak INTEGER, x INTEGER, y INTEGER, score REAL, object INTEGER, "
             "PRIMARY KEY (key, image, peak, object)"
         ),
     }
-
-    def measures(self) -> pd.DataFrame:
-        """One row for each film, method and measure, sorted, as in ``measures.parquet``."""
-        return self.frame("measures", MEASURE_COLUMNS, "image, method, measure").astype({"value": "float64"})
 
     def peaks(self) -> pd.DataFrame:
         """All peaks, sorted."""
