@@ -46,7 +46,7 @@ def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
     yield {"input": list(inputs.shape), "parameters": sum(p.numel() for p in network.parameters())}
 
     before = state(network, inputs)
-    yield {"stage": "suggest_layers"}
+    yield {"stage": verdicts.SUGGESTING}
     layers, verdict = verdicts.attempt(lambda: suggest_layers(network, inputs))
     yield {"suggest_layers": verdict, "layers": layers or []}
     if layers is None:
@@ -68,7 +68,7 @@ def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
         "constant": [n for n, d in dims.items() if d is not None and all(map(is_constant, norm_map(truth[n], d)))],
     }
 
-    yield {"stage": "NormGrad"}
+    yield {"stage": verdicts.COLUMNS["normgrad"]}
     found = []
     with Calls(network) as calls:
         for name in ends:
@@ -79,7 +79,7 @@ def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
             found.append(verdicts.judge_map(maps, verdict, truth[name], dims[name]))
     yield {"normgrad": verdicts.worst(found), "forwards": calls.count / len(ends)}
 
-    yield {"stage": "CombinedNormGrad"}
+    yield {"stage": verdicts.COLUMNS["combined"]}
     several, verdict = verdicts.attempt(partial(CombinedNormGrad, network, layers))
     with Calls(network) as calls:
         maps = None
@@ -88,7 +88,7 @@ def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
     yield {"combined": verdicts.judge_combined(maps, verdict, want, len(layers)), "forwards_combined": calls.count}
 
     if architecture.kind in ("image", "film"):
-        yield {"stage": "explain"}
+        yield {"stage": verdicts.COLUMNS["explain"]}
         with Calls(network) as calls:
             result, verdict = verdicts.attempt(partial(explain, network, inputs))
         if result is not None and list(result.layers) != layers:  # it looks at one sample, not at the batch
@@ -97,9 +97,9 @@ def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
         maps = None if result is None else result.maps
         yield {"explain": verdicts.judge_combined(maps, verdict, want, len(layers)), "forwards_explain": calls.count}
 
-    yield {"stage": "comparing the network with what it was"}
+    yield {"stage": verdicts.COMPARING}
     yield {"changed": changes(before, state(network, inputs))}
-    yield {"stage": "timing"}
+    yield {"stage": verdicts.TIMING}
     yield timing(network, inputs, target, layers)
 
     for key, (_, peer) in PEERS.items():

@@ -19,6 +19,11 @@ TOLERANCE = 1e-4
 TOLERANCE_COMBINED = (1e-3, 5e-2)
 #: From best to worst. ``unproved``: a map came, but nothing tells where its channels are.
 VERDICTS = ("right", "refused", "unproved", "wrong", "crash")
+#: What is asked of the library, by its key in the records; the stages of an examination are called so, too.
+COLUMNS = {"normgrad": "NormGrad", "combined": "CombinedNormGrad", "explain": "explain"}
+SUGGESTING, COMPARING, TIMING = "suggest_layers", "comparing the network with what it was", "timing"
+#: Stages in which the library works, or what it left behind is looked at.
+LIBRARY_STAGES = (SUGGESTING, *COLUMNS.values(), COMPARING, TIMING)
 
 Verdict = dict[str, str]
 T = TypeVar("T")

@@ -10,20 +10,11 @@ from rich.console import Console
 
 from benchmarks.run.text_tables import markdown_table, terminal_table
 from benchmarks.zoo.peers import PEERS
+from benchmarks.zoo.verdicts import COLUMNS, LIBRARY_STAGES
 
 Record = dict[str, Any]
 
-#: What is asked of the library, by its key in the records.
-COLUMNS = {"normgrad": "NormGrad", "combined": "CombinedNormGrad", "explain": "explain"}
 _ORDER = ("right", "refused", "unproved", "wrong", "crash", "stopped", "not run")
-_STAGES = (
-    "suggest_layers",
-    "NormGrad",
-    "CombinedNormGrad",
-    "explain",
-    "comparing the network with what it was",
-    "timing",
-)
 
 
 def verdict_of(record: Record, column: str) -> str:
@@ -38,7 +29,7 @@ def verdict_of(record: Record, column: str) -> str:
         return str(suggested)
     if "stopped" not in record:
         return ""
-    if record.get("stage") in _STAGES:
+    if record.get("stage") in LIBRARY_STAGES:
         return "stopped" if record["stopped"].startswith("the limit") else "crash"
     return "not run"
 
