@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 from readme_tables import in_order, in_percent
 
-from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE
 from benchmarks.run.text_tables import markdown_table, within
 
@@ -27,13 +26,9 @@ def section(here: Path, there: Path) -> str:
     areas = [pd.read_csv(run / "seeds.csv")["auc"] for run in runs]
     listed = [f"{', '.join(f'{area:.4f}' for area in of)} (mean {of.mean():.4f})" for of in areas]
     tables = [pd.read_csv(run / "summary.csv") for run in runs]
-    shares = [in_percent(table) for table in tables]
+    columns = [(MAIN_PROTOCOL, tolerance) for tolerance in TOLERANCES]
     rows = [["method", *(f"{within(tolerance)}, {place}" for tolerance in TOLERANCES for place in ("here", "there"))]]
-    rows += [
-        [f"`{name}`", *(of[(name, MAIN_PROTOCOL, at)] for at in TOLERANCES for of in shares)]
-        for name in in_order(tables[0])
-        if METHODS[name].family != "baseline"
-    ]
+    rows += in_percent(tables, columns, in_order(tables[0], baselines=False))
     held = [_held(run) for run in runs]
     turned = held[0] & {(tolerance, worse, better) for tolerance, better, worse in held[1]}
     lines = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -28,11 +29,9 @@ def accuracies(run: Path) -> list[str]:
         run: Folder with the ``summary.csv`` of a run.
     """
     table = pd.read_csv(run / "summary.csv")
-    shares = in_percent(table)
     columns = (MAIN_PROTOCOL, 0), (MAIN_PROTOCOL, MAIN_TOLERANCE), ("paper", MAIN_TOLERANCE)
     head = ["method", *(f"`{protocol}`, {within(tolerance)}" for protocol, tolerance in columns)]
-    rows = [[f"`{name}`", *(shares[(name, *column)] for column in columns)] for name in in_order(table)]
-    return markdown_table([head, *rows])
+    return markdown_table([head, *in_percent([table], columns, in_order(table))])
 
 
 def verdicts(run: Path) -> list[str]:
@@ -46,8 +45,7 @@ def verdicts(run: Path) -> list[str]:
     near = within(MAIN_TOLERANCE)
     head = ["method", "says object, inside", near, "misses it, inside", near]
     rows = [[*head, "misses that are the classifier's, %"]]
-    names = [name for name in in_order(pd.read_csv(run / "summary.csv")) if METHODS[name].family != "baseline"]
-    for name in names[:SHOWN_BY_VERDICT]:
+    for name in in_order(pd.read_csv(run / "summary.csv"), baselines=False)[:SHOWN_BY_VERDICT]:
         cells = [
             f"{100 * table.loc[(name, verdict, tolerance), 'accuracy']:.1f}"
             for verdict in ("object", "clean")
@@ -57,15 +55,28 @@ def verdicts(run: Path) -> list[str]:
     return markdown_table(rows)
 
 
-def in_percent(table: pd.DataFrame) -> dict[tuple[str, str, int], str]:
-    """Accuracies of a ``summary.csv`` with their intervals as text, by method, protocol and tolerance."""
-    shares = table.set_index(["method", "protocol", "tolerance"])[["accuracy", "ci_low", "ci_high"]]
-    return {of: with_interval(cell, 1, 100) for of, *cell in shares.itertuples()}
+def in_percent(
+    tables: Sequence[pd.DataFrame], columns: Sequence[tuple[str, int]], methods: Sequence[str]
+) -> list[list[str]]:
+    """A row for each method: its name, and for each column its accuracy by each table, with its interval.
+
+    Args:
+        tables: Of ``summary.csv``.
+        columns: Protocol and tolerance.
+        methods: Their names.
+    """
+    keys, values = ["method", "protocol", "tolerance"], ["accuracy", "ci_low", "ci_high"]
+    shares = [table.set_index(keys)[values] for table in tables]
+    return [
+        [f"`{name}`", *(with_interval(list(of.loc[(name, *column)]), 1, 100) for column in columns for of in shares)]
+        for name in methods
+    ]
 
 
-def in_order(table: pd.DataFrame) -> list[str]:
-    """Methods of a ``summary.csv``: the recommended one, then the best first."""
+def in_order(table: pd.DataFrame, *, baselines: bool = True) -> list[str]:
+    """Methods of a ``summary.csv``, perhaps without baselines: the recommended one, then the best first."""
     names = list(main_rows(table).sort_values("accuracy", ascending=False, kind="stable")["method"])
+    names = [name for name in names if baselines or METHODS[name].family != "baseline"]
     return sorted(names, key=lambda name: name != RECOMMENDED)
 
 
