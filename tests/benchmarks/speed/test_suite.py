@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,10 @@ from benchmarks.speed.timing import exponent, interleave, paired_ratio
 MIB = 1024**2
 
 
-alone = pytest.mark.skipif(
-    "PYTEST_XDIST_WORKER" in os.environ, reason="memory is measured in a process of its own, not in a worker of xdist"
-)
+def in_a_new_process(function, *arguments):
+    """What a function gives where no earlier test has left memory that it could use."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
 
 
 class Clock:
@@ -77,31 +79,36 @@ def test_pixels_count_by_the_square_of_the_side():
     assert curve_exponent({224: {"normgrad": [1.0]}}, "normgrad") is None
 
 
-@alone
+def peak_behind_a_larger_one(mib):
+    torch.ones(160 * MIB // 4)
+    return worker.peak_above_idle(lambda: torch.ones(mib * MIB // 4).sum())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak can be reset on Linux only")
 @pytest.mark.parametrize("mib", [16, 64])
 def test_the_peak_sees_an_allocation_and_not_an_earlier_larger_one(mib):
-    torch.ones(160 * MIB // 4)
-    peak = worker.peak_above_idle(lambda: torch.ones(mib * MIB // 4).sum())
+    peak = in_a_new_process(peak_behind_a_larger_one, mib)
     assert mib - 2 < peak < mib + 8  # the kernel counts pages in lots per processor
 
 
-@alone
-def test_growth_sees_what_stays_behind_also_in_a_cycle():
+def what_stays_behind():
     kept = []
-
-    def leak():
-        kept.append(torch.ones(40 * MIB // 4))  # too large to be taken from what earlier tests have freed
 
     def cycle():
         tensor = torch.ones(4)
         tensor.itself = tensor
 
-    left = worker.growth(leak, 4, warm_up=1)
-    assert left["tensors"] == 4
-    assert 118 < left["mib"] < 125  # between the first call and the fourth
-    assert worker.growth(cycle, 20, warm_up=1)["tensors"] == 20
-    assert worker.growth(lambda: torch.ones(4), 20, warm_up=1)["tensors"] == 0
+    return (
+        worker.growth(lambda: kept.append(torch.ones(40 * MIB // 4)), 4, warm_up=1),
+        worker.growth(cycle, 20, warm_up=1),
+        worker.growth(lambda: torch.ones(4), 20, warm_up=1),
+    )
+
+
+def test_growth_sees_what_stays_behind_also_in_a_cycle():
+    leak, cycle, nothing = in_a_new_process(what_stays_behind)
+    assert [left["tensors"] for left in (leak, cycle, nothing)] == [4, 20, 0]
+    assert 118 < leak["mib"] < 125  # between the first call and the fourth
 
 
 def test_a_row_is_measured_in_a_process_of_its_own():
