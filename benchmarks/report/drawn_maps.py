@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,37 +28,42 @@ Form = Callable[[Tensor], Pictures]
 """Maps float ``(N, 1, h, w)`` to their pictures, uint8 ``(N, ...)``, of one size whatever h and w are."""
 
 
-def drawn_maps(
-    job: Job,
-    method: Method,
-    positions: Sequence[int],
-    verdicts: pd.DataFrame,
-    folder: Path,
-    form: Form,
-    context: Context,
-) -> Pictures | None:
-    """Pictures of a method's maps, made once.
+@dataclass(frozen=True)
+class DrawnMaps:
+    """Pictures of the maps of a job, made once.
 
-    Args:
+    Attributes:
         job: Network and films.
-        method: Whose maps.
-        positions: Films, at least one.
         verdicts: As of :meth:`benchmarks.scoring.store.ScoreStore.verdicts`.
         folder: Where pictures are kept; those of the same films and network are not made again.
         form: Makes the pictures.
-        context: Of the network.
-
-    Returns:
-        Pictures in the order of the films; None where they were not kept, and there is no network to compute them.
     """
-    what = repr((FORMAT, form.__name__, digest(job.method_facts(method.name)), list(positions)))
-    path = folder / f"{method.name}.{hashlib.sha256(what.encode()).hexdigest()[:24]}.npy"
-    pictures = _kept(path, len(positions))
-    if pictures is None and job.explains:
-        pictures = np.concatenate([form(one[None]) for one in scored_maps(job, method, positions, verdicts, context)])
-        with whole_file(path) as stream:
-            np.save(stream, pictures)
-    return pictures
+
+    job: Job
+    verdicts: pd.DataFrame
+    folder: Path
+    form: Form
+
+    @cached_property
+    def _context(self) -> Context:
+        return self.job.context()
+
+    def of(self, method: Method, positions: Sequence[int]) -> Pictures | None:
+        """Pictures of a method's maps for some films, at least one.
+
+        Returns:
+            Pictures in the order of the films; None where they were not kept, and there is no network to compute them.
+        """
+        job = self.job
+        what = repr((FORMAT, self.form.__name__, digest(job.method_facts(method.name)), list(positions)))
+        path = self.folder / f"{method.name}.{hashlib.sha256(what.encode()).hexdigest()[:24]}.npy"
+        pictures = _kept(path, len(positions))
+        if pictures is None and job.explains:
+            maps = scored_maps(job, method, positions, self.verdicts, self._context)
+            pictures = np.concatenate([self.form(one[None]) for one in maps])
+            with whole_file(path) as stream:
+                np.save(stream, pictures)
+        return pictures
 
 
 def _kept(path: Path, films: int) -> Pictures | None:

@@ -25,7 +25,7 @@ from benchmarks.formats.run_lengths import RunLengths
 from benchmarks.methods import Method
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import PROTOCOLS
-from benchmarks.report.drawn_maps import drawn_maps
+from benchmarks.report.drawn_maps import DrawnMaps
 from benchmarks.report.results import Results
 from benchmarks.scoring.job import Job, evenly_spaced
 from benchmarks.scoring.scored_maps import scored_cost
@@ -90,7 +90,7 @@ def choose_methods(families: dict[str, str], most: int = METHODS_WITH_MAPS) -> s
 def gallery_maps(
     job: Job, methods: Sequence[Method], positions: Sequence[int], results: Results, folder: Path, *, show: bool = False
 ) -> dict[str, npt.NDArray[np.uint8]]:
-    """Make small pictures of the maps that were scored, see :func:`benchmarks.report.drawn_maps.drawn_maps`.
+    """Make small pictures of the maps that were scored, see :class:`benchmarks.report.drawn_maps.DrawnMaps`.
 
     Args:
         job: Network and films.
@@ -104,11 +104,11 @@ def gallery_maps(
         By method, as of :func:`shrink`, for the first of the films, as many as the time allows.
     """
     seconds = seconds_per_image(results.scores)
-    context = job.context()
+    drawn = DrawnMaps(job, results.verdicts, folder, shrink)
     result, missing = {}, []
     for method in track(methods, "Drawing maps", console=Console(stderr=True), transient=True, disable=not show):
         first = affordable(job, method, positions, float(seconds.get(method.name, 0.0)))
-        maps = drawn_maps(job, method, first, results.verdicts, folder, shrink, context) if first else None
+        maps = drawn.of(method, first) if first else None
         result[method.name] = np.zeros((0, MAP_SIDE, MAP_SIDE), dtype=np.uint8) if maps is None else maps
         missing += [method.name] if first and maps is None else []
     if missing:

@@ -16,7 +16,7 @@ from benchmarks.analysis.tallies import seconds_per_image
 from benchmarks.methods import Method
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, is_hit
-from benchmarks.report.drawn_maps import drawn_maps
+from benchmarks.report.drawn_maps import DrawnMaps
 from benchmarks.report.gallery import OUTLIERS, affordable, mask_outlines
 from benchmarks.report.results import Results
 from benchmarks.report.subject import Subject
@@ -44,18 +44,15 @@ def draw_overlays(job: Job, methods: list[Method], results: Results, subject: Su
         results: scores and verdicts.
         subject: what they are about.
         path: PNG to write.
-        kept: folder for the pictures of maps, see :func:`benchmarks.report.drawn_maps.drawn_maps`.
+        kept: folder for the pictures of maps, see :class:`benchmarks.report.drawn_maps.DrawnMaps`.
     """
     positions = evenly_spaced(job.positives, MOST_ROWS)
     seconds = seconds_per_image(results.scores)
     methods = sorted(methods, key=lambda method: "paper" not in method.sets)
     methods = [method for method in methods if method.family != "baseline"]
     quick = [m for m in methods if len(affordable(job, m, positions, seconds[m.name])) == len(positions)]
-    context = job.context()
-    pictures = {
-        method: drawn_maps(job, method, positions, results.verdicts, kept, coloured, context)
-        for method in quick[:MOST_COLUMNS]
-    }
+    maps = DrawnMaps(job, results.verdicts, kept, coloured)
+    pictures = {method: maps.of(method, positions) for method in quick[:MOST_COLUMNS]}
     drawn = {method: found for method, found in pictures.items() if found is not None}
     records = [job.films.records[position] for position in positions]
     shares = results.verdicts.set_index("image")["label_probability"]
