@@ -111,13 +111,7 @@ def evaluate(
         ...     result = evaluate(resnet18(num_classes=2), "instances.json", ["grad_cam"], classes=["cat", "dog"])
         ...     print(result.table)
     """
-    for flag, value, known in (("--explain", explain, Explained), ("--tolerance-in", tolerance_in, ToleranceIn)):
-        if value not in get_args(known):
-            raise UserError(f"{flag} is {value!r}: choose {' or '.join(get_args(known))}.")
-    if grid is not None and not 2 <= grid <= 4:
-        raise UserError(f"--grid is {grid}: it must be 2, 3 or 4.")
-    if limit is not None and limit < 1:
-        raise UserError(f"--limit is {limit}: it must be at least 1.")
+    _check_arguments(explain, tolerance_in, grid, limit)
     names, own = own_methods([methods] if isinstance(methods, str) else methods)
     select_methods([name for name in names if name not in {method.name for method in own}] or ["paper"])
     opened = _opened(model, preprocess, classes, weights, outputs, dict(preparation or {}))
@@ -139,15 +133,11 @@ def evaluate(
         single = [image for image in found.images if len(image.labels) == 1 and image.labels[0] in matched]
         game = GridGame(opened, evenly_spaced(single, limit), matched, grid, chosen)
     asked = tuning = None
-    images = _limited(found, matched, limit)
+    images, without = _shown(found, matched, limit)
     others: tuple[Images, Images] = ([], [])
     if images or game is None:
         asked = Asked(opened, ask(images, matched, explain), explain, chosen, tolerance_in == "image")
-        about = len({question.path for question in asked.questions})
-        told.append(f"{counted(len(asked.questions), 'question')} about {counted(about, 'image')}.")
-        there = sum(len({found.category for found in image.objects} & matched.keys()) for image in images)
-        if unasked := there - len(asked.questions):
-            told.append(f"{counted(unasked, 'class', 'classes')} of images not asked for: all objects are difficult.")
+        told += _told_of(asked, images, matched)
         if dev is not None:
             sets.append(dev if isinstance(dev, LabelledSet) else load_dataset(dev))
             tuning, others = _tuning(sets[1], asked, limit)
@@ -163,13 +153,33 @@ def evaluate(
         register_all(own, asking.job(config))
         verdicts = {}
         if asked is not None:
-            verdicts[SCORES] = look(opened, images, _limited(found, matched, limit, shown=False), matched, config)
+            verdicts[SCORES] = look(opened, images, without, matched, config)
         if tuning is not None:
             verdicts[DEV] = look(opened, *others, matched, config)
         played = play(config, asked, tuning, game, verdicts, keep_maps=keep_maps)
         if process_rank() == 0:
             write_finished(config, played, opened, found, told, own)
         return played.result(config, found, told)
+
+
+def _check_arguments(explain: str, tolerance_in: str, grid: int | None, limit: int | None) -> None:
+    for flag, value, known in (("--explain", explain, Explained), ("--tolerance-in", tolerance_in, ToleranceIn)):
+        if value not in get_args(known):
+            raise UserError(f"{flag} is {value!r}: choose {' or '.join(get_args(known))}.")
+    if grid is not None and not 2 <= grid <= 4:
+        raise UserError(f"--grid is {grid}: it must be 2, 3 or 4.")
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit is {limit}: it must be at least 1.")
+
+
+def _told_of(asked: Asked, images: Images, matched: Mapping[str, int]) -> list[str]:
+    """How many questions there are, and how many are none though the class is there."""
+    about = len({question.path for question in asked.questions})
+    told = [f"{counted(len(asked.questions), 'question')} about {counted(about, 'image')}."]
+    there = sum(len({found.category for found in image.objects} & matched.keys()) for image in images)
+    if unasked := there - len(asked.questions):
+        told.append(f"{counted(unasked, 'class', 'classes')} of images not asked for: all objects are difficult.")
+    return told
 
 
 def _refuse_files_of_others(out: Path, sets: Sequence[LabelledSet]) -> None:
@@ -188,24 +198,24 @@ def _refuse_files_of_others(out: Path, sets: Sequence[LabelledSet]) -> None:
             )
 
 
-def _limited(
-    data: LabelledSet, matched: Mapping[str, int], limit: int | None, *, shown: bool = True
-) -> list[LabelledImage]:
-    """Images with an object that the network knows, or without, evenly spaced where there are more than wanted."""
-    images = [image for image in data.images if any(of.category in matched for of in image.objects) == shown]
-    return evenly_spaced(images, limit)
+def _shown(data: LabelledSet, matched: Mapping[str, int], limit: int | None) -> tuple[Images, Images]:
+    """Images with an object that the network knows, and without; evenly spaced where there are more than wanted."""
+    images: tuple[Images, Images] = ([], [])
+    for image in data.images:
+        images[not any(of.category in matched for of in image.objects)].append(image)
+    return evenly_spaced(images[0], limit), evenly_spaced(images[1], limit)
 
 
 def _tuning(data: LabelledSet, asked: Asked, limit: int | None) -> tuple[Asked, tuple[Images, Images]]:
     """Questions on which thresholds are tuned, about other images than those of the game; their images, and others."""
     matched, _ = match_categories(data, asked.model.classes or ())
-    images = _limited(data, matched, limit)
-    questions = ask(images, matched, asked.explain)
+    images = _shown(data, matched, limit)
+    questions = ask(images[0], matched, asked.explain)
     played = {question.path.resolve() for question in asked.questions}
     for question in questions:
         if question.path.resolve() in played:
             raise UserError(f"--dev has the image {question.path} of --data: thresholds are tuned on other images.")
-    return replace(asked, questions=questions), (images, _limited(data, matched, limit, shown=False))
+    return replace(asked, questions=questions), images
 
 
 def _opened(
