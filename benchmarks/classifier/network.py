@@ -23,8 +23,8 @@ STD = (0.229, 0.224, 0.225)
 class SlimResNet18(ResNet):  # type: ignore[misc]
     """ResNet-18 with 24 to 192 channels instead of 64 to 512, and torchvision's layer names: a seventh of the work."""
 
-    def __init__(self, num_classes: int = 2) -> None:
-        super().__init__(BasicBlock, [2, 2, 2, 2], num_classes=num_classes)
+    def __init__(self) -> None:
+        super().__init__(BasicBlock, [2, 2, 2, 2], num_classes=2)
         self.inplanes = 24
         self.conv1 = nn.Conv2d(3, 24, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(24)
@@ -32,7 +32,7 @@ class SlimResNet18(ResNet):  # type: ignore[misc]
         self.layer2 = self._make_layer(BasicBlock, 48, 2, stride=2)
         self.layer3 = self._make_layer(BasicBlock, 96, 2, stride=2)
         self.layer4 = self._make_layer(BasicBlock, 192, 2, stride=2)
-        self.fc = nn.Linear(192, num_classes)
+        self.fc = nn.Linear(192, 2)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -110,7 +110,6 @@ def draw_grids(
     side: int,
     count: int,
     *,
-    least: float = CONFIDENT,
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> list[Grid]:
@@ -124,7 +123,6 @@ def draw_grids(
         classes: Class of each.
         side: Cells in a row and in a column.
         count: Number of grids.
-        least: Confidence that an image needs.
         names: Of the classes, for the sentence.
         seed: Of the draw.
 
@@ -140,14 +138,14 @@ def draw_grids(
     """
     queues: dict[int, list[int]] = {}
     for image in torch.argsort(confidences, descending=True, stable=True).tolist():
-        if confidences[image] >= least:
+        if confidences[image] >= CONFIDENT:
             queues.setdefault(classes[image], []).append(image)
     if len(queues) < side**2:
         found = ", ".join(str(names[number] if names else number) for number in sorted(queues)) or "none"
         raise UserError(
             f"--grid {side} needs images of {side**2} classes that are classified right with a confidence of "
-            f"{least:g}, and there are such images of {len(queues)} (classes: {found}): take a smaller grid, or more "
-            "images."
+            f"{CONFIDENT:g}, and there are such images of {len(queues)} (classes: {found}): take a smaller grid, or "
+            "more images."
         )
     lots, used, grids = np.random.default_rng(seed), dict.fromkeys(queues, 0), []
     for _ in range(count):

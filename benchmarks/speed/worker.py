@@ -37,8 +37,8 @@ def resident() -> float:
     return _status("VmRSS") if _STATUS.exists() else _peak()
 
 
-def peak_above_idle(call: Callable[[], Any], repeats: int = 2) -> float:
-    """Peak resident memory during some calls above what is resident before them, MiB.
+def peak_above_idle(call: Callable[[], Any]) -> float:
+    """Peak resident memory during two calls above what is resident before them, MiB.
 
     In a process that has had a higher peak before, this is right on Linux only, where the mark can be reset.
     """
@@ -46,7 +46,7 @@ def peak_above_idle(call: Callable[[], Any], repeats: int = 2) -> float:
     if os.access(_CLEAR_REFS, os.W_OK):
         _CLEAR_REFS.write_text("5")
     idle = resident()
-    for _ in range(repeats):
+    for _ in range(2):
         call()
     return max(_peak() - idle, 0.0)
 
