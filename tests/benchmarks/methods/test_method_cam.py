@@ -12,7 +12,7 @@ from pytorch_grad_cam import AblationCAM, ScoreCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
-from tiny_network import SIZE, TinyResNet
+from tiny_network import SIZE
 from torch import nn
 
 from benchmarks.methods import METHODS, Context
@@ -27,12 +27,6 @@ TARGETS = torch.tensor([1, 0])
 @pytest.fixture(scope="module")
 def images():
     return torch.randn(2, 3, 2 * SIZE, 2 * SIZE, generator=torch.Generator().manual_seed(2))
-
-
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(3)
-    return TinyResNet().eval()
 
 
 def explain(name, network, images, budget=300, targets=TARGETS):

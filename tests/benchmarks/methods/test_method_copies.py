@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import DeepLift
-from tiny_network import SIZE, Chain, TinyResNet
+from tiny_network import SIZE, Chain
 from torch import nn
 
 from benchmarks.methods import METHODS, Context
@@ -15,17 +15,6 @@ from benchmarks.methods.copies import rewritten
 from benchmarks.run.errors import UserError
 
 TARGETS = torch.tensor([1, 0])
-
-
-@pytest.fixture(scope="module")
-def images():
-    return torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
-
-
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(3)
-    return TinyResNet().eval()
 
 
 def test_a_rewritten_network_computes_the_same(network, images):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from captum.attr import ShapleyValueSampling
 from PIL import Image
-from tiny_network import SIZE, TinyResNet
+from tiny_network import SIZE
 from torch import nn
 
 from benchmarks.methods import METHODS, Context
@@ -16,17 +16,6 @@ from benchmarks.methods.rise import random_masks
 from benchmarks.methods.superpixels import superpixels
 
 TARGETS = torch.tensor([1, 0])
-
-
-@pytest.fixture(scope="module")
-def images():
-    return torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
-
-
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(3)
-    return TinyResNet().eval()
 
 
 def explain(name, network, images, budget, seed=0):
