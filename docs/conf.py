@@ -60,6 +60,7 @@ nitpick_ignore = [
             "Inputs",
             "InputsT",
             "MapsT",
+            "Outputs",
             "Target",
             "Weights",
             "normgrad_attr._attribution.MapsT",

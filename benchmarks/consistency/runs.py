@@ -17,6 +17,7 @@ from benchmarks.run.directory import evaluated, refuse_evaluation, saved_config
 from benchmarks.run.errors import UserError
 from benchmarks.run.stored import DamagedError, Evaluated, Measured, Summary, read_json, read_table
 from benchmarks.run.text_tables import counted
+from benchmarks.scoring.unit_store import EVERY
 
 # Settings that may differ between runs that count as repetitions of one recipe.
 _REPEATS = FREE_SETTINGS | {"seed", "preset", "score_batch_size"}
@@ -175,7 +176,7 @@ class EvaluatedRun(Run):
     def played_on(self) -> object:
         """Which questions, and what is a hit."""
         record = self.record
-        return record.facts["scores"][""]["annotations"], record.explain, self.facts.truth, record.tolerance_in
+        return record.facts["scores"][EVERY]["annotations"], record.explain, self.facts.truth, record.tolerance_in
 
     @property
     def films(self) -> frozenset[str]:

@@ -78,10 +78,6 @@ def combined(
     )
 
 
-def _combined(extract: str, aggregate: str, combine: Combination, weighting: str, context: Context) -> NormGradMethod:
-    return combined(context, extract, aggregate, combine, weighting)
-
-
 def _suggested(extract: str, context: Context) -> NormGradMethod:
     layers = context.suggested_layers
     return CombinedNormGrad(context.network, layers, extract=extract, weights=[1.0] * len(layers))
@@ -143,13 +139,14 @@ METHODS = (
         for aggregate in AGGREGATES
         for scope, build, source in (
             ("single", partial(_single, extract, aggregate), "NormGrad"),
-            ("combined", partial(_combined, extract, aggregate, "product", "ones"), "CombinedNormGrad"),
+            ("combined", partial(combined, extract=extract, aggregate=aggregate), "CombinedNormGrad"),
         )
     ),
     *(
-        _entry((extract, "combined", suffix), partial(_combined, extract, "norm", *how), ALL, "CombinedNormGrad")
+        _entry((extract, "combined", suffix), partial(combined, extract=extract, combine=combine, weighting=weighting),
+               ALL, "CombinedNormGrad")
         for extract in EXTRACTS
-        for suffix, how in COMBINATIONS.items()
+        for suffix, (combine, weighting) in COMBINATIONS.items()
     ),
     *(
         _entry(("layer", "single", *_suffix(aggregate)), partial(_own_weights, aggregate),
