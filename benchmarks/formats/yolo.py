@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data.annotations import Shape
-from benchmarks.formats.entries import Entry, Reading, names_in, number_in, text_of
+from benchmarks.formats.entries import Entry, Reading, names_in, text_of
 from benchmarks.formats.image_files import composed, files_below, images_below
-from benchmarks.formats.labelled import LabelledObject
+from benchmarks.formats.yolo_lines import Lines
 from benchmarks.run.errors import UserError
+from benchmarks.run.text_tables import counted
 
 NAMES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names")
 """Files that name the classes, of which the first that is there counts."""
 _SPLITS = ("train", "val", "test")
-_LEEWAY = 1e-3
-"""How far a share may lie outside of the image, as rounding and boxes at its edge do."""
 
 
 def recognises(source: Path, images: Path | None) -> bool:
@@ -31,7 +29,8 @@ def read(source: Path, images: Path | None) -> Reading:
     """Read the labels of a folder.
 
     A label's file has the place in its folder that the image has in its own. An image without one shows nothing. Of
-    lines with key points, of which ``kpt_shape`` in a YAML file tells, the box counts.
+    lines with key points, of which ``kpt_shape`` in a YAML file tells, the box counts. Without it, lines that may be
+    outlines or have key points are asked about.
 
     Args:
         source: ``data.yaml`` with one split, or a folder of labels, or one that holds ``labels`` and ``images``.
@@ -61,6 +60,7 @@ def read(source: Path, images: Path | None) -> Reading:
         if (first := texts.setdefault(_stem(path, labels), path)) != path:
             reading.faults.append(f"{path}: {first} is of the same image: keep one.")
     owners: dict[str, Path] = {}
+    lines = Lines(names, content)
     for path in images_below(pictures):
         stem = _stem(path, pictures)
         if stem in owners:
@@ -70,8 +70,9 @@ def read(source: Path, images: Path | None) -> Reading:
         text = texts.pop(stem, None)
         entry = Entry(str(text or path), path.relative_to(pictures).as_posix(), path)
         if text is not None:
-            _read_lines(text, names, "kpt_shape" in content, entry, reading)
+            lines.read(text, entry, reading)
         reading.entries.append(entry)
+    reading.faults += lines.question(source)
     reading.faults += [
         f"{path}: there is no image for it in {pictures}." for path in texts.values() if path.name not in NAMES
     ]
@@ -82,45 +83,12 @@ def _stem(path: Path, folder: Path) -> str:
     return composed(path.relative_to(folder).with_suffix("").as_posix())
 
 
-def _read_lines(path: Path, names: list[str], pose: bool, entry: Entry, reading: Reading) -> None:
-    lines: list[str] = []
-    with reading.at(str(path)):
-        lines = text_of(path).splitlines()
-    for number, line in enumerate(lines, start=1):
-        if words := line.split():
-            where = f"{path}, line {number}"
-            with reading.at(where):
-                entry.objects.append((where, _object(words[: 5 if pose else None], names)))
-
-
-def _object(words: list[str], names: list[str]) -> LabelledObject:
-    if not words[0].isascii() or not words[0].isdigit() or int(words[0]) >= len(names):
-        raise ValueError(f"its class is {words[0][:40]!r} where a number from 0 to {len(names) - 1} is expected")
-    values = [number_in(word, "share") for word in words[1:]]
-    if len(values) == 5:
-        raise ValueError("it has five numbers behind its class: leave out the last, if it is a confidence")
-    if len(values) < 4 or len(values) % 2:
-        raise ValueError(f"it has {len(values)} numbers where a box has 4 and a polygon 6 or more, two a point")
-    if not all(-_LEEWAY <= value <= 1 + _LEEWAY for value in values):
-        worst = max(values, key=lambda value: abs(value - 0.5))
-        raise ValueError(f"{worst:g} is no share of the image: YOLO counts from 0 to 1")
-    if len(values) > 4:
-        return LabelledObject(
-            names[int(words[0])], (Shape("polygon", tuple(zip(values[::2], values[1::2], strict=True))),)
-        )
-    x, y, width, height = values
-    if width < 0 or height < 0:
-        raise ValueError(f"its box has the size {width:g} x {height:g}: a width and a height are not negative")
-    corners = (x - width / 2, y - height / 2), (x + width / 2, y + height / 2)
-    return LabelledObject(names[int(words[0])], (Shape("rectangle", corners),))
-
-
 def _label_folder(source: Path) -> Path:
     return source / "labels" if (source / "labels").is_dir() else source
 
 
 def _names_file(source: Path) -> Path | None:
-    folders = [source, *list(source.parents)[:2]]
+    folders = [source, source / "labels", *list(source.parents)[:2]]
     return next((folder / name for folder in folders for name in NAMES if (folder / name).is_file()), None)
 
 
@@ -144,7 +112,8 @@ def _split(source: Path, content: dict[str, Any]) -> Path:
         raise UserError(f"{source}: its split is no folder: give the folder of the images with `images`.")
     root = source.parent / str(content.get("path") or "")
     inside = root / folder.removeprefix("../")  # Roboflow writes "../train/images" for what lies beside its file
-    return inside if inside.is_dir() and not (root / folder).is_dir() else root / folder
+    found = inside if inside.is_dir() and not (root / folder).is_dir() else root / folder
+    return found / "images" if (found / "images").is_dir() else found
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -166,9 +135,14 @@ def _names(path: Path, content: dict[str, Any]) -> list[str]:
         return names_in(path)
     names = content["names"]
     if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+        numbered = {str(number): name for number, name in names.items()}
+        if numbered.keys() != set(map(str, range(len(names)))):
             raise UserError(f'{path}: its "names" are not numbered 0, 1, 2, ... without a gap.')
-        names = [names[number] for number in range(len(names))]
+        names = [numbered[str(number)] for number in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f'{path}: its "names" are no list of words: put those in quotes that look like numbers.')
+    if content.get("nc") not in (None, len(names)):
+        raise UserError(
+            f'{path} has {counted(len(names), "name")}, but its "nc" is {content["nc"]}: correct one of them.'
+        )
     return names

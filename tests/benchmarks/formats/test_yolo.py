@@ -61,6 +61,36 @@ def test_of_key_points_the_box_counts(root: Path, points: str) -> None:
     assert (found.shapes[0].kind, found.box) == ("rectangle", (75, 25, 125, 75))
 
 
+@pytest.mark.parametrize("points", ["0.4 0.5 0.6 0.6", "0.45 0.3 0 0", "0.4 0.5"])
+def test_what_may_be_key_points_or_an_outline_is_asked_about(root: Path, points: str) -> None:
+    """Read as an outline, a box that lies elsewhere would count, without a word."""
+    labels = root / "labels" / "train" / "a.txt"
+    labels.write_text(f"0 0.5 0.5 0.25 0.5 {points}\n1 0.5 0.5 0.1 0.2\n" * 2)
+    count = len(points.split()) // 2
+    with pytest.raises(
+        UserError, match=rf"2 lines may be an outline or a box with {count} key point.*`kpt_shape: \[{count}, 2\]`"
+    ):
+        load_dataset(root / "data.yaml")
+    (root / "data.yaml").write_text(f"{YAML}kpt_shape: null\n")
+    assert load_dataset(root / "data.yaml").images[0].objects[0].shapes[0].kind == "polygon"
+    (root / "data.yaml").write_text(YAML)
+    labels.write_text(f"{labels.read_text()}0 0.4 0.4 0.6 0.4 0.6 0.6 0.5 0.7 0.4 0.6\n")  # outlines differ in length
+    assert load_dataset(root / "data.yaml").images[0].objects[0].shapes[0].kind == "polygon"
+
+
+def test_turned_boxes_are_no_key_points(root: Path) -> None:
+    """An oriented box of which the last three corners lie in the box that the first two would be."""
+    (root / "labels" / "train" / "a.txt").write_text("0 0.4 0.4 0.6 0.5 0.55 0.6 0.35 0.5\n")
+    assert load_dataset(root / "data.yaml").images[0].objects[0].box == (70, 40, 120, 60)
+
+
+@pytest.mark.parametrize("points", ["0.4 0.5 2 0.6 0.6 1", "0.4 0.5 1 0.9 0.6 1", "0 0 0 0.6 0.6 1", "0.4 0.5 2"])
+def test_key_points_that_say_how_they_are_seen_are_known(root: Path, points: str) -> None:
+    (root / "labels" / "train" / "a.txt").write_text(f"0 0.5 0.5 0.25 0.5 {points}\n")
+    with pytest.raises(UserError, match="line 1: it seems to be a box with key points: tell of them in"):
+        load_dataset(root / "data.yaml")
+
+
 def test_an_image_without_a_file_shows_nothing(root: Path) -> None:
     assert load_dataset(root / "data.yaml").images[1].labels == ()
 
@@ -130,3 +160,26 @@ def test_what_programs_keep_for_themselves_is_not_read(root: Path) -> None:
         (root / name).write_bytes(b"no image")
     (root / "labels" / "train" / "._a.txt").write_bytes(b"\xff")
     assert [image.name for image in load_dataset(root / "data.yaml").images] == ["a.jpg", "b.jpg"]
+
+
+def test_names_may_be_numbered_in_words(root: Path) -> None:
+    (root / "data.yaml").write_text("train: images/train\nnames: {'1': dog, '0': cat}\nnc: 2\n")
+    assert load_dataset(root / "data.yaml").categories == ("cat", "dog")
+    (root / "data.yaml").write_text("train: images/train\nnames: [cat, dog]\nnc: 3\n")
+    with pytest.raises(UserError, match='has 2 names, but its "nc" is 3: correct one of them'):
+        load_dataset(root / "data.yaml")
+
+
+def test_a_list_of_classes_may_lie_among_the_labels(root: Path) -> None:
+    """Where labelImg writes it."""
+    (root / "data.yaml").unlink()
+    (root / "labels" / "classes.txt").write_text("person\ntraffic light\n")
+    assert load_dataset(root).categories == ("person", "traffic light")
+
+
+def test_a_split_may_be_the_folder_above_its_images(root: Path) -> None:
+    (root / "valid").mkdir()
+    for folder in ("images", "labels"):
+        (root / folder / "val").rename(root / "valid" / folder)
+    (root / "data.yaml").write_text("names: [person]\nval: valid\n")
+    assert load_dataset(root / "data.yaml").images[0].objects[0].box == (0, 0, 200, 100)
