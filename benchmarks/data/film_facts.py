@@ -102,6 +102,10 @@ class FileRecord(Protocol):
     def where(self) -> str:
         """The entry, for messages."""
 
+    @property
+    def placed(self) -> bool:
+        """Whether it tells of places on the film as it is stored, which may not be turned then."""
+
 
 R = TypeVar("R", bound=FileRecord)
 
@@ -190,7 +194,7 @@ def _seen(root: Path, limit: int | None) -> str:
 
 def _look(record: FileRecord, colour: bool) -> FilmFacts | str:
     try:
-        film = read_annotated(record.path, _SIDE, colour=colour)
+        film = read_annotated(record.path, _SIDE, colour=colour, placed=record.placed)
     except UserError as error:
         return f"{record.where}: {error}"
     width, height = film.size

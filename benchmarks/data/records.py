@@ -54,6 +54,11 @@ class Record:
         """Table and row, for messages."""
         return f"{self.table}, row {self.row}"
 
+    @property
+    def placed(self) -> bool:
+        """A film without objects may be turned no more than one with some: the films of a set are read alike."""
+        return True
+
 
 class Split(Sequence[Record]):
     """Films in the order of their table, which :func:`benchmarks.data.object_cxr.read_split` fills.

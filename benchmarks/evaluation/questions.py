@@ -114,7 +114,7 @@ class AskedImages:
 
     def picture(self, position: int, at_least: int | None = None) -> np.ndarray:
         """The image as it is shown, uint8, grey or colour."""
-        return decode(self.records[position].path, at_least, colour=self.colour)[0]
+        return _pixels(self.records[position].image, at_least, colour=self.colour)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -151,20 +151,24 @@ class Questions(AskedImages):
         except FaultyTableError as error:
             raise FaultyTableError(error.faults, "`evaluate --check`") from None
         digest = hashlib.sha256(repr(shown).encode())
-        digest.update(self._input(images[0].path).numpy().tobytes())  # what the function is, its result says
+        digest.update(self._input(images[0]).numpy().tobytes())  # what the function is, its result says
         self.pixels = digest.hexdigest()
 
     def __getitem__(self, position: int) -> tuple[Tensor, int, int]:
         """The network's input, the class and the position."""
         question = self.records[position]
         if self._last is None or self._last[0] != question.path:
-            self._last = question.path, self._input(question.path)
+            self._last = question.path, self._input(question.image)
         return self._last[1], question.label, position
 
-    def _input(self, path: Path) -> Tensor:
-        pixels, _ = decode(path, self._at_least, colour=self.colour)
+    def _input(self, image: LabelledImage) -> Tensor:
+        pixels = _pixels(image, self._at_least, colour=self.colour)
         prepared: Tensor = self._prepare(Image.fromarray(pixels))
         return prepared.detach().float()
+
+
+def _pixels(image: LabelledImage, at_least: int | None, *, colour: bool) -> np.ndarray:
+    return decode(image.path, at_least, colour=colour, placed=image.placed)[0]
 
 
 def ask(images: Sequence[LabelledImage], outputs: Mapping[str, int], explain: Explained) -> list[Question]:

@@ -45,17 +45,18 @@ def read_film(path: Path | str) -> Film:
 
 
 def decode(
-    path: Path, at_least: int | None = None, *, colour: bool = False
+    path: Path, at_least: int | None = None, *, colour: bool = False, placed: bool = True
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
-    """Pixels and stored size of an annotated film, as of :func:`read_annotated`."""
-    film = read_annotated(path, at_least, colour=colour)
+    """Pixels and size of an annotated film, as of :func:`read_annotated`."""
+    film = read_annotated(path, at_least, colour=colour, placed=placed)
     return film.pixels, film.size
 
 
-def read_annotated(path: Path, at_least: int | None = None, *, colour: bool = False) -> Film:
+def read_annotated(path: Path, at_least: int | None = None, *, colour: bool = False, placed: bool = True) -> Film:
     """Decode an annotated film to 8-bit grey, with the (width, height) of the stored film, to which annotations refer.
 
-    With ``colour`` the pixels are (height, width, 3); a grey film has three equal channels then.
+    With ``colour`` the pixels are (height, width, 3); a grey film has three equal channels then. Without ``placed``
+    nothing is annotated by its place, so a film that its EXIF data turn is turned.
 
     ``at_least`` lets a JPEG be decoded at a half, quarter or eighth of its size as long as both sides keep this many
     pixels, which is several times faster on full-size films. Threads may decode at once; whoever starts them hides
@@ -64,19 +65,21 @@ def read_annotated(path: Path, at_least: int | None = None, *, colour: bool = Fa
     Raises:
         UserError: As :func:`read_film`; or the film's EXIF data turn it, so that it is unclear what annotations mean.
     """
-    film = _read(path, load_dicom, lambda stream: load_picture(stream, at_least, upright=False, colour=colour))
+    film = _read(path, load_dicom, lambda stream: load_picture(stream, at_least, upright=not placed, colour=colour))
     if colour and film.pixels.ndim == 2:
         return replace(film, pixels=np.repeat(film.pixels[..., None], 3, axis=2))
     return film
 
 
-def stored_size(path: Path) -> tuple[int, int]:
+def stored_size(path: Path, *, placed: bool = True) -> tuple[int, int]:
     """(width, height) of an annotated film as it is stored, from its header alone.
+
+    Without ``placed`` nothing is annotated by its place, so it may be one that its EXIF data turn.
 
     Raises:
         UserError: As :func:`decode`, as far as the header tells.
     """
-    return _read(path, dicom_size, picture_size)
+    return _read(path, dicom_size, lambda stream: picture_size(stream, upright=not placed))
 
 
 @contextmanager

@@ -118,11 +118,12 @@ def _kind_of_tiff(stream: BinaryIO) -> str:
     return f"{channels}{max(bits)}-bit {numbers}{', big-endian' if head[:1] == b'M' else ''}"
 
 
-def picture_size(stream: BinaryIO) -> tuple[int, int]:
+def picture_size(stream: BinaryIO, upright: bool) -> tuple[int, int]:
     """Width and height of an annotated picture as it is stored, from its header.
 
     Args:
         stream: At the beginning of the file.
+        upright: Whether it is turned as its EXIF data say; without, a picture that is to be turned is refused.
 
     Raises:
         UserError: As ``load_picture``, as far as the header tells.
@@ -131,7 +132,8 @@ def picture_size(stream: BinaryIO) -> tuple[int, int]:
     with _open(stream, FORMATS) as image:
         width, height = image.size
         check_size(width, height, 1)
-        if image.format != "PNG" or "exif" in image.info:  # Pillow looks for it behind the pixels, which takes long
+        looked_up = image.format != "PNG" or "exif" in image.info  # Pillow looks behind the pixels, which takes long
+        if looked_up and not upright:
             check_upright(image)
     return width, height
 

@@ -17,7 +17,7 @@ from benchmarks.data.annotations import LARGEST, Shape
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.films.decode import stored_size, warnings_hidden
 from benchmarks.formats.entries import Entry, Reading
-from benchmarks.formats.image_files import which_file
+from benchmarks.formats.image_files import which_image
 from benchmarks.formats.labelled import LabelledImage, LabelledObject, LabelledSet
 from benchmarks.formats.run_lengths import RunLengths
 from benchmarks.run.errors import UserError, printable
@@ -81,7 +81,7 @@ def _twice(entries: Sequence[Entry]) -> list[str]:
     return [
         f"{entry.where}: the image {printable(entry.name, 200)} is there already ({first[key].where}): keep one entry."
         for entry in entries
-        for key in [which_file(entry.path)]
+        for key in [which_image(entry.path)]
         if first.setdefault(key, entry) is not entry
     ]
 
@@ -109,7 +109,7 @@ def _sizes(entries: Sequence[Entry]) -> list[tuple[int, int] | str]:
 
 def _look(entry: Entry) -> tuple[int, int] | str:
     try:
-        return stored_size(entry.path)
+        return stored_size(entry.path, placed=bool(entry.objects or entry.size))
     except UserError as error:
         return str(error)
 

@@ -20,6 +20,9 @@ _OF_IMAGES = ("images", "JPEGImages")
 _DRIVE = re.compile(r"^([A-Za-z]:)?/+")
 """What a path on a machine begins with, on Windows and elsewhere."""
 
+_DIGEST = re.compile(r"[0-9a-fA-F]{30,}")
+"""In the name of a file that is kept by its content, as caches of data sets do; one of 32 digits may lack two."""
+
 
 class ImageFiles:
     """The images of some folders.
@@ -101,6 +104,14 @@ def which_file(path: Path) -> tuple[int, int]:
     """What is the same for all names of one file: links, and letters that a system takes for each other."""
     status = path.stat()
     return status.st_dev, status.st_ino
+
+
+def which_image(path: Path) -> tuple[int, int]:
+    """As ``which_file``, but for links to a file that is named by its content: images alike share it in caches."""
+    if path.is_symlink() and _DIGEST.search(path.resolve().name):
+        status = path.lstat()
+        return status.st_dev, status.st_ino
+    return which_file(path)
 
 
 def is_hidden(name: str) -> bool:

@@ -5,8 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.formats.entries import Entry, Reading
-from benchmarks.formats.image_files import images_below, images_in, is_hidden, remark_on_others, which_file
+from benchmarks.formats.image_files import (
+    files_below,
+    images_below,
+    images_in,
+    is_hidden,
+    remark_on_others,
+    which_image,
+)
 from benchmarks.run.errors import UserError
+
+_ANNOTATIONS = (".xml", ".txt", ".json", ".csv")
+"""Of files that bear an image's name beside it, and are more than a folder of images has."""
+_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 
 
 def recognises(source: Path, images: Path | None) -> bool:
@@ -16,7 +27,10 @@ def recognises(source: Path, images: Path | None) -> bool:
     folders = _folders(source)
     here = [path for path in source.iterdir() if path.is_file() and not is_hidden(path.name)]
     reserved = {"images", "masks", "labels", "Annotations", "JPEGImages"} & {folder.name for folder in folders}
-    return not here and not reserved and any(next(images_below(folder), None) for folder in folders)
+    if here or reserved or not any(next(images_below(folder), None) for folder in folders):
+        return False
+    owners = {path.with_suffix("") for path in images_below(source)}
+    return not any(path.with_suffix("") in owners for path in files_below(source, _ANNOTATIONS))
 
 
 def read(source: Path, images: Path | None) -> Reading:
@@ -34,6 +48,11 @@ def read(source: Path, images: Path | None) -> Reading:
     folders = _folders(source) if source.is_dir() else []
     if not folders:
         raise UserError(f"{source} holds no folders: give a folder with a folder for each class.")
+    if _SPLITS.issuperset(folder.name.lower() for folder in folders):
+        raise UserError(
+            f"{source} holds {', '.join(folder.name for folder in folders)}, the names of splits, where folders of "
+            f"classes are expected: give one of them, such as {folders[-1]}."
+        )
     reading = Reading(categories=[folder.name for folder in folders])
     reading.faults += [f"{path}: it is in no folder of a class: move it into one." for path in images_in(source)]
     entries: dict[tuple[int, int], Entry] = {}
@@ -43,7 +62,7 @@ def read(source: Path, images: Path | None) -> Reading:
             reading.faults.append(f"{folder}: it holds no image: remove it, or fill it.")
         for path in paths:
             entry = Entry(str(path), path.relative_to(source).as_posix(), path)
-            entries.setdefault(which_file(path), entry).labels.append(folder.name)
+            entries.setdefault(which_image(path), entry).labels.append(folder.name)
     reading.entries = list(entries.values())
     reading.remarks = remark_on_others(source)
     return reading

@@ -59,6 +59,11 @@ class LabelledImage:
     size: tuple[int, int]
     where: str
 
+    @property
+    def placed(self) -> bool:
+        """Whether anything has a place on it; if not, it may be turned as its EXIF data say."""
+        return bool(self.objects)
+
 
 @dataclass(frozen=True)
 class LabelledSet:

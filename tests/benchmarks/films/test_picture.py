@@ -176,8 +176,11 @@ def test_a_turned_film_is_upright(tmp_path: Path, orientation: int, format_: str
 
     assert np.abs(film.grey.astype(int) - upright).max() <= 2
     assert (film.size, film.notes) == ((80, 60), ("it was turned as its EXIF data say",))
-    with pytest.raises(UserError, match="is to be turned by its EXIF data: save it upright"):
-        decode(tmp_path / "a")
+    for read in (decode, stored_size):
+        with pytest.raises(UserError, match="is to be turned by its EXIF data: save it upright"):
+            read(tmp_path / "a")
+    assert np.array_equal(decode(tmp_path / "a", placed=False)[0], film.grey)
+    assert sorted(stored_size(tmp_path / "a", placed=False)) == [60, 80]
 
 
 def test_alpha_alone_is_no_film(tmp_path: Path) -> None:

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks import load_dataset
+from benchmarks.evaluation.questions import Question, Questions
+from benchmarks.models import open_model
 from benchmarks.run.errors import UserError
 
 
@@ -74,3 +78,62 @@ def test_an_image_that_is_linked_into_several_folders_shows_several_classes(tmp_
         ("cat/1.png", ("cat", "dog")),
         ("dog/1.png", ("dog", "pet")),
     ]
+
+
+@pytest.mark.parametrize("splits", [("train", "val"), ("Train", "valid", "test"), ("dev",)])
+def test_splits_are_no_classes(tmp_path: Path, splits: tuple[str, ...]) -> None:
+    for split in splits:
+        for kind in ("cat", "dog"):
+            (tmp_path / split / kind).mkdir(parents=True)
+            Image.new("L", (5, 4)).save(tmp_path / split / kind / "1.png")
+    with pytest.raises(UserError, match="the names of splits, where folders of classes are expected: give one of them"):
+        load_dataset(tmp_path)
+    assert load_dataset(tmp_path / splits[0]).categories == ("cat", "dog")
+    (tmp_path / "bus").mkdir()
+    Image.new("L", (5, 4)).save(tmp_path / "bus" / "1.png")
+    assert "bus" in load_dataset(tmp_path).categories  # as "train" is a class of vehicles
+
+
+def test_images_with_annotations_beside_them_have_more_than_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "batch1").mkdir()
+    Image.new("L", (5, 4)).save(tmp_path / "batch1" / "1.png")
+    (tmp_path / "batch1" / "1.xml").write_text("<annotation/>")
+    with pytest.raises(UserError, match="is not recognised: name its format"):
+        load_dataset(tmp_path)
+    assert load_dataset(tmp_path, format="folder").categories == ("batch1",)
+
+
+def test_an_image_with_a_label_alone_is_turned(tmp_path: Path) -> None:
+    """There is no place that would lie elsewhere then; the network sees what a person does."""
+    upright = np.zeros((6, 4, 3), np.uint8)
+    upright[0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the stored first column, from the bottom up, is the first row
+    (tmp_path / "cat").mkdir()
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "cat" / "1.png", exif=exif)
+    (image,) = load_dataset(tmp_path).images
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    films = Questions([Question(image, "cat", 0, "1")], open_model(network, size=(6, 4)), tmp_path / "cache")
+    assert torch.allclose(films[0][0][0], torch.from_numpy(upright[..., 0] / np.float32(255)))
+    assert np.array_equal(films.picture(0), upright)
+
+
+def test_images_alike_may_share_a_file_of_a_cache(tmp_path: Path) -> None:
+    """Whose name is a digest of its content."""
+    blob = tmp_path / "blobs" / "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    blob.parent.mkdir()
+    Image.new("L", (5, 4)).save(blob, "PNG")
+    for name in ("set/cat/1.png", "set/cat/2.png", "set/dog/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).symlink_to(blob)
+    assert [(image.name, image.labels) for image in load_dataset(tmp_path / "set").images] == [
+        ("cat/1.png", ("cat",)),
+        ("cat/2.png", ("cat",)),
+        ("dog/3.png", ("dog",)),
+    ]
+    table = tmp_path / "set" / "boxes.csv"
+    table.write_text("image,category,x1,y1,x2,y2\ncat/1.png,cat,0,0,2,2\ncat/2.png,cat,0,0,2,3\n")
+    assert [image.objects[0].box for image in load_dataset(table).images] == [(0, 0, 2, 2), (0, 0, 2, 3)]
+    table.write_text("image,category,x1,y1,x2,y2\ncat/1.png,cat,0,0,2,2\n./cat/1.png,cat,0,0,2,3\n")
+    with pytest.raises(UserError, match="is there already"):
+        load_dataset(table)
