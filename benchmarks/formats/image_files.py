@@ -45,11 +45,15 @@ class ImageFiles:
         self._through = [folder for folder in self._folders if folder == given or folder.name in _OF_IMAGES]
         self._alias = alias
 
-    def find(self, name: str) -> Path:
+    def find(self, name: str, inside: str = ".") -> Path:
         """The image of a name: a path inside a folder, or a file's name, with suffix or without.
 
         Names count in the folders themselves, and also below those that hold images alone. A path may begin further
         up, or on another machine: the longest end of it counts that is the path of an image.
+
+        Args:
+            name: As the annotation has it.
+            inside: Where the annotation lies among others, which is where its image lies before it may be elsewhere.
 
         Raises:
             ValueError: There is none, or several; a fragment that fits behind "row 7: ".
@@ -59,7 +63,10 @@ class ImageFiles:
         if not name.strip() or not parts or ":" in "".join(parts) or ".." in parts or "\0" in name:
             raise ValueError(f"the image's name {shown} is no path inside a folder")
         try:
-            found = next(filter(None, (self._found("/".join(parts[k:]), k == 0) for k in range(len(parts)))), [])
+            beside = [] if inside == "." else self._found(f"{inside}/{'/'.join(parts)}", False)
+            found = beside or next(
+                filter(None, (self._found("/".join(parts[k:]), k == 0) for k in range(len(parts)))), []
+            )
         except OSError as error:
             raise ValueError(f"the image {shown} cannot be looked for ({error.strerror})") from None
         if len(found) > 1:
@@ -75,7 +82,7 @@ class ImageFiles:
             if (folder / path).is_file():
                 return [folder / path]
         by_path, by_name = self._known
-        return list((by_name if whole else by_path).get(composed(path), ()))
+        return list((by_name if whole else by_path).get(_compared(path), ()))
 
     @cached_property
     def _known(self) -> tuple[dict[str, dict[Path, None]], dict[str, dict[Path, None]]]:
@@ -91,13 +98,19 @@ class ImageFiles:
                     names.add(self._alias(inside))
                 for known, keys in ((by_path, paths), (by_name, paths | names)):
                     for key in keys:
-                        known.setdefault(composed(key), {})[path] = None
+                        known.setdefault(_compared(key), {})[path] = None
         return by_path, by_name
 
 
 def composed(name: str) -> str:
     """A name as it is compared: macOS takes letters and their accents apart, which look the same."""
     return unicodedata.normalize("NFC", name)
+
+
+def _compared(path: str) -> str:
+    """A path as those of images are compared: cameras write their suffix in capitals, and other programs do not."""
+    stem, suffix = os.path.splitext(composed(path))
+    return stem + suffix.lower()
 
 
 def which_file(path: Path) -> tuple[int, int]:

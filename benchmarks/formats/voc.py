@@ -45,7 +45,8 @@ def read(source: Path, images: Path | None) -> Reading:
     from_zero: list[str] = []
     for path in paths:
         with reading.at(str(path)):
-            reading.entries.append(_entry(path, files, reading, from_zero))
+            inside = path.parent.relative_to(folder).as_posix()
+            reading.entries.append(_entry(path, inside, files, reading, from_zero))
     if from_zero:
         reading.remarks.append(
             f"{len(from_zero)} boxes begin at 0, but VOC counts from 1, such as in {from_zero[0]}: if the whole set "
@@ -84,10 +85,11 @@ def _paths(source: Path, reading: Reading) -> tuple[Path, list[Path]]:
     return listed, [found[composed(name)] for name in names if composed(name) in found]
 
 
-def _entry(path: Path, files: ImageFiles, reading: Reading, from_zero: list[str]) -> Entry:
+def _entry(path: Path, inside: str, files: ImageFiles, reading: Reading, from_zero: list[str]) -> Entry:
+    """The entry of a file that lies in a folder inside that of the annotations."""
     root = _parsed(path)
     name = _text(root, "filename") or path.stem
-    entry = Entry(str(path), name, files.find(name), size=_size(root))
+    entry = Entry(str(path), name, files.find(name, inside), size=_size(root))
     objects = root.findall("object")
     known = sum(len(element.findall(box)) for element in objects for box in ("bndbox", "part/bndbox"))
     if (boxes := sum(1 for _ in root.iter("bndbox"))) > known:

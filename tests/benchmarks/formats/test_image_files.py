@@ -25,6 +25,14 @@ def test_a_path_that_begins_further_up_is_followed_from_the_folder(tmp_path: Pat
     assert ImageFiles(None, [root]).find(name) == root / "0.png"
 
 
+@pytest.mark.parametrize(("name", "there"), [("0.png", "0.PNG"), ("0.JPG", "0.jpg"), ("a/0.jpg", "a/0.JPG")])
+def test_a_suffix_may_be_in_capitals(tmp_path: Path, name: str, there: str) -> None:
+    root = folder_of(tmp_path, there)
+    assert ImageFiles(root, []).find(name) == root / there
+    folder_of(root, name)  # on systems that tell them apart
+    assert ImageFiles(root, []).find(name).samefile(root / name)
+
+
 def test_the_longest_end_of_a_path_counts(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "images", "0.png", "a/0.png", "b/a/0.png")
     files = ImageFiles(root, [])

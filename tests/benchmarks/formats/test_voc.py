@@ -140,3 +140,16 @@ def test_no_box_is_left_out_unseen(root: Path, old: str, new: str, told: str) ->
     path.write_text(new.join(text.rsplit(old, 1)))
     with pytest.raises(UserError, match=told):
         load_dataset(root)
+
+
+def test_an_image_lies_where_its_annotation_does_among_the_others(root: Path) -> None:
+    """Two cameras count from 1 each, and their files name no folder."""
+    for camera, width in (("a", 8), ("b", 9)):
+        for folder in ("Annotations", "JPEGImages"):
+            (root / folder / camera).mkdir()
+        Image.new("RGB", (width, 6)).save(root / "JPEGImages" / camera / "000001.jpg")
+        (root / "Annotations" / camera / "000001.xml").write_text(TEXT.format(name="000001", width=width, height=6))
+    images = load_dataset(root).images
+    assert [(image.path.parent.name, image.size) for image in images] == [
+        ("JPEGImages", (8, 6)), ("JPEGImages", (8, 6)), ("a", (8, 6)), ("b", (9, 6)),
+    ]  # fmt: skip
