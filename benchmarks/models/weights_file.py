@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from benchmarks.run.errors import UserError
 
-_AROUND = ("state_dict", "model_state_dict", "model", "state_dict_ema", "net")
+_DEEPEST = 4
+"""How deep in a file a state dict may lie: a file may hold itself."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -30,7 +32,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals([Namespace]):  # what was on the command line of many trainings
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError:
         raise UserError(f"--weights {path} needs the package safetensors: install it.") from None
     except Exception as error:  # what each reader makes of a damaged file
@@ -38,29 +41,35 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if not isinstance(error, pickle.UnpicklingError):
             kind += f" ({' '.join(str(error).split())[:80] or type(error).__name__})"
         raise UserError(f"--weights {path} is not {kind}: save it by torch.save(model.state_dict(), FILE).") from None
-    for name in _AROUND:
-        if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
-            own = _tensor_names(state[name])
-            twice = [other for other, value in state.items() if other != name and _holds(_tensor_names(value), own)]
-            if twice:  # such as a moving average of the weights
-                raise UserError(f"--weights {path} holds the network twice, as {name} and {twice[0]}: save one.")
-            state = state[name]
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    found = dict(_states(state))
+    weights = max(found.values(), key=len, default=None)
+    if weights is None:
         raise UserError(f"--weights {path} holds no state dict: save one with torch.save(model.state_dict(), FILE).")
-    for name, value in state.items():
+    same = [place for place, names in found.items() if _are_of_one(set(names), set(weights))]
+    if len(same) > 1:
+        raise UserError(f"--weights {path} holds the network twice, as {same[0]} and {same[1]}: save one.")
+    for name, value in weights.items():
         if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
             raise UserError(
                 f"--weights {path} holds {name!r} as a tensor that is quantized, sparse, complex or empty: save "
                 "model.float().state_dict() of the plain network."
             )
-    return dict(state)
+    return weights
 
 
-def _tensor_names(state: Any) -> set[str]:
-    """Names of the tensors in what may be a state dict."""
-    if not isinstance(state, Mapping):
-        return set()
-    return {name for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
+def _states(content: Any, *place: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """State dicts in what a file holds, of which the network's is the largest, each behind where it is."""
+    if isinstance(content, Mapping) and content and len(place) < _DEEPEST:
+        if all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):
+            yield ".".join(place), dict(content)
+        else:
+            for name, value in content.items():
+                yield from _states(value, *place, str(name))
+
+
+def _are_of_one(names: set[str], larger: set[str]) -> bool:
+    """Whether two state dicts are of one network, such as its weights and a moving average of them."""
+    return 2 * len(names) > len(larger) and (_holds(names, larger) or _holds(larger, names))
 
 
 def _holds(names: set[str], others: set[str]) -> bool:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from argparse import Namespace
+
 import pytest
 import torch
 from torchvision import models
@@ -11,6 +13,31 @@ from benchmarks.run.errors import UserError
 class Evil:
     def __reduce__(self):
         return print, ("this must not run",)
+
+
+@pytest.mark.parametrize("around", ["model_ema", "teacher", "checkpoint.network", "module.state.weights"])
+def test_a_state_dict_is_found_wherever_it_lies(around, tmp_path):
+    """Beside what an optimizer keeps, the command line, and a loss."""
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
+    network(torch.rand(4, 2)).sum().backward()
+    optimizer = torch.optim.Adam(network.parameters())
+    optimizer.step()
+    inner = network.state_dict()
+    for name in reversed(around.split(".")):
+        inner = {name: inner}
+    beside = {"optimizer": optimizer.state_dict(), "args": Namespace(lr=0.1), "loss": {"weight": torch.ones(2)}}
+    torch.save({**inner, **beside, "epoch": 3}, tmp_path / "a.pt")
+    found = read_state(tmp_path / "a.pt")
+    assert found.keys() == network.state_dict().keys()
+    assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_file_that_holds_itself_is_refused(tmp_path):
+    content = {"epoch": 3}
+    content["again"] = content
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(UserError, match="holds no state dict"):
+        read_state(tmp_path / "a.pt")
 
 
 def test_files_that_are_no_weights(tmp_path, capsys):
