@@ -67,8 +67,10 @@ def _real(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.bool_]:
     if padding is None:
         return np.ones(stored.shape, dtype=bool)
     limit = first(dataset.get("PixelPaddingRangeLimit"))
-    ends = (padding, padding if limit is None else limit)
-    real: npt.NDArray[np.bool_] = (stored < min(ends)) | (stored > max(ends))
+    ends = np.array([padding, padding if limit is None else limit], dtype=np.int64)
+    if stored.dtype.itemsize == 2:  # a signed number may be written as unsigned, and the reverse
+        ends = ends.astype(stored.dtype)
+    real: npt.NDArray[np.bool_] = (stored < ends.min()) | (stored > ends.max())
     return real if real.any() else ~real
 
 

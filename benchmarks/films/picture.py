@@ -162,6 +162,7 @@ def _decoded(image: Image.Image, stream: BinaryIO, at_least: int | None, upright
     elif "16" in rawmode:
         pixels, note = _deep_colour(image, rawmode, stream, mode)
     else:
+        _check_bits(image, stream)
         pixels, note = np.asarray(image.convert(mode)), ""
     why = ""
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
@@ -229,6 +230,21 @@ def _deep_colour(image: Image.Image, rawmode: str, stream: BinaryIO, mode: str) 
         raise UserError(f"has 16-bit colours of a kind that is not read ({rawmode}): save it as 16-bit grey")
     unit, note = to_unit(upper.astype(np.uint16) << 8 | lower)
     return to_bytes(unit if unit.ndim == 2 or mode == "RGB" else unit @ _LUMINANCE), note
+
+
+def _check_bits(image: Image.Image, stream: BinaryIO) -> None:
+    """Refuse deep colours of JPEG 2000: Pillow keeps their upper bytes, of which white may turn out as 0.
+
+    Raises:
+        UserError: The rest of a sentence.
+    """
+    if image.format != "JPEG2000" or len(image.getbands()) == 1:
+        return
+    stream.seek(0)
+    _, start, size = stream.read(2**16).partition(b"\xff\x4f\xff\x51")  # of the pixels; the header of their size
+    bits = (size[38] & 0x7F) + 1 if start and len(size) > 38 else 8
+    if bits > 8:
+        raise UserError(f"has colours of {bits} bits in JPEG 2000: save it as 16-bit grey")
 
 
 def _reread(stream: BinaryIO, rawmode: str) -> npt.NDArray[np.uint8]:

@@ -56,6 +56,18 @@ def test_signed_values_and_padding(tmp_path: Path) -> None:
     np.testing.assert_array_equal(film, [[0, 0], [128, 255]])
 
 
+@pytest.mark.parametrize(("kind", "padding"), [(np.int16, 63536), (np.uint16, -2000)])
+def test_padding_may_be_written_with_the_other_sign(tmp_path: Path, kind: type, padding: int) -> None:
+    """-2000 and 63536 are the same 16 bits; as values they would set the range of the film."""
+    pixels = np.array([[padding, 0], [50, 100]]).astype(kind)
+    path = write_dicom(tmp_path / "a.dcm", pixels)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new("PixelPaddingValue", "US" if padding > 0 else "SS", padding)
+    dataset.save_as(path)
+
+    np.testing.assert_array_equal(grey(path), [[0, 0], [50, 100]])  # that 8 bits hold
+
+
 @pytest.mark.parametrize("bits", [12, 16])
 @pytest.mark.parametrize(
     "film", [RAMP, RAMP // 2, RAMP // 2 + 2048, RAMP // 4], ids=["all", "dark", "bright", "10 bits"]

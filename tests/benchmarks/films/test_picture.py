@@ -286,3 +286,18 @@ def test_a_grey_picture_has_three_equal_channels_then(tmp_path):
     Image.fromarray(PLAIN.astype(np.uint8)).save(tmp_path / "a.png")
     pixels, _ = decode(tmp_path / "a.png", colour=True)
     assert (pixels == PLAIN[..., None]).all()
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_deep_colours_of_jpeg_2000_are_refused(tmp_path: Path, bits: int) -> None:
+    """Pillow keeps their upper bytes: 4 bits are left of 12 in 16, and 65535 may become 0."""
+    cv2 = pytest.importorskip("cv2")
+    deep = np.uint8 if bits == 8 else np.uint16
+    cv2.imwrite(
+        str(tmp_path / "a.jp2"), np.dstack([np.linspace(0, 2**bits - 1, 5120).reshape(64, 80).astype(deep)] * 3)
+    )
+    if bits == 8:
+        assert read_film(tmp_path / "a.jp2").grey.max() == 255
+    else:
+        with pytest.raises(UserError, match="has colours of 16 bits in JPEG 2000: save it as 16-bit grey"):
+            read_film(tmp_path / "a.jp2")
