@@ -24,6 +24,8 @@ UNNAMED = "object"
 """Category of masks that hold one value and have no names."""
 VOID = 255
 """Value of pixels that nobody judged, where classes have values."""
+_NOT_COUNTED = ("background", "bg", "ignore")
+"""What other lists of names begin with: theirs are of the values 0, 1, ..."""
 _SPREAD = {"L;2": 85, "L;4": 17}
 """By what Pillow multiplies grey of 2 and 4 bits, so that it is seen."""
 
@@ -95,7 +97,13 @@ def _folder(source: Path) -> Path:
 
 def _names(folder: Path) -> list[str]:
     path = folder / CLASSES if (folder / CLASSES).is_file() else folder.parent / CLASSES
-    return names_in(path) if path.exists() else []
+    names = names_in(path) if path.exists() else []
+    if names and names[0].strip("_").casefold() in _NOT_COUNTED:
+        raise UserError(
+            f"{path}, line 1: {names[0]!r} would be the name of the value 1, and the lines behind it of 2, 3, ...: "
+            "remove it, since 0 needs no name."
+        )
+    return names
 
 
 def _values(path: Path) -> npt.NDArray[Any]:
@@ -127,9 +135,18 @@ def _fault_of(image: Image, inverse: bool) -> str:
         return "it holds real numbers where a mask has a whole number a pixel: save it as grey of 8 or 16 bits"
     if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
         return f"it has colours ({image.mode}) where a mask has one value a pixel: save it as grey"
+    if image.mode == "P" and _shows_zero_as_white(image):
+        return "its palette shows 0 as white and 1 as black, so that it is unclear which pixels count: save it as grey"
     if inverse:  # programs that write labels mean what is stored, those that write pictures what is seen
         return "it is a TIFF whose 0 is white (MinIsWhite), so that it is unclear which pixels count: save it as PNG"
     return ""
+
+
+def _shows_zero_as_white(image: Image) -> bool:
+    """Whether a palette is that of a black and white picture whose colours a program has put in order."""
+    colours = image.getpalette() or []
+    used = {number: colours[3 * number : 3 * number + 3] for _, number in image.getcolors() or []}
+    return used.pop(0, None) == [255] * 3 and all(colour == [0] * 3 for colour in used.values())
 
 
 def _of_class(values: npt.NDArray[Any], name: str) -> list[LabelledObject]:

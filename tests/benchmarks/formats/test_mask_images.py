@@ -111,6 +111,29 @@ def test_a_blank_class_is_refused(root: Path) -> None:
         load_dataset(root)
 
 
+@pytest.mark.parametrize("first", ["background", "_background_", "__ignore__"])
+def test_names_that_begin_with_the_value_0_are_refused(root: Path, first: str) -> None:
+    """As other programs count them: each value would bear the name of the one before it."""
+    save(root / "masks" / "1.png", VALUES == 1)
+    (root / "masks" / "classes.txt").write_text(f"{first}\nheart\n")
+    with pytest.raises(UserError, match=r"classes\.txt, line 1: .* would be the name of the value 1, .*: remove it"):
+        load_dataset(root)
+
+
+def test_a_palette_that_shows_0_as_white_is_refused(root: Path) -> None:
+    """A person sees a white object on black where the values mean a hole."""
+    mask = Image.new("P", (4, 3))
+    mask.putdata([int(of != 1) for of in VALUES.ravel().tolist()])
+    mask.putpalette([255, 255, 255, 0, 0, 0])
+    mask.save(root / "masks" / "1.png")
+    with pytest.raises(UserError, match=r"1\.png: its palette shows 0 as white .*: save it as grey"):
+        load_dataset(root)
+    mask.putpalette([0, 0, 0, 255, 255, 255])
+    mask.save(root / "masks" / "1.png")
+    (image,) = load_dataset(root).images
+    np.testing.assert_array_equal(category_mask(image, "object", (3, 4), "shape"), VALUES != 1)
+
+
 @pytest.mark.parametrize("mask", [VALUES == 1, (VALUES == 1).astype(np.uint8)])
 def test_a_tiff_whose_values_mean_two_things_is_refused(root: Path, mask: np.ndarray) -> None:
     """Pillow shows the complement of what is stored where 0 is white."""
