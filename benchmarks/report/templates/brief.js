@@ -1,6 +1,6 @@
 // What a reader should know who reads no more, and what is said once.
 function drawBrief() {
-  const rows = chosenRows().sort((a, b) => b.accuracy - a.accuracy);
+  const rows = chosenRows().sort(byAccuracy);
   const best = rows.find((row) => row.method === row.best), chance = data.chance[String(state.tolerance)];
   const same = rows.filter((row) => row !== best && !row.differs);
   const lines = data.run.classifier ? [data.run.classifier] : [];

@@ -62,7 +62,8 @@ function visible(name) {
   return state.families.has(method.family) && state.costs.has(method.cost) && query.split(/\s+/).every((word) => text.includes(word));
 }
 
-function filteredRows() { return chosenRows().filter((row) => visible(row.method)).sort((a, b) => b.accuracy - a.accuracy); }
+const byAccuracy = (a, b) => b.accuracy - a.accuracy || (b.method === b.best) - (a.method === a.best); // of equal ones the best is the first
+function filteredRows() { return chosenRows().filter((row) => visible(row.method)).sort(byAccuracy); }
 function visibleRows() { return filteredRows().slice(0, state.most); }
 
 function isHit(distance) { return state.tolerance === 0 ? distance === 0 : distance < state.tolerance; }

@@ -151,6 +151,16 @@ def test_brief_names_the_best(page: Any) -> None:
     assert "Energy Grad-CAM (0.500)" in texts(page, "#brief li")[-1]  # of made-up values; baselines do not count
 
 
+def test_of_equal_methods_brief_and_table_name_the_same(page: Any) -> None:
+    page.execute_script(
+        "const last = chosenRows().at(-1).method;"
+        "for (const row of chosenRows()) Object.assign(row, { accuracy: 0.5, best: last }); render();"
+    )
+    best = next(iter(accuracies(page)))
+    assert texts(page, "#brief li")[1].startswith(f"{best} is best")
+    assert texts(page, "#table tbody tr:first-child .best")[0] == "best"
+
+
 def test_breakdown_by_kind(page: Any, reported: Config) -> None:
     Select(page.find_element(By.ID, "by")).select_by_value("kind")
     table = pd.read_csv(reported.out / "breakdown.csv")
