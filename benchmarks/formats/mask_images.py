@@ -145,7 +145,7 @@ def _fault_of(image: Image, inverse: bool) -> str:
 def _shows_zero_as_white(image: Image) -> bool:
     """Whether a palette is that of a black and white picture whose colours a program has put in order."""
     colours = image.getpalette() or []
-    used = {number: colours[3 * number : 3 * number + 3] for _, number in image.getcolors() or []}
+    used = {value: colours[3 * value : 3 * value + 3] for value in np.unique(np.asarray(image)).tolist()}
     return used.pop(0, None) == [255] * 3 and all(colour == [0] * 3 for colour in used.values())
 
 
