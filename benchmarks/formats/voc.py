@@ -89,7 +89,10 @@ def _entry(path: Path, inside: str, files: ImageFiles, reading: Reading, from_ze
     """The entry of a file that lies in a folder inside that of the annotations."""
     root = _parsed(path)
     name = _text(root, "filename") or path.stem
-    entry = Entry(str(path), name, files.find(name, inside), size=_size(root))
+    image = files.find(name, inside)
+    if image.parent.as_posix().endswith(f"/{inside}") and not name.startswith(f"{inside}/"):
+        name = f"{inside}/{name}"  # others may bear its own
+    entry = Entry(str(path), name, image, size=_size(root))
     objects = root.findall("object")
     known = sum(len(element.findall(box)) for element in objects for box in ("bndbox", "part/bndbox"))
     if (boxes := sum(1 for _ in root.iter("bndbox"))) > known:
