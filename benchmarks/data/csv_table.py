@@ -29,7 +29,7 @@ def read_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
     """
     number = 0
     names: list[str] = []
-    _refuse_utf16(table)
+    _refuse_no_text(table)
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             # Blanks before a cell count nowhere, and before quotes they would make the quotes a part of it.
@@ -50,9 +50,11 @@ def read_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{table}, row {row}: not in UTF-8, but perhaps in Latin-1: {_AS}.") from None
 
 
-def _refuse_utf16(table: Path) -> None:
+def _refuse_no_text(table: Path) -> None:
     with table.open("rb") as stream:
         start = stream.read(100)
+    if start.startswith(b"PK\x03\x04"):
+        raise UserError(f"{table} is a spreadsheet's own file, whatever its name: {_AS}.")
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
         raise UserError(f"{table} is in UTF-16: {_AS}.")
 

@@ -117,6 +117,7 @@ def test_other_headers_and_missing_pieces(tmp_path: Path) -> None:
         ("image_name,annotation\nr\xe9.png,\n", "latin-1", "row 2: not in UTF-8, but perhaps in Latin-1"),
         ("image_name,annotation\na.png,\n", "utf-16", "test.csv is in UTF-16"),
         ("image_name,annotation\na.png,\n", "utf-16-le", "test.csv is in UTF-16"),
+        ("PK\x03\x04", "latin-1", "test.csv is a spreadsheet's own file"),
         ("image_name;annotation\na.png;\n", "utf-8", "test.csv has its columns separated by semicolons"),
         ("image_name\tannotation\na.png\t\n", "utf-8", "test.csv has its columns separated by tabs"),
     ],
