@@ -101,6 +101,8 @@ def read(source: Path, images: Path | None, preset: Preset) -> Reading:
     files = ImageFiles(images, [folder, folder / "images", folder.parent / "images"])
     reading = Reading()
     entries: dict[str, Entry | None] = {}
+    others = [header.index(side) for side in SIZED[2:] if side in header and side not in preset.columns.values()]
+    stated: list[tuple[Entry, LabelledObject, tuple[int, int]]] = []
     for number, cells in rows:
         where = f"{source}, row {number}"
         with reading.at(where):
@@ -115,10 +117,29 @@ def read(source: Path, images: Path | None, preset: Preset) -> Reading:
                 continue
             if found.shapes:
                 entry.objects.append((where, found))
+                if len(others) == 2:
+                    width, height = (_whole(cells[place]) if place < len(cells) else 0 for place in others)
+                    stated.append((entry, found, (width, height)))
             else:
                 entry.labels.append(found.category)
+    _take_sizes(stated)
     reading.entries = [entry for entry in entries.values() if entry is not None]
     return reading.in_alphabet()
+
+
+def _take_sizes(stated: Sequence[tuple[Entry, LabelledObject, tuple[int, int]]]) -> None:
+    """Take columns ``width`` and ``height`` beside corners for those of images, unless they may be those of boxes."""
+    rows = [(*size, *found.box) for _, found, size in stated]
+    of_boxes = all(abs(w - (x2 - x1)) <= 1 and abs(h - (y2 - y1)) <= 1 for w, h, x1, y1, x2, y2 in rows)
+    if not of_boxes and all(w >= x2 and h >= y2 for w, h, _, _, x2, y2 in rows):
+        for entry, _, size in stated:
+            entry.size = size
+
+
+def _whole(text: str) -> int:
+    """A number of pixels, 0 where it is none; pandas writes it as 640.0 where a row is blank."""
+    digits = text.strip().removesuffix(".0")
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else 0
 
 
 def preset_of(columns: Mapping[str, str]) -> Preset:

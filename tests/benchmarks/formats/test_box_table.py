@@ -143,3 +143,28 @@ def test_images_beside_the_table_are_found_by_name(tmp_path: Path, form: Literal
     rows = "image,category,x1,y1,x2,y2\nRen\u00e9.v1,cat,1,2,5,6\nRene\u0301.v1,dog,1,2,5,6\n"
     (image,) = load_dataset(table(tmp_path / "t.csv", rows)).images
     assert image.labels == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "stated"),
+    [
+        (("640,480", "640,480"), True),
+        (("640.0,480.0", "640.0,480.0"), True),
+        (("40,30", "21,11"), False),  # of the boxes, once with both ends
+        (("100,90", "20,10"), False),  # nobody knows of what: the second box reaches over it
+        ((",", ","), False),
+        (("wide,high", "wide,high"), False),
+    ],
+)
+def test_a_size_beside_corners_is_that_of_the_image_where_it_can_be(
+    tmp_path: Path, sizes: tuple[str, str], stated: bool
+) -> None:
+    """As tables for TensorFlow have it; boxes that were drawn on a larger copy would lie elsewhere, without a word."""
+    picture(tmp_path / "1.png", 320, 240)
+    rows = "".join(f"1.png,{size},cat,{box}\n" for size, box in zip(sizes, ("0,0,40,30", "50,50,70,60"), strict=True))
+    source = table(tmp_path / "boxes.csv", f"image,width,height,category,x1,y1,x2,y2\n{rows}")
+    if stated:
+        with pytest.raises(UserError, match=r"is about an image of 640 x 480 pixels, but .* has 320 x 240 pixels"):
+            load_dataset(source)
+        picture(tmp_path / "1.png", 640, 480)
+    assert [found.box for found in load_dataset(source).images[0].objects] == [(0, 0, 40, 30), (50, 50, 70, 60)]
