@@ -88,10 +88,19 @@ def _explained(cam: Any, images: Tensor, targets: Tensor) -> Any:
     """What a class of pytorch-grad-cam computes; afterwards its hooks are gone."""
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+    handle = cam.target_layers[0].register_forward_hook(_begin_gradients, prepend=True)  # the package's see its output
     try:
-        return cam(images.clone().requires_grad_(), [ClassifierOutputTarget(target) for target in targets.tolist()])
+        return cam(images, [ClassifierOutputTarget(target) for target in targets.tolist()])
     finally:
+        handle.remove()
         cam.activations_and_grads.release()
+
+
+def _begin_gradients(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    """The same output; what led to it gets no gradients, which are most of a backward pass and no CAM looks at."""
+    if output.requires_grad:  # the layer runs once more
+        return output
+    return output.detach().requires_grad_().clone()  # no leaf, on which what follows could not work in place
 
 
 def _cam(base: str, context: Context, changes: type = _Raw) -> Explain:

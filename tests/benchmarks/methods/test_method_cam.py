@@ -15,7 +15,7 @@ from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from tiny_network import SIZE
 from torch import nn
 
-from benchmarks.methods import METHODS, Context
+from benchmarks.methods import METHODS, Context, Layers
 from benchmarks.methods.cam import first_component
 from benchmarks.methods.channel_scores import most_varied
 from benchmarks.metrics.grid_game import with_nothing
@@ -69,6 +69,34 @@ def test_xgrad_cam(network, images, last):
     weights = (g * x).sum(dim=(2, 3), keepdim=True) / (x.sum(dim=(2, 3), keepdim=True) + 1e-7)
     expected = (weights * x).sum(dim=1, keepdim=True).clamp(min=0)
     torch.testing.assert_close(explain("xgrad_cam", network, images).double(), expected, rtol=1e-3, atol=1e-7)
+
+
+class _Twice(nn.Module):
+    """A layer that runs twice, the second time on what came of the first, which was changed in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.layer, self.fc = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 2)
+
+    def forward(self, x, shift=0.0):
+        x = F.relu(self.layer(self.stem(x)).add_(shift), inplace=True)
+        return self.fc(self.layer(x).tanh().mean(dim=(2, 3)))
+
+
+def test_gradients_begin_at_the_layer_however_often_it_runs(images):
+    network, learns, firsts = _Twice().eval(), [], []
+    shift = torch.zeros(2, 4, *(side - 2 for side in images.shape[2:]), requires_grad=True)
+    handle = network.layer.register_forward_hook(lambda m, i, o: firsts.append(o.detach()))
+    scores = network(images, shift).gather(1, TARGETS.view(-1, 1)).sum()
+    handle.remove()
+    (gradient,) = torch.autograd.grad(scores, shift)
+    expected = (gradient * firsts[0]).sum(dim=1, keepdim=True).clamp(min=0)
+
+    network.stem.register_forward_hook(lambda m, i, o: learns.append(o.requires_grad))
+    context = Context(network, images.shape[-1], layers=Layers("layer", ("layer",)))
+    torch.testing.assert_close(METHODS["hires_cam"].prepare(context)(images, TARGETS), expected, rtol=1e-4, atol=1e-7)
+    assert learns
+    assert not learns[-1]
 
 
 @pytest.mark.parametrize("name", ["eigen_cam", "eigen_grad_cam"])
