@@ -49,7 +49,7 @@ ORDER = (
     "synthetic", "shapes", "analysis", "formats", "data", "films", "zoo", "models", "metrics", "run",
 )  # fmt: skip
 """Rooms of the benchmark from top to bottom; imports run downwards."""
-MOST_FILES = {"methods": 19, "formats": 18, "metrics": 18, "evaluation": 14}
+MOST_FILES = {"methods": 19, "formats": 19, "metrics": 18, "evaluation": 14}
 """A file a family, a format, a measure, a step of an evaluation."""
 
 
