@@ -17,6 +17,9 @@ from typing import Literal, NamedTuple
 Kind = Literal["batch", "channel", "space"]
 #: Number of a spatial dimension of the input, and how many that input has.
 Direction = tuple[int, int]
+#: (sign, shift): place i of a dimension is place sign * i + shift of another, round its end.
+Order = tuple[int, int]
+STRAIGHT, FLIPPED = (1, 0), (-1, -1)
 
 
 @dataclass(eq=False)
@@ -49,7 +52,7 @@ class Axis:
         origin: The axis that it came from by a convolution, pooling, a cut or the like, and so runs along.
         span: Where it begins and ends on the origin, which lies from 0 to 1: it is cut inside, and padded outside.
         parts: Dimensions that it is a concatenation of, such as a class token and the patches.
-        unmoved: The axis before its places were moved around, and by how many; None if not by a shift.
+        unmoved: The dimension before its places were moved around, and their order now, None for one without a name.
         of_input: The input that it is a dimension of, and its number there.
     """
 
@@ -62,7 +65,7 @@ class Axis:
         origin: Axis | None = None,
         span: tuple[float, float] = (0.0, 1.0),
         parts: tuple[Dim, ...] = (),
-        unmoved: tuple[Axis, int | None] | None = None,
+        unmoved: tuple[Dim, Order | None] | None = None,
         of_input: tuple[Input, int] | None = None,
     ) -> None:
         self.size, self.direction, self.origin, self.parts, self.unmoved = size, direction, origin, parts, unmoved
@@ -171,8 +174,7 @@ def bind(dims: Iterable[Dim], kind: Kind) -> None:
 def resized(dim: Dim, size: int, stride: int | None = None) -> Dim:
     """The dimension after a convolution, pooling or resizing along it: coarser or finer, but along the same axis.
 
-    What padding has added at the ends is used up by a window that moves, in steps of ``stride``, without padding of its
-    own.
+    What padding has added at the ends is used up by a window that moves in steps of ``stride`` without padding.
     """
     if size == size_of(dim):
         return dim
@@ -185,7 +187,8 @@ def resized(dim: Dim, size: int, stride: int | None = None) -> Dim:
     front, back = max(0.0, -begin), max(0.0, end - 1)
     left = max(0.0, 1 - used / (front + back)) if front + back else 0.0
     span = (max(begin, -left * front), min(end, 1 + left * back))
-    return whole(Axis(size, kind, origin=axis.origin or axis, span=span, unmoved=axis.unmoved))
+    unmoved = axis.unmoved and (axis.unmoved[0], None)
+    return whole(Axis(size, kind, origin=axis.origin or axis, span=span, unmoved=unmoved))
 
 
 def cut(dim: Dim, start: int, size: int, step: int = 1) -> Dim:
@@ -196,7 +199,8 @@ def cut(dim: Dim, start: int, size: int, step: int = 1) -> Dim:
     begin, end = axis.span
     place, first = (end - begin) / axis.size, start - start % step
     span = (begin + first * place, begin + (first + size * step) * place)
-    return whole(Axis(size, axis.kind, origin=axis.origin or axis, span=span, unmoved=axis.unmoved))
+    unmoved = axis.unmoved and (axis.unmoved[0], None)
+    return whole(Axis(size, axis.kind, origin=axis.origin or axis, span=span, unmoved=unmoved))
 
 
 def as_grid(dims: Dims) -> Dims:
@@ -252,8 +256,7 @@ def sliced(dim: Dim, start: int, size: int, step: int = 1) -> Dim:
     """The dimension of ``size`` of its places, from ``start`` on."""
     if size == size_of(dim):
         return dim
-    kind = kind_of(dim)
-    axis = only_axis(dim)
+    kind, axis = kind_of(dim), only_axis(dim)
     if kind == "channel" or (kind == "batch" and (axis is None or axis.parts)):
         return new(size, kind)
     if axis is None or not axis.parts:
@@ -321,12 +324,17 @@ def displaced(dim: Dim) -> bool:
     return any(f.axis.unmoved or f.axis.span != (0.0, 1.0) for f in dim)
 
 
-def moved(dim: Dim, size: int, shift: int | None = None) -> Dim:
-    """The dimension after its places were shifted around, or, without a shift, changed places in some other way."""
+def moved(dim: Dim, size: int, order: Order | None = None) -> Dim:
+    """The dimension after its places were shifted or flipped, or, without an order, changed places in another way."""
+    base, before = _unmoved(dim)
+    now = (before[0] * order[0], (before[0] * order[1] + before[1]) % size) if before and order else None
+    return base if now == STRAIGHT else whole(Axis(size, kind_of(dim), unmoved=(base, now)))
+
+
+def _unmoved(dim: Dim) -> tuple[Dim, Order | None]:
+    """The dimension before its places were moved around, and their order now."""
     axis = only_axis(dim)
-    base, before = (axis.unmoved if axis is not None else None) or (axis or Axis(size), 0)
-    total = None if before is None or shift is None else (before + shift) % size
-    return whole(base if total == 0 else Axis(size, kind_of(dim), unmoved=(base, total)))
+    return (axis.unmoved if axis is not None else None) or (dim, STRAIGHT)
 
 
 def same_places(dim: Dim, other: Dim) -> bool:
@@ -339,8 +347,14 @@ def same_places(dim: Dim, other: Dim) -> bool:
     return (one.size, one.span) == (two.size, two.span) and (one.origin or one) is (two.origin or two)
 
 
-def _apart(dim: Dim, other: Dim) -> bool:
-    """Whether two dimensions are parts of one axis that have nothing in common, such as its halves."""
+def _contradict(dim: Dim, other: Dim) -> bool:
+    """Whether two dimensions are known to be different places: halves, or one straight and one flipped or turned."""
+    (base, order), (of_other, its_order) = _unmoved(dim), _unmoved(other)
+    if same_places(base, of_other):
+        return order is not None and its_order is not None and order != its_order
+    along, its = ([f.axis.along() for f in d if f.size > 1] for d in (dim, other))
+    if None not in (*along, *its) and along != its:
+        return True
     one, two = only_axis(dim), only_axis(other)
     if one is None or two is None or one.origin is None or one.origin is not two.origin:
         return False
@@ -364,7 +378,7 @@ def merged(candidates: Sequence[Dims], shape: Sequence[int]) -> Dims:
         best = max(dims, key=_certainty, default=new(size) if size > 1 else ())
         if {"channel", "space"} <= kinds:
             best = new(size)
-        elif any(_apart(one, other) for one, other in itertools.combinations(dims, 2)):
+        elif any(_contradict(one, other) for one, other in itertools.combinations(dims, 2)):
             best = moved(best, size)
         elif len(kinds) == 1:
             bind((d for d in dims if d is not best and only_axis(d)), next(iter(kinds)))  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from normgrad_attr._axes import (
+    FLIPPED,
     Dim,
     Dims,
     Factor,
@@ -185,12 +186,18 @@ def _roll(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | Non
     (dims,) = recorded(operands)
     for at, shift in zip(node._saved_dims, node._saved_shifts, strict=True):
         at = signed(at) % len(dims)
-        dims = replaced(dims, at, moved(dims[at], size_of(dims[at]), signed(shift)))
+        dims = replaced(dims, at, moved(dims[at], size_of(dims[at]), (1, -signed(shift))))
     return [dims]
 
 
+def _flipped(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    (source,) = recorded(operands)
+    gone = dims_of(node, len(source), "_saved_dims")
+    return [tuple(moved(d, size_of(d), FLIPPED) if i in gone else d for i, d in enumerate(source))]
+
+
 def _shuffled(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
-    """Places along some dimensions are other places afterwards: flipped, transformed, chosen."""
+    """Places along some dimensions are other places afterwards: transformed, chosen."""
     source, (shape,) = recorded(operands)[0], shapes
     gone = dims_of(node, len(source), "_saved_dims", "_saved_dim")
     return [tuple(moved(d, s) if i in gone else d for i, (d, s) in enumerate(zip(source, shape, strict=True)))]
@@ -252,12 +259,13 @@ def _scattered(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims 
 
 
 def _rotated(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
+    """Quarter turns: one dimension flipped and both exchanged, as often as it takes."""
     (source,) = recorded(operands)
-    one, other = turned = dims_of(node, len(source), "_saved_dims")
-    order = list(range(len(source)))
-    if node._saved_k % 2:
-        order[one], order[other] = other, one
-    return [tuple(moved(source[d], size_of(source[d])) if d in turned else source[d] for d in order)]
+    one, other = dims_of(node, len(source), "_saved_dims")
+    dims = list(source)
+    for _ in range(signed(node._saved_k) % 4):
+        dims[one], dims[other] = moved(dims[other], size_of(dims[other]), FLIPPED), dims[one]
+    return [tuple(dims)]
 
 
 def _sampled(node: Any, operands: Operands, shapes: list[Shape]) -> list[Dims | None]:
@@ -302,7 +310,8 @@ MOVING: dict[str, Rule] = {
     **dict(entries(_cat, "Cat")),
     **dict(entries(_stack, "Stack")),
     **dict(entries(_roll, "Roll")),
-    **dict(entries(_shuffled, "Flip FftR2C FftC2R FftC2C IndexSelect Sort Topk Gather")),
+    **dict(entries(_flipped, "Flip")),
+    **dict(entries(_shuffled, "FftR2C FftC2R FftC2C IndexSelect Sort Topk Gather")),
     **dict(entries(_rotated, "Rot90")),
     **dict(entries(_indexed, "Index")),
     **dict(entries(_written, "CopySlices SliceScatter SelectScatter DiagonalScatter")),

@@ -188,6 +188,10 @@ def _into_another(x: Tensor) -> Tensor:
         lambda x: torch.cat([x[..., 8:], x[..., :8]], -1),
         lambda x: F.conv2d(torch.cat([x[..., 8:], x[..., :8]], -1), torch.randn(3, 3, 3, 3)),
         lambda x: torch.where(x > 2, x, x.flip(-1)),
+        lambda x: x + x.flip(-1),
+        lambda x: x + x.roll(2, 2),
+        lambda x: x.rot90(1, (2, 3)),
+        lambda x: (y := F.conv2d(x, torch.randn(3, 3, 1, 1))) + y.mT,
         lambda x: F.fold(F.unfold(x, 4, stride=4).flip(-1), 16, 4, stride=4),
         lambda x: x.topk(16, -1)[0],
         lambda x: x.take(torch.arange(768).flip(0).view(x.shape)),
@@ -236,6 +240,13 @@ def _batched(x: Tensor) -> Tensor:
         lambda x: F.pad(F.interpolate(x, size=(15, 15)), (1, 0, 1, 0)),
         lambda x: torch.fake_quantize_per_tensor_affine(F.interpolate(x, size=(16, 16)), 0.1, 0, 0, 255).asinh(),
         lambda x: torch.stack([column.relu() for column in F.interpolate(x, size=(16, 16)).unbind(-1)], -1),
+        lambda x: (y := F.interpolate(x, size=(16, 16))) + y.flip(-1).relu().flip(-1),
+        lambda x: F.interpolate(x, size=(16, 16)).roll(3, 2).flip(2).roll(3, 2).flip(2),
+        lambda x: F.interpolate(x, size=(16, 16)).rot90(1, (2, 3)).relu().rot90(3, (2, 3)),
+        # Two scans, from either end, over places in raster order.
+        lambda x: (
+            (y := F.interpolate(x, size=(16, 16)).flatten(2)).cumsum(-1) + y.flip(-1).cumsum(-1).flip(-1)
+        ).unflatten(2, (16, 16)),
         lambda x: Rounded.apply(F.interpolate(x, size=(16, 16))),
         lambda x: F.channel_shuffle(F.interpolate(x, size=(16, 16)).repeat(1, 2, 1, 1), 2)[:, :3],
     ],
