@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -70,6 +69,9 @@ class Tape(TorchFunctionMode):
         kwargs = kwargs or {}
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
+        part: Any = args[0].detach()[args[1]] if func is Tensor.__setitem__ else args[0] if args else None
+        if func is Tensor.__setitem__ and _same_memory(args[2], part):
+            return None  # the end of y[0] += x, which has been written already
         overwrites = not self.on and (func in _OVERWRITE or (func in _MAY_OVERWRITE and kwargs.get("inplace")))
         # torch.func takes no such function as ours.
         if overwrites and args and not torch._C._functorch.is_functorch_wrapped_tensor(args[0]):
@@ -78,8 +80,8 @@ class Tape(TorchFunctionMode):
             result = func(*args, **kwargs)
         if func is Tensor.__getitem__ and result.grad_fn is not None and (at := _indexed(args[1])) is not None:
             result.grad_fn.metadata[INDEXED] = at
-        if func is Tensor.__setitem__ and args[0].grad_fn is not None:
-            args[0].grad_fn.metadata[WRITTEN] = _rows(args[1], len(args[0]) if args[0].ndim else 0)
+        if func is Tensor.__setitem__ or (isinstance(part, Tensor) and result is part and part._is_view()):
+            _note_rows(part, args[0])
         if self.constants and differentiable(result) and not (result.requires_grad or result._is_view()):
             tensors = [a for a in args if isinstance(a, Tensor)]
             if tensors and not any(a is result for a in tensors):
@@ -122,12 +124,35 @@ def before(node: Node | None) -> set[Node]:
     return found
 
 
-def _rows(index: Any, count: int) -> range | None:
-    """The rows of ``count`` that an index takes, if it says so in whole numbers."""
-    first = index[0] if isinstance(index, tuple) and index else index
-    if isinstance(first, Integral):
-        first = slice(int(first) % max(count, 1), int(first) % max(count, 1) + 1)
-    return range(count)[first] if isinstance(first, slice) else None
+def _same_memory(value: Any, part: Tensor) -> bool:
+    """Whether a value is the very place that it is to be written to."""
+    own = isinstance(value, Tensor) and value._is_view() and not torch._C._functorch.is_functorch_wrapped_tensor(part)
+    return own and value.dtype == part.dtype and value.is_set_to(part)
+
+
+def _note_rows(part: Tensor, written: Tensor) -> None:
+    """Note at the node of what was written, or of the tensor that it is a view of, which rows the part is."""
+    whole: Any = written._base if written._is_view() else written
+    if torch._C._functorch.is_functorch_wrapped_tensor(part):
+        return
+    if (
+        whole is None
+        or whole.grad_fn is None
+        or not whole.numel()
+        or not whole.dim()
+        or storage_of(part) != storage_of(whole)
+    ):
+        return
+    row, count, node = whole.stride(0), len(whole), whole.grad_fn
+    others = zip(whole.stride()[1:], whole.shape[1:], strict=True)
+    if row == 0 or any(stride < row * count and stride * size > row for stride, size in others if size > 1):
+        return  # places of a row lie among those of others
+    sides = zip(part.stride(), part.shape, strict=True)
+    across = [(stride, size) for stride, size in sides if row <= stride < row * count and size > 1]
+    if len(across) < 2 and all(stride % row == 0 for stride, _ in across):
+        start = (part.storage_offset() - whole.storage_offset()) // row % count
+        step, size = across[0] if across else (row, 1)
+        node.metadata[WRITTEN] = range(start, start + step // row * size, step // row)
 
 
 def _indexed(index: Any) -> int | None:

@@ -208,6 +208,20 @@ def _filled_by_twos(x: Tensor, *starts: int) -> Tensor:
     return result
 
 
+def _copied(x: Tensor, *order: int) -> Tensor:
+    """Samples that are copied into rows one by one."""
+    result = torch.zeros_like(x)
+    for row, sample in zip(order, x, strict=True):
+        result[row].copy_(sample)
+    return result
+
+
+def _added(x: Tensor, to: slice | int, of: slice | int) -> Tensor:
+    x = x * 1
+    x[to] += x[of].relu()
+    return x
+
+
 def _overwritten(x: Tensor) -> Tensor:
     x = x.clone()
     x[:1] = x[2:]
@@ -244,6 +258,14 @@ def _rows_written(x: Tensor) -> Tensor:
         ),
         (lambda x: _filled_by_twos(x, 1, 0), lambda y: y[torch.tensor([1, 2, 0])], "in another order"),
         (_overwritten, lambda y: y, "in another order"),
+        (lambda x: _copied(x, 1, 0, 2), lambda y: y[torch.tensor([1, 0, 2])], "in another order"),
+        (
+            lambda x: _filled(x.transpose(0, 1).contiguous().transpose(0, 1), 1, 0, 2),  # zeros with its strides
+            lambda y: y[torch.tensor([1, 0, 2])],
+            "in another order",
+        ),
+        (lambda x: _added(x, 0, 1), lambda y: y, "in another order"),
+        (lambda x: _added(x, slice(1, 3), slice(0, 2)), lambda y: y, "in another order"),
         (
             lambda x: torch.cat([(t := x.transpose(0, 1))[:, 1:], t[:, :1]], 1).transpose(0, 1),
             lambda y: y[[2, 0, 1]],
@@ -282,6 +304,7 @@ def test_a_single_sample_has_no_more_than_one_map(rows: Callable[[Tensor], Tenso
         lambda x: [torch.stack([x[i, j] for j in range(3)])[None] for i in (0, -2, 2)],
         lambda x: [x.flip(0).relu().flip(0)],
         lambda x: [_filled(x, 0, -2, 2)],
+        lambda x: [_copied(x, 0, -2, 2)],
         lambda x: [_filled_by_twos(x, 0, 2)],
     ],
 )
@@ -290,6 +313,14 @@ def test_samples_that_are_put_together_again_in_their_order(cut: Callable[[Tenso
     apart = Does(lambda net, x: net.conv(torch.cat([part * 2 for part in cut(x)])).tanh().mean((2, 3)), conv=conv)
     whole = Does(lambda net, x: net.conv(x * 2).tanh().mean((2, 3)), conv=conv)
     torch.testing.assert_close(*(NormGrad(net, "conv").attribute(x, 1) for net in (apart, whole)))
+
+
+@pytest.mark.parametrize("rows", [0, -1, slice(2), slice(1, None), slice(None, None, 2)])
+def test_what_is_added_to_samples_of_their_own_is_in_order(rows: slice | int) -> None:
+    net, x = Does(lambda net, x: net.conv(x).tanh().mean((2, 3)), conv=nn.Conv2d(3, 4, 3)), torch.randn(3, 3, 8, 8)
+    added = Does(lambda _, x: net(_added(x, rows, rows)), net=net)
+    changed = torch.stack([s + s.relu() * (i in torch.arange(3)[rows].reshape(-1)) for i, s in enumerate(x)])
+    torch.testing.assert_close(NormGrad(added, "net.conv").attribute(x, 1), NormGrad(net, "conv").attribute(changed, 1))
 
 
 def test_a_map_of_an_input_that_the_layer_does_not_depend_on_is_refused() -> None:
