@@ -152,7 +152,8 @@ def _note_rows(part: Tensor, written: Tensor) -> None:
     if len(across) < 2 and all(stride % row == 0 for stride, _ in across):
         start = (part.storage_offset() - whole.storage_offset()) // row % count
         step, size = across[0] if across else (row, 1)
-        node.metadata[WRITTEN] = range(start, start + step // row * size, step // row)
+        # The first note counts: what hands a part on as it is, such as contiguous(), writes nothing.
+        node.metadata.setdefault(WRITTEN, range(start, start + step // row * size, step // row))
 
 
 def _indexed(index: Any) -> int | None:
