@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -69,9 +70,11 @@ class Tape(TorchFunctionMode):
         kwargs = kwargs or {}
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        part: Any = args[0].detach()[args[1]] if func is Tensor.__setitem__ else args[0] if args else None
-        if func is Tensor.__setitem__ and _same_memory(args[2], part):
-            return None  # the end of y[0] += x, which has been written already
+        part: Any = args[0] if args else None
+        if func is Tensor.__setitem__:
+            part = part.detach()[args[1]] if _cuts(args[1]) else None
+            if _same_memory(args[2], part):
+                return None  # the end of y[0] += x, which has been written already
         overwrites = not self.on and (func in _OVERWRITE or (func in _MAY_OVERWRITE and kwargs.get("inplace")))
         # torch.func takes no such function as ours.
         if overwrites and args and not torch._C._functorch.is_functorch_wrapped_tensor(args[0]):
@@ -80,7 +83,7 @@ class Tape(TorchFunctionMode):
             result = func(*args, **kwargs)
         if func is Tensor.__getitem__ and result.grad_fn is not None and (at := _indexed(args[1])) is not None:
             result.grad_fn.metadata[INDEXED] = at
-        if func is Tensor.__setitem__ or (isinstance(part, Tensor) and result is part and part._is_view()):
+        if isinstance(part, Tensor) and (func is Tensor.__setitem__ or (result is part and part._is_view())):
             _note_rows(part, args[0])
         if self.constants and differentiable(result) and not (result.requires_grad or result._is_view()):
             tensors = [a for a in args if isinstance(a, Tensor)]
@@ -124,10 +127,18 @@ def before(node: Node | None) -> set[Node]:
     return found
 
 
-def _same_memory(value: Any, part: Tensor) -> bool:
+def _cuts(index: Any) -> bool:
+    """Whether an index gives a view, which costs nothing, and not a copy of what is chosen."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is ... or isinstance(part, (Integral, slice)) for part in parts)
+
+
+def _same_memory(value: Any, part: Tensor | None) -> bool:
     """Whether a value is the very place that it is to be written to."""
-    own = isinstance(value, Tensor) and value._is_view() and not torch._C._functorch.is_functorch_wrapped_tensor(part)
-    return own and value.dtype == part.dtype and value.is_set_to(part)
+    if part is None or not isinstance(value, Tensor) or not value._is_view():
+        return False
+    own = value.dtype == part.dtype and not torch._C._functorch.is_functorch_wrapped_tensor(part)
+    return own and value.is_set_to(part)
 
 
 def _note_rows(part: Tensor, written: Tensor) -> None:
