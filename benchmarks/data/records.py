@@ -56,7 +56,7 @@ class Record:
 
     @property
     def placed(self) -> bool:
-        """A film without objects may be turned no more than one with some: the films of a set are read alike."""
+        """Always, for the films of a set are read alike, those without objects too."""
         return True
 
 
