@@ -58,7 +58,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w+b") as stream:
-            yield stream
+            try:
+                yield stream
+            except BaseException:
+                with suppress(OSError):  # of what is still to be written, and not wanted any more
+                    stream.close()
+                raise
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)

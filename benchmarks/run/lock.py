@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.run.errors import UserError
@@ -44,7 +44,7 @@ def only_one(folder: Path, what: str, command: str) -> Iterator[None]:
         return
     path = folder / lock_file(what)
     try:
-        stream = path.open("a+", encoding="utf-8")
+        stream = path.open("ab", buffering=0)  # a full disk is told by what writes, not again by what closes
     except OSError as error:
         raise cannot_write(path, error) from None
     with stream:
@@ -54,14 +54,18 @@ def only_one(folder: Path, what: str, command: str) -> Iterator[None]:
             except OSError:
                 raise UserError(f"{folder} is in use by {_holder(path)}: wait for its end, or stop it.") from None
         started = time.strftime("%Y-%m-%d %H:%M:%S")
-        stream.truncate(0)
-        stream.write(json.dumps({"process": os.getpid(), "command": command, "since": started}) + "\n")
-        stream.flush()
+        holder = json.dumps({"process": os.getpid(), "command": command, "since": started}) + "\n"
+        try:
+            stream.truncate(0)
+            stream.write(holder.encode())
+        except OSError as error:
+            raise cannot_write(path, error) from None
         clear_partials(folder)
         try:
             yield
         finally:
-            stream.truncate(0)
+            with suppress(OSError):  # of a disk that went away; the first error counts
+                stream.truncate(0)
 
 
 def _holder(path: Path) -> str:

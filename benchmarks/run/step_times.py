@@ -6,10 +6,11 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
 from benchmarks.run.process import process_rank
 
@@ -42,9 +43,8 @@ def timed(folder: Path, step: str) -> Iterator[None]:
         step: Its name.
     """
     wall, cpu, first = time.perf_counter(), _cpu(), process_rank() == 0
-    try:
-        yield
-    finally:
+
+    def note() -> None:
         if first and folder.is_dir():
             times = step_times(folder)
             before = times.pop(step, StepTime(0, 0, 0))
@@ -53,6 +53,14 @@ def timed(folder: Path, step: str) -> Iterator[None]:
                 round(before.wall + passed[0], 2), round(before.cpu + passed[1], 2), before.starts + 1
             )
             write_json(folder / NAME, {name: asdict(of_step) for name, of_step in times.items()})
+
+    try:
+        yield
+    except BaseException:
+        with suppress(UserError, OSError):  # of a full disk, which is often what stopped the step: that is told
+            note()
+        raise
+    note()
 
 
 def step_times(folder: Path) -> dict[str, StepTime]:

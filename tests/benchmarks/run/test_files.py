@@ -33,6 +33,19 @@ def test_an_error_of_the_disk_is_a_sentence(tmp_path: Path, code: int, remedy: s
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="it is a device of Linux")
+def test_a_full_disk_does_not_hide_why_the_writing_stopped(tmp_path: Path) -> None:
+    def stopped() -> None:
+        with whole_file(tmp_path / "table.json") as stream, Path("/dev/full").open("wb") as full:
+            os.dup2(full.fileno(), stream.fileno())
+            stream.write(b"waits for more")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_is_a_file_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     with pytest.raises(UserError, match=r"a\.json cannot be written"):

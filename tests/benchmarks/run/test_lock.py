@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,25 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / ".lock.results").mkdir()
     with pytest.raises(UserError, match="cannot be written"), only_one(tmp_path, "results", "train"):
         pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="it is a device of Linux")
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".lock.results").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"lock\.results cannot be written"), only_one(tmp_path, "results", "train"):
+        pass
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="it is a folder of Linux")
+def test_a_disk_that_goes_away_does_not_hide_why_a_command_stopped(tmp_path: Path) -> None:
+    def stopped() -> None:
+        with only_one(tmp_path, "results", "train"):
+            lock = (tmp_path / ".lock.results").stat()
+            for number in map(int, os.listdir("/proc/self/fd")):
+                with suppress(OSError):
+                    if os.path.samestat(os.fstat(number), lock):
+                        os.dup2(os.open(os.devnull, os.O_RDONLY), number)  # which cannot be truncated
+            raise UserError("the first")
+
+    with pytest.raises(UserError, match="the first"):
+        stopped()
