@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         if isinstance(error, KeyboardInterrupt):
-            print("Stopped; the same command goes on from here.", file=sys.stderr)
+            print("Stopped; the same command keeps what is finished, and does the rest.", file=sys.stderr)
             return 130
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -14,7 +14,7 @@ from benchmarks.data.kinds import write_kinds
 from benchmarks.data.object_cxr import read_split, split_tables
 from benchmarks.data.records import Record
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import write_rows
+from benchmarks.run.files import filled_folder, write_rows
 
 
 def split_off(
@@ -26,7 +26,7 @@ def split_off(
 
     Args:
         data: A set in Object-CXR layout with train and dev.
-        out: Folder of the new set.
+        out: Folder of the new set, or of one that was begun and stopped.
         of: The split that gives the films, ``"train"`` or ``"dev"``.
         share: Of its films.
         patients: Regular expression that finds the patient in a film's name (its first group, or all that it matches);
@@ -38,8 +38,6 @@ def split_off(
     """
     if any(path.is_file() for path in split_tables(data, "test")):
         raise UserError(f"{data} has a test split already: use it.")
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"--out: {out} holds something already: choose another folder.")
     if not 0 < share < 1:
         raise UserError(f"--share is {share}: it must be between 0 and 1.")
     if seed < 0:
@@ -49,14 +47,14 @@ def split_off(
     drawn = _draw(splits[of], names[of], share, seed)
     parts = {**splits, "test": [record for record, yes in zip(splits[of], drawn, strict=True) if yes]}
     parts[of] = [record for record, yes in zip(splits[of], drawn, strict=True) if not yes]
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        (out / "images").symlink_to(data.resolve(), target_is_directory=True)
-    except OSError as error:
-        raise UserError(f"{out / 'images'} cannot be made a link to the films ({error.strerror}).") from None
-    for split, records in parts.items():
-        _write(out / f"{split}.csv", records, data)
-        print(f"{split}: {len(records)} films, {sum(record.label for record in records)} with objects")
+    with filled_folder(out, f"--out: {out} holds something already: choose another folder."):
+        try:
+            (out / "images").symlink_to(data.resolve(), target_is_directory=True)
+        except OSError as error:
+            raise UserError(f"{out / 'images'} cannot be made a link to the films ({error.strerror}).") from None
+        for split, records in parts.items():
+            _write(out / f"{split}.csv", records, data)
+            print(f"{split}: {len(records)} films, {sum(record.label for record in records)} with objects")
     if patients is not None:  # without them a name says nothing: each split may number its films from 1 on
         other = {"train": "dev", "dev": "train"}[of]
         both = {name for name, yes in zip(names[of], drawn, strict=True) if yes}.intersection(names[other])

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 PART, GROUP = 2**10, 2**12
 """Rows of a table that are held as objects of Python at once, and that lie together in a Parquet file."""
+BEGUN = "unfinished"
+"""Of a folder that is not filled yet."""
 # A partial file names who writes it: the machine, as others may share the disk, and the process.
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _NUMBER = itertools.count()
@@ -84,6 +87,30 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+@contextmanager
+def filled_folder(folder: Path, refusal: str) -> Iterator[None]:
+    """Fill a folder; until that is done it bears the file :data:`BEGUN`, and is filled anew.
+
+    Args:
+        folder: It need not be there.
+        refusal: What is said where it holds something else.
+
+    Raises:
+        UserError: It does, or it cannot be made.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / BEGUN).exists():
+        raise UserError(refusal)
+    make_folder(folder)
+    write_text(folder / BEGUN, "")
+    for path in folder.iterdir():  # the mark stays until the end, as this may be stopped, too
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != BEGUN:
+            path.unlink()
+    yield
+    (folder / BEGUN).unlink()
 
 
 def refuse_folder_of_others(out: Path, own: Collection[str], early: Collection[str], kind: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -15,11 +14,11 @@ from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.run.config import Config, flag, from_dict
 from benchmarks.run.directory import run_record
 from benchmarks.run.errors import UserError, printable
-from benchmarks.run.files import write_json
+from benchmarks.run.files import filled_folder, write_json
 from benchmarks.run.process import process_rank
 from benchmarks.run.stored import Count, DamagedError, read_json
 
-MANIFEST, BEGUN = "manifest.json", "unfinished"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -74,17 +73,10 @@ def _write_once(config: Config, write: Callable[..., None]) -> None:
     if (root / MANIFEST).exists():
         _refuse_other(root, _facts(config), manifest)
         return
-    if root.exists():
-        if not (root / BEGUN).exists():
-            raise UserError(
-                f"{root} is there, and not a synthetic set: choose another --out, or pass --data {root} for its films."
-            )
-        shutil.rmtree(root)
-    root.mkdir(parents=True)
-    (root / BEGUN).touch()
-    write(root, counts=config.split_counts(), size=config.film_size, seed=config.data_seed)
-    write_json(root / MANIFEST, manifest)
-    (root / BEGUN).unlink()
+    other = f"{root} is there, and not a synthetic set: choose another --out, or pass --data {root} for its films."
+    with filled_folder(root, other):
+        write(root, counts=config.split_counts(), size=config.film_size, seed=config.data_seed)
+        write_json(root / MANIFEST, manifest)
 
 
 def _facts(config: Config) -> dict[str, Any]:

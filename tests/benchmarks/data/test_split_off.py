@@ -114,3 +114,21 @@ def test_nothing_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (data / "test.csv").touch()
     assert cli.main(["split", "--data", str(data), "--out", str(tmp_path / "split")]) == 2
     assert "has a test split already" in capsys.readouterr().err
+
+
+def test_a_split_that_was_stopped_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, out = write_set(tmp_path / "films"), tmp_path / "split"
+    command = ["split", "--data", str(data), "--out", str(out)]
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmarks.data.split_off.write_kinds", stop)  # of dev: train has its table already
+        assert cli.main([*command, "--seed", "1"]) == 130
+    assert (out / "train.csv").exists()
+    assert cli.main(command) == 0
+    assert cli.main([*command[:-1], str(tmp_path / "other")]) == 0
+    tables = [{path.name: path.read_bytes() for path in root.glob("*.csv")} for root in (out, tmp_path / "other")]
+    assert tables[0] == tables[1]
+    assert cli.main(command) == 2  # it is finished

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from benchmarks.run import files
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import clear_partials, whole_file, write_csv, write_json, write_parquet
+from benchmarks.run.files import clear_partials, filled_folder, whole_file, write_csv, write_json, write_parquet
 
 
 def test_a_file_is_as_before_until_it_is_complete(tmp_path: Path) -> None:
@@ -31,6 +32,41 @@ def test_an_error_of_the_disk_is_a_sentence(tmp_path: Path, code: int, remedy: s
     with pytest.raises(UserError, match=f"table.json cannot be written .*: .*{remedy}"), whole_file(path):
         raise OSError(code, os.strerror(code))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stop", ["while it is filled", "while it is emptied", "at once"])
+def test_a_folder_whose_filling_was_stopped_is_filled_anew(
+    stop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "set"
+
+    def fill(*, stopped: bool = False) -> None:
+        with filled_folder(folder, "somebody else's"):
+            assert [path.name for path in folder.iterdir()] == ["unfinished"]
+            (folder / "films").mkdir()
+            (folder / "films" / "1.png").touch()
+            (folder / "link").symlink_to(tmp_path)
+            if stopped:
+                raise KeyboardInterrupt
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if stop == "at once":
+        folder.mkdir()  # and not marked yet
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            fill(stopped=True)
+    if stop == "while it is emptied":
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                fill()
+    fill()
+    assert sorted(path.name for path in folder.iterdir()) == ["films", "link"]
+    with pytest.raises(UserError, match="somebody else's"):
+        fill()
+    assert (folder / "films" / "1.png").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="it is a device of Linux")
