@@ -72,6 +72,20 @@ def well_behaved() -> Iterator[None]:
                 signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def deaf_processes() -> Iterator[None]:
+    """Start processes that do not hear Ctrl-C: a terminal sends it to all, but this one alone answers and ends them."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a new process takes that over
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 

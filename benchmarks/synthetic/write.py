@@ -20,6 +20,7 @@ from benchmarks.data.annotations import Shape, format_annotation
 from benchmarks.data.kinds import write_kinds
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_rows
+from benchmarks.run.process import deaf_processes
 from benchmarks.synthetic.anatomy import draw_anatomy
 from benchmarks.synthetic.distractors import draw_distractors
 from benchmarks.synthetic.placing import draw_objects
@@ -119,7 +120,8 @@ def _write_splits(pool: ProcessPoolExecutor, root: Path, counts: Mapping[str, in
         order = np.random.default_rng([seed, first]).permutation(count)
         jobs = [(number, bool(rank < count // 2)) for number, rank in zip(numbers, order, strict=True)]
         write = partial(_write_film, folder, seed, size)
-        films = pool.map(write, jobs, chunksize=16)
+        with deaf_processes():
+            films = pool.map(write, jobs, chunksize=16)
         drawn = list(track(films, f"Drawing {split}", total=count, console=Console(stderr=True), transient=True))
         annotated = [(f"{number:05}.jpg", shapes) for number, shapes in zip(numbers, drawn, strict=True)]
         write_kinds(root / f"{split}.csv", annotated)

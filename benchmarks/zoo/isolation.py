@@ -11,8 +11,11 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
+
+from benchmarks.run.process import deaf_processes
 
 #: Exit status of a process that found itself above its limit of memory.
 _TOO_LARGE = 77
@@ -26,6 +29,8 @@ def processes(preload: Sequence[str]) -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
+    with deaf_processes():  # and so are those that it will make
+        forkserver.ensure_running()
     return context
 
 
@@ -86,9 +91,14 @@ def _worker(
 
 
 def _watch(mib: float) -> None:
+    """End this process when it is too large, or the one that waits for it is gone, however that was ended."""
     unit = _KIB_PER_MIB if sys.platform != "darwin" else _KIB_PER_MIB**2
+    parent = multiprocessing.parent_process()
+    assert parent is not None
     while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < mib * unit:
-        time.sleep(_LOOK_EVERY)
+        parent.join(_LOOK_EVERY)
+        if not parent.is_alive():
+            os._exit(1)
     os._exit(_TOO_LARGE)
 
 

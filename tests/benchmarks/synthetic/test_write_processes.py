@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,9 +15,9 @@ import pytest
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux to see other processes")
 
 
-def start(out: Path) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "benchmarks", "data", "--out", str(out), "--quiet"]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(out: Path, *more: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "benchmarks", "data", "--out", str(out), "--quiet", *more]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def workers(parent: int) -> list[int]:
@@ -54,6 +55,21 @@ def test_workers_end_with_their_parent(tmp_path: Path, how: signal.Signals) -> N
     parent.communicate(timeout=60)
 
     wait_for(lambda: not any(is_running(worker) for worker in drawing))
+
+
+@pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="new processes ignore it, too")
+def test_ctrl_c_is_answered_once(tmp_path: Path) -> None:
+    """A terminal sends it to all processes, here to one that waits for more to draw: the other draws 16 films."""
+    parent = start(tmp_path, "--limit", "17")
+    wait_for((tmp_path / "data" / "train" / "00017.jpg").exists)
+    time.sleep(0.2)
+
+    os.killpg(parent.pid, signal.SIGINT)
+    _, said = parent.communicate(timeout=60)
+
+    assert parent.returncode == 130
+    assert said.strip().splitlines()[-1].startswith("Stopped")
+    assert "Traceback" not in said
 
 
 def test_a_worker_that_dies_is_a_sentence(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -68,3 +70,29 @@ def test_what_stops_is_reported_with_what_it_had_found(
     start = time.monotonic()
     assert run_isolated(context, work, (), seconds, mib) == {"found": 1, "stage": stage, "stopped": cause}
     assert time.monotonic() - start < 55
+
+
+IMPORTS = """
+import time
+from benchmarks.zoo.isolation import processes, run_isolated
+try:
+    context = processes(["torch"])
+    print("begun", flush=True)
+    run_isolated(context, time.sleep, (60,), 60, 4096)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="new processes ignore it, too")
+def test_ctrl_c_is_answered_once() -> None:
+    """A terminal sends it to all processes, here to one that is still importing; what that starts ends at once."""
+    words = [sys.executable, "-c", IMPORTS]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=30) == ("stopped\n", "")
