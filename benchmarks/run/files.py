@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PART, GROUP = 2**10, 2**12
 """Rows of a table that are held as objects of Python at once, and that lie together in a Parquet file."""
-BEGUN = "unfinished"
-"""Of a folder that is not filled yet."""
+BEGUN = ".normgrad_attr-unfinished"
+"""Of a folder that is not filled yet; no file of the user's has this name, or it would be emptied."""
 # A partial file names who writes it: the machine, as others may share the disk, and the process.
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _NUMBER = itertools.count()

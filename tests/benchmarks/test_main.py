@@ -17,6 +17,7 @@ from benchmarks.commands import steps
 from benchmarks.commands.options import path
 from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
+from benchmarks.run.files import BEGUN
 from benchmarks.run.process import process_rank
 from benchmarks.run.stored import read_json
 
@@ -134,7 +135,7 @@ def test_synthetic_set_is_written_once(tmp_path: Path, writer: list[Path]) -> No
 def test_half_written_synthetic_set_is_made_anew(tmp_path: Path, writer: list[Path]) -> None:
     command = ["data", "--out", str(tmp_path / "run"), "--limit", "4"]
     assert cli.main(command) == 0
-    (tmp_path / "run" / "data" / "manifest.json").rename(tmp_path / "run" / "data" / "unfinished")
+    (tmp_path / "run" / "data" / "manifest.json").rename(tmp_path / "run" / "data" / BEGUN)
     (tmp_path / "run" / "data" / "train" / "1.png").unlink()
 
     assert cli.main(command) == 0

@@ -42,7 +42,7 @@ def test_a_folder_whose_filling_was_stopped_is_filled_anew(
 
     def fill(*, stopped: bool = False) -> None:
         with filled_folder(folder, "somebody else's"):
-            assert [path.name for path in folder.iterdir()] == ["unfinished"]
+            assert [path.name for path in folder.iterdir()] == [files.BEGUN]
             (folder / "films").mkdir()
             (folder / "films" / "1.png").touch()
             (folder / "link").symlink_to(tmp_path)
