@@ -14,7 +14,7 @@ import torch
 from benchmarks.run.config import flag
 from benchmarks.run.directory import installation
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import write_json, write_text
+from benchmarks.run.files import make_folder, write_json, write_text
 from benchmarks.speed import bounds, measurements
 from benchmarks.speed.contenders import CONTENDERS
 from benchmarks.speed.measurements import Plan, curve_exponent
@@ -53,13 +53,15 @@ def speed(
         quick: Small images, few rounds and one network where nothing else is given: a trial in a minute or two.
 
     Raises:
-        UserError: Unknown network, or one that does not take this size; numbers that are not positive.
+        UserError: Unknown network, or one that does not take this size; numbers that are not positive; no folder can be
+            made.
     """
     given = {"networks": networks, "batch": batch, "image_size": image_size, "repeats": repeats, "threads": threads}
     settings: dict[str, Any] = {"threads": torch.get_num_threads(), **(QUICK if quick else {})}
     settings.update({name: value for name, value in given.items() if value is not None})
     plan = Plan(**{**settings, "networks": tuple(settings.get("networks", Plan.networks))})
     _check(plan)
+    make_folder(out)  # a folder that cannot be written is not to be found behind the measurements
     torch.set_num_threads(plan.threads)
     content = measure_all(plan)
     write_json(out / "speed.json", content)

@@ -262,3 +262,12 @@ def test_the_command_writes_json_markdown_and_a_figure(tmp_path, monkeypatch, ca
 def test_wrong_arguments_are_told_at_once(arguments, message, tmp_path: Path, capsys):
     assert cli.main(["speed", "--out", str(tmp_path), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(suite, "measure_all", lambda _: pytest.fail("measured"))
+    with pytest.raises(UserError, match=r"speed cannot be written"):
+        suite.speed(tmp_path / "file" / "speed", quick=True, threads=1)
