@@ -147,12 +147,14 @@ def summarise(
         :func:`benchmarks.analysis.share_interval.share_interval`, are shares.
     """
     seconds = seconds_per_image(scores)
+    matrices = hit_matrices(scores)
+    if questions is not None:
+        matrices = {setting: hits[hits.index.isin(questions.index)] for setting, hits in matrices.items()}
+    weighing = Weighing.of(next(iter(matrices.values())).index, questions, by_class=by_class)
+    images = len(np.unique(weighing.images))
     rows = []
-    for (protocol, tolerance), hits in hit_matrices(scores).items():
+    for (protocol, tolerance), hits in matrices.items():
         chosen = hits[[name for name in (order or sorted(hits.columns)) if name in hits.columns]]
-        chosen = chosen if questions is None else chosen[chosen.index.isin(questions.index)]
-        weighing = Weighing.of(chosen.index, questions, by_class=by_class)
-        images = len(np.unique(weighing.images))
         accuracy, low, high = share_interval(chosen.to_numpy(), weighing)
         for i, method in enumerate(chosen.columns):
             counts = (int(chosen[method].sum()), images)
