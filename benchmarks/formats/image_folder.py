@@ -29,8 +29,8 @@ def recognises(source: Path, images: Path | None) -> bool:
     reserved = {"images", "masks", "labels", "Annotations", "JPEGImages"} & {folder.name for folder in folders}
     if here or reserved or not any(next(images_below(folder), None) for folder in folders):
         return False
-    owners = {path.with_suffix("") for path in images_below(source)}
-    return not any(path.with_suffix("") in owners for path in files_below(source, _ANNOTATIONS))
+    annotated = {path.with_suffix("") for path in files_below(source, _ANNOTATIONS)}
+    return not annotated or not any(path.with_suffix("") in annotated for path in images_below(source))
 
 
 def read(source: Path, images: Path | None) -> Reading:
