@@ -10,14 +10,12 @@ row, whatever the network says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.analysis.tallies import percentile_interval
-from benchmarks.analysis.weighing import RESAMPLES, drawn_films
+from benchmarks.analysis.weighing import drawn_together
 
 HIT_RATE = "hit_rate"
 TRUE_POSITIVES, ALL = "true positives", "all"
@@ -29,7 +27,6 @@ COLUMNS = (
 """Of ``localisation.csv``. ``rows`` are :data:`TRUE_POSITIVES` or :data:`ALL`; ``questions`` counts those that the
 value is a mean over, ``false_positives`` the images beside them that count with 0; ``threshold`` is the probability
 from which on the network says that the class is there, missing where it says one class an image."""
-_AT_ONCE = 64
 Array = npt.NDArray[np.float64]
 
 
@@ -122,11 +119,7 @@ class _Slice:
 
     def drawn(self, seed: int, by_class: bool) -> Array:
         """Means on resampled images, float64 ``(resamples, 1 + classes, methods)``, the mean first."""
-        draws: Iterator[npt.NDArray[np.int64]] = drawn_films(self.images, seed, RESAMPLES)
-        blocks = []
-        while block := [draw for _, draw in zip(range(_AT_ONCE), draws, strict=False)]:
-            blocks.append(self.means(np.stack(block).astype(np.float64), by_class))
-        return np.concatenate(blocks)
+        return np.concatenate([self.means(block, by_class) for block in drawn_together(self.images, seed)])
 
     def means(self, weights: Array, by_class: bool) -> Array:
         """Means where images count so often, ``(draws, images)``."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +53,7 @@ class Weighing:
         means: npt.NDArray[np.float64] = self._means(np.asarray(values, np.float64), np.ones((1, len(self.images))))[0]
         return means
 
-    @property
+    @cached_property
     def parts(self) -> npt.NDArray[np.float64]:
         """What part each row has in the mean, ``(rows,)``."""
         groups, there, counts = np.unique(self._groups, return_inverse=True, return_counts=True)
@@ -84,13 +86,12 @@ class Weighing:
             float64 ``(resamples, columns)``. A class of which no image was drawn has no part in its resample.
         """
         values = np.asarray(values, dtype=np.float64)
-        draws = drawn_films(int(self.images.max(initial=-1)) + 1, seed, resamples)
+        images = int(self.images.max(initial=-1)) + 1
         if self.classes is None and len(np.unique(self.images)) == len(self.images):
+            draws = drawn_films(images, seed, resamples)
             return np.stack([draw[self.images] @ values for draw in draws]) / len(values)
-        parts = []
-        while block := [draw[self.images] for _, draw in zip(range(_AT_ONCE), draws, strict=False)]:
-            parts.append(self._means(values, np.stack(block).astype(np.float64)))
-        return np.concatenate(parts)
+        blocks = drawn_together(images, seed, resamples)
+        return np.concatenate([self._means(values, block.take(self.images, axis=1)) for block in blocks])
 
     def _means(self, values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         if self.classes is None:
@@ -111,3 +112,10 @@ def drawn_films(films: int, seed: int, resamples: int = RESAMPLES) -> Iterator[n
     share = np.full(films, 1 / films)
     for _ in range(resamples):
         yield generator.multinomial(films, share)
+
+
+def drawn_together(films: int, seed: int, resamples: int = RESAMPLES) -> Iterator[npt.NDArray[np.float64]]:
+    """As :func:`drawn_films`, some resamples at a time: float64 ``(draws, films)``."""
+    draws = drawn_films(films, seed, resamples)
+    while block := list(islice(draws, _AT_ONCE)):
+        yield np.stack(block).astype(np.float64)
