@@ -80,7 +80,7 @@ nitpick_ignore = [
             # What an evaluation is made of, for its attributes; users have the tables.
             "benchmarks.evaluation.result.Further",
             "benchmarks.evaluation.result.Seen",
-            "benchmarks.evaluation.step.Asked",
+            "benchmarks.evaluation.questions.Asked",
             "benchmarks.report.results.Results",
             "benchmarks.run.config.Config",
             "benchmarks.scoring.job.Job",

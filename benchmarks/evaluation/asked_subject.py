@@ -6,8 +6,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from benchmarks.evaluation.questions import DIFFICULT_SHARE
-from benchmarks.evaluation.step import Asked
+from benchmarks.evaluation.questions import DIFFICULT_SHARE, Asked
 from benchmarks.formats.labelled import LabelledSet
 from benchmarks.metrics.frame import FRAME
 from benchmarks.report.results import Results

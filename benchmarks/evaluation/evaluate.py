@@ -15,10 +15,10 @@ from benchmarks.evaluation.measuring import EvaluationMeasureStep
 from benchmarks.evaluation.network_verdicts import look
 from benchmarks.evaluation.own_methods import own_methods, register_all
 from benchmarks.evaluation.play import DEV, SCORES, play
-from benchmarks.evaluation.questions import ask
+from benchmarks.evaluation.questions import Asked, ask
 from benchmarks.evaluation.reopen import write_finished
 from benchmarks.evaluation.result import Evaluation, GridEvaluation
-from benchmarks.evaluation.step import Asked, EvaluationStep
+from benchmarks.evaluation.step import EvaluationStep
 from benchmarks.formats.labelled import LabelledImage, LabelledSet
 from benchmarks.formats.load import load_dataset
 from benchmarks.formats.matching import match_categories

@@ -18,8 +18,7 @@ from benchmarks.analysis.share_interval import share_interval
 from benchmarks.analysis.weighing import Weighing
 from benchmarks.classifier.network import weights_digest
 from benchmarks.evaluation.network_verdicts import check_finite
-from benchmarks.evaluation.questions import Question, Questions
-from benchmarks.evaluation.step import channels_last
+from benchmarks.evaluation.questions import Question, Questions, channels_last
 from benchmarks.formats.labelled import LabelledImage
 from benchmarks.methods import Explain, Layers, Method
 from benchmarks.metrics.grid_game import Grid, chance, confidence, draw_grids, play, play_difull, with_nothing

@@ -13,8 +13,7 @@ import torch
 from benchmarks.analysis.measure_table import FILM_MEASURES, MEASURES, TABLE_COLUMNS, in_order, mean_table
 from benchmarks.analysis.tallies import percentile_interval
 from benchmarks.analysis.weighing import Weighing
-from benchmarks.evaluation.questions import Questions
-from benchmarks.evaluation.step import Asked
+from benchmarks.evaluation.questions import Asked, Questions
 from benchmarks.methods import Explain, Method
 from benchmarks.metrics.box_accuracy import MATCH, box_ious
 from benchmarks.metrics.explained_film import least_likely_class

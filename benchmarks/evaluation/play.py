@@ -10,8 +10,9 @@ import pandas as pd
 from benchmarks.evaluation.grid import GridGame, GridStep, read_grids
 from benchmarks.evaluation.measuring import EvaluationMeasureStep, masks_of, read_measures
 from benchmarks.evaluation.network_verdicts import Verdicts
+from benchmarks.evaluation.questions import Asked
 from benchmarks.evaluation.result import Evaluation, Further, GridEvaluation, Seen
-from benchmarks.evaluation.step import Asked, EvaluationStep
+from benchmarks.evaluation.step import EvaluationStep
 from benchmarks.formats.labelled import LabelledSet
 from benchmarks.methods import METHODS, select_methods
 from benchmarks.report.results import read_results

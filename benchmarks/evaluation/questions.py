@@ -11,17 +11,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.classifier.network import weights_digest
 from benchmarks.data.film_facts import film_facts
 from benchmarks.data.object_cxr import FaultyTableError
 from benchmarks.films.decode import decode
 from benchmarks.formats.category_mask import category_mask
 from benchmarks.formats.labelled import LabelledImage
+from benchmarks.methods import Layers
 from benchmarks.models import OpenModel, Preparation
 from benchmarks.run.choices import Explained
+from benchmarks.run.config import Config
 from benchmarks.run.errors import UserError
+from benchmarks.scoring.job import Job
 
 DIFFICULT_SHARE = 0.25
 """TorchRay's difficult questions: the class covers less of the image, and the image shows another class too."""
@@ -169,6 +174,41 @@ class Questions(AskedImages):
 
 def _pixels(image: LabelledImage, at_least: int | None, *, colour: bool) -> np.ndarray:
     return decode(image.path, at_least, colour=colour, placed=image.placed)[0]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an evaluation asks of which network.
+
+    Attributes:
+        model: The network, and what it wants to see.
+        questions: In the order of the images.
+        explain: The class that maps are for.
+        layers: Those that layer methods look at, where they are named.
+        own_pixels: Whether tolerances are in pixels of the images as they are.
+    """
+
+    model: OpenModel
+    questions: list[Question]
+    explain: Explained
+    layers: Layers | None
+    own_pixels: bool = False
+
+    def job(self, config: Config, device: torch.device | str = "cpu") -> Job:
+        """What scoring needs."""
+        network, device = self.model.network, torch.device(device)
+        questions = Questions(self.questions, self.model, config.cache_dir)
+        weights = weights_digest(network.state_dict())
+        return Job(
+            network.to(device), weights, questions, list(range(len(questions))), config.scoring, config.seed, device,
+            to_input=channels_last, outputs=self.model.outputs, explain=self.explain, shape=self.model.shape,
+            layers=self.layers, contrast=self.model.contrast, own_pixels=self.own_pixels,
+        )  # fmt: skip
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Inputs as convolutions are fastest on them."""
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def ask(images: Sequence[LabelledImage], outputs: Mapping[str, int], explain: Explained) -> list[Question]:

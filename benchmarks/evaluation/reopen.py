@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from benchmarks.data.annotations import Shape
 from benchmarks.evaluation.network_verdicts import Verdicts
 from benchmarks.evaluation.play import DEV, GRID, MEASURES, SCORES, Played
-from benchmarks.evaluation.questions import AskedImages, Question
+from benchmarks.evaluation.questions import Asked, AskedImages, Question
 from benchmarks.evaluation.result import Evaluation, GridEvaluation
-from benchmarks.evaluation.step import Asked
 from benchmarks.formats.labelled import LabelledImage, LabelledObject, LabelledSet
 from benchmarks.formats.run_lengths import RunLengths
 from benchmarks.methods import METHODS, Method, register, select_methods

@@ -21,8 +21,8 @@ from benchmarks.analysis.true_positives import HIT_RATE, localisation_table
 from benchmarks.evaluation.asked_subject import subject_of
 from benchmarks.evaluation.measuring import masks_of, measure_means, tuned_values
 from benchmarks.evaluation.network_verdicts import Verdicts
-from benchmarks.evaluation.questions import AskedImages
-from benchmarks.evaluation.step import Asked, kept_maps, write_scores
+from benchmarks.evaluation.questions import Asked, AskedImages
+from benchmarks.evaluation.step import kept_maps, write_scores
 from benchmarks.formats.labelled import LabelledSet
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL

@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from benchmarks.classifier.network import weights_digest
 from benchmarks.evaluation.kept_maps import FOLDER, KeptMaps
-from benchmarks.evaluation.questions import AskedImages, Question, Questions
-from benchmarks.methods import Layers
-from benchmarks.models import OpenModel
-from benchmarks.run.choices import Explained
+from benchmarks.evaluation.questions import Asked, AskedImages, Question
 from benchmarks.run.config import Config
 from benchmarks.run.files import write_parquet
 from benchmarks.scoring.job import Job
 from benchmarks.scoring.score import ScoreStep
 from benchmarks.scoring.store import ScoreStore
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What an evaluation asks of which network.
-
-    Attributes:
-        model: The network, and what it wants to see.
-        questions: In the order of the images.
-        explain: The class that maps are for.
-        layers: Those that layer methods look at, where they are named.
-        own_pixels: Whether tolerances are in pixels of the images as they are.
-    """
-
-    model: OpenModel
-    questions: list[Question]
-    explain: Explained
-    layers: Layers | None
-    own_pixels: bool = False
-
-    def job(self, config: Config, device: torch.device | str = "cpu") -> Job:
-        """What scoring needs."""
-        network, device = self.model.network, torch.device(device)
-        questions = Questions(self.questions, self.model, config.cache_dir)
-        weights = weights_digest(network.state_dict())
-        return Job(
-            network.to(device), weights, questions, list(range(len(questions))), config.scoring, config.seed, device,
-            to_input=channels_last, outputs=self.model.outputs, explain=self.explain, shape=self.model.shape,
-            layers=self.layers, contrast=self.model.contrast, own_pixels=self.own_pixels,
-        )  # fmt: skip
-
-
-def channels_last(images: Tensor) -> Tensor:
-    """Inputs as convolutions are fastest on them."""
-    return images.contiguous(memory_format=torch.channels_last)
 
 
 class EvaluationStep(ScoreStep):
@@ -68,7 +27,7 @@ class EvaluationStep(ScoreStep):
         self.keep_maps = keep_maps
 
     def open_job(self, config: Config, device: torch.device | str = "cpu") -> Job:
-        """As :meth:`Asked.job`."""
+        """As :meth:`benchmarks.evaluation.questions.Asked.job`."""
         job = self.asked.job(config, device)
         if self.keep_maps:
             maps = kept_maps(config, job)
