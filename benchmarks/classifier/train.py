@@ -25,7 +25,7 @@ from benchmarks.classifier.pretrained import PRESET, make_synthetic_run
 from benchmarks.classifier.training_bar import TrainingBar
 from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
-from benchmarks.run.config import Config
+from benchmarks.run.config import SPLITS, Config
 from benchmarks.run.devices import plain_device_errors
 from benchmarks.run.directory import read_measured, run_record, write_environment
 from benchmarks.run.errors import UserError
@@ -48,7 +48,7 @@ class Films(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Decode all films once, in one process; damaged films show here, before the training."""
-        for split in ("train", "dev", "test"):
+        for split in SPLITS:
             self._open(split)
 
     def train_dataloader(self) -> DataLoader[Any]:

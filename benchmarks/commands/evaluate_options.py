@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from benchmarks.commands.options import add_command, add_devices, names, numbers, pairs, path
-from benchmarks.run.choices import Explained, Outputs, ToleranceIn
+from benchmarks.run.choices import Explained, Outputs, ToleranceIn, Truth
 from benchmarks.run.config import Scoring
 
 
@@ -35,7 +35,7 @@ def add_evaluate(commands: Any) -> None:
     group = command.add_argument_group("the game")
     group.add_argument("--explain", choices=get_args(Explained), help="every class shown, or the predicted one")
     group.add_argument("--methods", type=names, metavar="A,B", help="methods or sets of methods; default: paper")
-    group.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
+    group.add_argument("--truth", choices=get_args(Truth), help="the boxes of the annotations, or their true shapes")
     group.add_argument(
         "--tolerance-in", choices=get_args(ToleranceIn), help="pixels of the 600 frame, or of each image"
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from benchmarks.run.choices import Truth
 from benchmarks.run.config import Scoring
 from benchmarks.run.presets import PRESETS
 
@@ -58,7 +59,7 @@ def add_scoring(command: argparse.ArgumentParser, saved: str) -> None:
     command.add_argument(
         "--methods", type=names, metavar="A,B", help=f"methods or sets of methods; default: paper{saved}"
     )
-    command.add_argument("--truth", choices=("box", "shape"), help="the boxes of the annotations, or their true shapes")
+    command.add_argument("--truth", choices=get_args(Truth), help="the boxes of the annotations, or their true shapes")
     command.add_argument(
         "--budget",
         type=int,

@@ -15,7 +15,7 @@ from benchmarks.data.annotations import Shape
 from benchmarks.data.film_facts import FilmFacts, FilmNotes, film_facts
 from benchmarks.data.object_cxr import FaultyTableError, read_split
 from benchmarks.data.records import Record, Split
-from benchmarks.run.directory import SPLITS
+from benchmarks.run.config import SPLITS
 from benchmarks.run.errors import UserError
 
 

@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from benchmarks.data.file_state import file_state
 from benchmarks.data.records import Record
 from benchmarks.films.decode import decode, warnings_hidden
+from benchmarks.films.grey import at_size
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
 from benchmarks.run.stored import Count, DamagedError, read_array, read_json
@@ -146,7 +146,7 @@ def _decode(records: Sequence[Record], size: int, path: Path, sizes_path: Path, 
             except UserError as error:
                 damaged.append(str(error))
                 continue
-            films[index] = np.asarray(Image.fromarray(film).resize((size, size), Image.Resampling.LANCZOS))
+            films[index] = at_size(film, size)
             done[index] = *stored, zlib.crc32(films[index])
         return damaged
 

@@ -25,7 +25,7 @@ from rich.progress import track
 from benchmarks.data.file_state import file_state
 from benchmarks.data.object_cxr import FaultyTableError, film_states, locate, read_split
 from benchmarks.films.decode import read_annotated, warnings_hidden
-from benchmarks.run.directory import SPLITS
+from benchmarks.run.config import SPLITS
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import file_digest, write_json
 from benchmarks.run.stored import DamagedError, database_fault, read_json

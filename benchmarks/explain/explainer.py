@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from benchmarks.classifier.checkpoints import load_classifier
 from benchmarks.classifier.network import normalise
 from benchmarks.classifier.training_films import training_films
 from benchmarks.explain.verdict import UNSURE, Explanation
-from benchmarks.films.grey import Film
+from benchmarks.films.grey import Film, at_size
 from benchmarks.methods import METHODS, Context, Explain, near_names
 from benchmarks.run.config import Config
 from benchmarks.run.directory import checkpoint_paths, read_measured, saved_config
@@ -71,7 +70,7 @@ class Explainer:
     def __call__(self, films: Sequence[Film]) -> list[Explanation]:
         """Explain some films at once, ``batch_size`` of them at most."""
         size = self.config.image_size
-        small = np.stack([_resized(film, size) for film in films])
+        small = np.stack([at_size(film.grey, size) for film in films])
         images = normalise(torch.from_numpy(small)[:, None])
         with torch.no_grad():
             probabilities = self.network(images).softmax(dim=1)[:, 1].tolist()
@@ -91,10 +90,6 @@ class Explainer:
             _to_film(peak, width / size, height / size)
             for peak in find_peaks(torch.from_numpy(saliency)[None, None])[0]
         )
-
-
-def _resized(film: Film, size: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(film.grey).resize((size, size), Image.Resampling.LANCZOS))
 
 
 def _to_film(peak: Peak, x_scale: float, y_scale: float) -> Peak:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from benchmarks.run.errors import UserError
 
@@ -63,6 +64,11 @@ def check_content(grey: npt.NDArray[np.uint8], why: str = "") -> None:
     """
     if grey.min() == grey.max():
         raise UserError(f"shows one grey value everywhere{why}, so it is no film")
+
+
+def at_size(grey: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    """A film as a classifier is trained on it, uint8 ``(size, size)``: its aspect is not kept."""
+    return np.asarray(Image.fromarray(grey).resize((size, size), Image.Resampling.LANCZOS))
 
 
 def depth_of(largest: float) -> int:

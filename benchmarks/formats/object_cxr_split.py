@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.data.object_cxr import FaultyTableError, read_split, split_tables
 from benchmarks.formats.entries import Entry, Reading
 from benchmarks.formats.labelled import LabelledObject
-from benchmarks.run.directory import SPLITS
+from benchmarks.run.config import SPLITS
 from benchmarks.run.errors import UserError
 
 CATEGORY = "foreign object"

@@ -6,8 +6,9 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
+from benchmarks.run.choices import Truth
 from benchmarks.run.errors import UserError
 from benchmarks.run.stored import DamagedError, NotOfKindError, convert
 
@@ -24,6 +25,8 @@ OPEN = "evaluate"
 """In the place of a preset: the classifier and the data are others' than the suite's."""
 EVALUATION = "evaluation.json"
 """In the folder of an evaluation, which is no run: its classifier is the user's, and is not kept."""
+SPLITS = ("train", "dev", "test")
+"""Of a set of films."""
 CACHE = "cache"
 """Folder in that of results for what can be computed again."""
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -220,9 +223,7 @@ class Config:
     def split_counts(self) -> dict[str, int]:
         """Films to write for each synthetic split, ``limit`` applied."""
         most = self.limit if self.limit is not None else max(self.film_counts)
-        return {
-            split: min(most, count) for split, count in zip(("train", "dev", "test"), self.film_counts, strict=True)
-        }
+        return {split: min(most, count) for split, count in zip(SPLITS, self.film_counts, strict=True)}
 
     def settings(self) -> dict[str, Any]:
         """All settings by name, those of the parts among them."""
@@ -328,7 +329,7 @@ def check(config: Config) -> None:
             raise UserError(f"{flag(name)} is {settings[name]}: it must be between 0 and {most}.")
     if config.precision not in PRECISIONS:
         raise UserError(f"--precision is {config.precision!r}: it must be one of {', '.join(PRECISIONS)}.")
-    if config.scoring.truth not in ("box", "shape"):
+    if config.scoring.truth not in get_args(Truth):
         raise UserError(f"--truth is {config.scoring.truth!r}: it must be box or shape.")
     if config.preset == "object-cxr" and config.data is None:
         raise UserError(WHERE_TO_GET_OBJECT_CXR)

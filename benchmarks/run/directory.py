@@ -17,7 +17,6 @@ from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
 from benchmarks.run.stored import DamagedError, Evaluated, Measured, read_json
 
-SPLITS = ("train", "dev", "test")
 NEEDED = ("preset", "out", "data", "seed", "arch", "image_size", "epochs", "film_counts", "truth", "methods")
 """Settings without which ``config.json`` is damaged; others may be younger than a run, and have their default."""
 EVALUATION_REMEDY = "`evaluate` once more with the same arguments writes it again, and computes nothing that is there"

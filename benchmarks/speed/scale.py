@@ -24,8 +24,8 @@ from PIL import Image
 
 from benchmarks.classifier.network import build_network
 from benchmarks.data.open_run import open_run
-from benchmarks.run.config import Config
-from benchmarks.run.directory import SPLITS, checkpoint_paths
+from benchmarks.run.config import SPLITS, Config
+from benchmarks.run.directory import checkpoint_paths
 from benchmarks.run.files import write_json
 
 SIDE, KINDS, EVERY = 64, 500, 4
