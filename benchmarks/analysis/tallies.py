@@ -60,16 +60,16 @@ def _hits(distances: pd.DataFrame, tolerance: float) -> pd.DataFrame:
 
 def main_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table by protocol and tolerance that stand for all where one figure must do."""
-    return table[(table["protocol"] == MAIN_PROTOCOL) & (table["tolerance"] == MAIN_TOLERANCE)]
+    return rows_at(table, MAIN_PROTOCOL, MAIN_TOLERANCE)
+
+
+def rows_at(table: pd.DataFrame, protocol: str, tolerance: int) -> pd.DataFrame:
+    """The rows of a table by protocol and tolerance that are of one of each."""
+    return table[(table["protocol"] == protocol) & (table["tolerance"] == tolerance)]
 
 
 def resampled_hits(
-    hits: Sequence[pd.DataFrame],
-    seed: int,
-    questions: pd.DataFrame | None = None,
-    resamples: int = RESAMPLES,
-    *,
-    by_class: bool = True,
+    hits: Sequence[pd.DataFrame], seed: int, questions: pd.DataFrame | None = None, resamples: int = RESAMPLES
 ) -> list[np.ndarray]:
     """Accuracies on resampled films; to draw takes longer than all else, so it is done once for all matrices.
 
@@ -78,22 +78,21 @@ def resampled_hits(
         seed: of the draws.
         questions: by name, where rows are questions.
         resamples: how many.
-        by_class: whether the accuracy of questions is the mean over classes.
 
     Returns:
         For each matrix float64 ``(resamples, columns)``.
     """
-    weighing = Weighing.of(hits[0].index, questions, by_class=by_class)
+    weighing = Weighing.of(hits[0].index, questions)
     means = weighing.resampled(np.hstack([matrix.to_numpy() for matrix in hits]), seed, resamples)
     return np.split(means, np.cumsum([len(matrix.columns) for matrix in hits])[:-1], axis=1)
 
 
-def percentile_interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Ends of the interval of a number on resamples ``(resamples,)``; those on which it has no value do not count."""
+def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
+    """Ends of the 95 % interval of a number on resamples ``(resamples,)``; those without a value do not count."""
     draws = draws[~np.isnan(draws)]
     if not len(draws):
         return np.nan, np.nan
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(draws, [(1 - 0.95) / 2, (1 + 0.95) / 2])
     return float(low), float(high)
 
 

@@ -151,7 +151,8 @@ def _without_area(entries: Sequence[Entry]) -> list[str]:
     thin = [where for entry in entries for where, (x1, y1, x2, y2) in _boxes(entry) if x1 == x2 or y1 == y2]
     if not thin:
         return []
-    return [f"{_count(len(thin), 'object')} without an area, counted as a pixel or a line of them: {thin[0]}."]
+    count = "one object" if len(thin) == 1 else f"{len(thin)} objects"
+    return [f"{count} without an area, counted as a pixel or a line of them: {thin[0]}."]
 
 
 def _boxes(entry: Entry) -> list[tuple[str, tuple[float, float, float, float]]]:
@@ -178,10 +179,6 @@ def _empty(reading: Reading, images: Sequence[LabelledImage]) -> list[str]:
     some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
     verb = "has" if len(missing) == 1 else "have"
     return [f"{len(missing)} of {len(reading.categories)} categories {verb} no image: {some}."]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"one {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _pixels(width: int, height: int) -> str:
