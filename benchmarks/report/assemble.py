@@ -189,18 +189,20 @@ def markdown(content: dict[str, Any], subject: Subject, truth: str) -> str:
     return "\n".join(lines)
 
 
+def narrow(rows: list[list[str]]) -> list[list[str]]:
+    """A table of accuracies for 80 columns: without the last two, and with the interval at the main tolerance only."""
+    head, *body = (row[:-2] for row in rows)
+    keep = (0, 1 + TOLERANCES.index(MAIN_TOLERANCE))
+    short = [name.removeprefix("within ").partition(" over")[0] for name in head]
+    return [short, *([text if i in keep else text.partition(" [")[0] for i, text in enumerate(row)] for row in body)]
+
+
 def print_table(content: dict[str, Any], subject: Subject) -> None:
-    """Print the table to the terminal, narrow enough for 80 columns: the interval at the main tolerance only."""
+    """Print the table to the terminal."""
     console = Console()
-    main = 1 + TOLERANCES.index(MAIN_TOLERANCE)
     for protocol in reversed(PROTOCOLS):
-        head, *body = cells(content, protocol)
         title = f"{subject.title}, accuracy in % [95 % interval], protocol {protocol}"
-        rows = [[name.removeprefix("within ") for name in head[:-2]]]
-        rows += [
-            [text if i in (0, main) else text.partition(" [")[0] for i, text in enumerate(row[:-2])] for row in body
-        ]
-        console.print(terminal_table(title, rows, footer=True))
+        console.print(terminal_table(title, narrow(cells(content, protocol)), footer=True))
     console.print(f"{_cost(content, subject).capitalize()}.")
     for method, counts in content["maps"][MAIN_PROTOCOL].items():
         if any(counts.values()):

@@ -18,7 +18,7 @@ from benchmarks.consistency.runs import Run, check_repetitions, load_runs
 from benchmarks.methods import METHODS
 from benchmarks.metrics.frame import FRAME
 from benchmarks.metrics.pointing_game import MAIN_PROTOCOL, MAIN_TOLERANCE, PROTOCOLS, TOLERANCES
-from benchmarks.report.assemble import PROTOCOL_NOTES, is_current, ranked
+from benchmarks.report.assemble import PROTOCOL_NOTES, is_current, narrow, ranked
 from benchmarks.report.seeds_page import write_seeds_page
 from benchmarks.report.verdict_tables import verdict_cells, verdict_note
 from benchmarks.run.config import Config
@@ -208,9 +208,5 @@ def _print(table: pd.DataFrame, seeds: pd.DataFrame, chance: dict[str, float]) -
     console = Console()
     console.print(terminal_table("Classifiers", _seed_cells(seeds), footer=True))
     for protocol in reversed(PROTOCOLS):
-        head, *body = (row[:-2] for row in cells(table, protocol, chance))  # 80 columns have no room for more
-        keep = 1 + TOLERANCES.index(MAIN_TOLERANCE)
-        rows = [[text if i in (0, keep) else text.partition(" [")[0] for i, text in enumerate(row)] for row in body]
-        short = [name.removeprefix("within ").partition(" over")[0] for name in head]
         title = f"Accuracy in %, mean over {len(seeds)} seeds [95 % interval over films and seeds], protocol {protocol}"
-        console.print(terminal_table(title, [short, *rows], footer=True))
+        console.print(terminal_table(title, narrow(cells(table, protocol, chance)), footer=True))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from benchmarks.analysis.hierarchical import common_hits, drawn_means
 from benchmarks.analysis.significance import neighbours, rank_intervals
+from benchmarks.analysis.tallies import rows_at
 from benchmarks.methods import METHODS
 from benchmarks.metrics.pointing_game import PROTOCOLS, TOLERANCES
 from benchmarks.report.page import described, page
@@ -59,15 +60,13 @@ def write_seeds_page(
     names = [name for name in METHODS if name in set(table["method"])]
     rows, groups = [], []
     for (protocol, tolerance), hits in common_hits(scores, names).items():
-        chosen = table[(table["protocol"] == protocol) & (table["tolerance"] == tolerance)].set_index("method")
+        chosen = rows_at(table, protocol, tolerance).set_index("method")
         order = list(chosen["accuracy"].sort_values(ascending=False, kind="stable").index)
-        own = pairs[(pairs["protocol"] == protocol) & (pairs["tolerance"] == tolerance)]
-        by_pair = {(row.better, row.worse): row for row in own.itertuples()}
+        by_pair = {(row.better, row.worse): row for row in rows_at(pairs, protocol, tolerance).itertuples()}
         places = [names.index(method) for method in order]
         low, high = rank_intervals(drawn_means([of_seed[:, places] for of_seed in hits], config.seed))
         for i, method in enumerate(order):
             row = chosen.loc[method, ["accuracy", "ci_low", "ci_high", "seconds_per_image"]].astype(float).round(6)
-            beside = by_pair.get((order[0], method))
             rows.append(
                 {
                     "method": method,
@@ -75,11 +74,7 @@ def write_seeds_page(
                     "tolerance": tolerance,
                     **row.to_dict(),
                     "best": order[0],
-                    "differs": beside is not None and bool(beside.holds),
-                    "p_holm": None,
-                    "difference": [0.0, 0.0, 0.0]
-                    if beside is None
-                    else [round(float(x), 6) for x in (beside.difference, beside.ci_low, beside.ci_high)],
+                    **_beside_the_best(by_pair.get((order[0], method))),
                     "rank_low": float(low[i]),
                     "rank_high": float(high[i]),
                 }
@@ -107,6 +102,13 @@ def write_seeds_page(
         ],
     }
     write_text(config.out / "report.html", page(data))
+
+
+def _beside_the_best(pair: Any) -> dict[str, Any]:
+    """What a row tells of the pair of the best method and its own; None for the best itself."""
+    interval = (0.0, 0.0, 0.0) if pair is None else (pair.difference, pair.ci_low, pair.ci_high)
+    differs = pair is not None and bool(pair.holds)
+    return {"differs": differs, "p_holm": None, "difference": [round(float(x), 6) for x in interval]}
 
 
 def _about(config: Config, seeds: pd.DataFrame, images: int) -> dict[str, Any]:
