@@ -41,7 +41,7 @@ class AnnotatedFilm(Protocol):
         """What is annotated on it."""
 
 
-def film_facts(films: Iterable[tuple[AnnotatedFilm, tuple[int, int]]]) -> pd.DataFrame:
+def annotation_facts(films: Iterable[tuple[AnnotatedFilm, tuple[int, int]]]) -> pd.DataFrame:
     """What is known of each annotated film.
 
     Args:
@@ -70,7 +70,7 @@ def film_groups(facts: pd.DataFrame) -> pd.DataFrame:
     """Put every film into one group of each breakdown.
 
     Args:
-        facts: As of :func:`film_facts`.
+        facts: As of :func:`annotation_facts`.
 
     Returns:
         Index ``image``, one ordered categorical column for each of :data:`BREAKDOWNS` that divides films: all but

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.analysis.breakdown import BREAKDOWNS, film_facts, film_groups
+from benchmarks.analysis.breakdown import BREAKDOWNS, annotation_facts, film_groups
 from benchmarks.analysis.by_verdict import by_verdict, missed_share
 from benchmarks.metrics.frame import FRAME
 from benchmarks.report.results import Results
@@ -85,7 +85,7 @@ def of_run(config: Config, job: Job, results: Results) -> Subject:
             "class."
         ),
         unit="film",
-        groups=film_groups(film_facts(job.annotated())),
+        groups=film_groups(annotation_facts(job.annotated())),
         breakdowns=BREAKDOWNS,
         verdicts=spoken(results.verdicts, ("clean", "object")),
         content={

@@ -14,7 +14,7 @@ from many_methods import embedded
 from PIL import Image
 from tiny_run import POSITIVES, make_run
 
-from benchmarks.analysis.breakdown import break_down, film_facts, film_groups
+from benchmarks.analysis.breakdown import annotation_facts, break_down, film_groups
 from benchmarks.data.open_run import open_run
 from benchmarks.methods import METHODS
 from benchmarks.report import drawn_maps, gallery
@@ -228,7 +228,7 @@ def job(run: Config) -> Job:
 
 
 def test_facts_of_films(job: Job) -> None:
-    facts = film_facts(job.annotated())
+    facts = annotation_facts(job.annotated())
 
     assert facts["count"].tolist() == [1, 2, 1, 1, 1]
     assert facts["shape"].tolist() == ["rectangle", "mixed", *["rectangle"] * 3]
@@ -315,7 +315,7 @@ def test_scores_of_a_run_fit_its_groups(run: Config, job: Job) -> None:
     results = read_results(run, job)
     scores = results.scores
 
-    groups = film_groups(film_facts(job.annotated()))
+    groups = film_groups(annotation_facts(job.annotated()))
     table = break_down(scores, results.true_scores, results.chance, groups)
 
     center = table[(table["method"] == "center") & (table["tolerance"] == 0) & (table["protocol"] == "fair")]
