@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.run.files import write_figure
-from benchmarks.run.text_tables import markdown_table
+from benchmarks.run.text_tables import markdown_table, terminal_table
 from benchmarks.speed.contenders import CELLS, cell_name
 from normgrad_attr.functional import AGGREGATES, EXTRACTS
 
@@ -126,8 +124,8 @@ def print_tables(content: dict[str, Any]) -> None:
     for network in content["networks"]:
         # Without times per image and quartiles, to be narrow enough for 80 columns.
         short = [[row[0], row[1], row[3].partition(" [")[0], *row[4:]] for row in cost_cells(content, network)]
-        _print(console, network, short)
-    _print(console, conditions(content), [row[:-1] for row in bound_cells(content)])
+        console.print(terminal_table(network, short))
+    console.print(terminal_table(conditions(content), [row[:-1] for row in bound_cells(content)]))
     console.print(control(content), markup=False, highlight=False)
 
 
@@ -154,13 +152,3 @@ def draw(content: dict[str, Any], path: Path) -> None:
             axis.legend(frameon=False, fontsize=8)
     figure.suptitle(f"Time of one attribution, {network}, {settings['threads']} threads", fontsize=11)
     write_figure(path, figure, dpi=130)
-
-
-def _print(console: Console, title: str, cells: list[list[str]]) -> None:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    head, *body = cells
-    for i, name in enumerate(head):
-        table.add_column(name, justify="right" if i else "left")
-    for row in body:
-        table.add_row(*row)
-    console.print(table)
