@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -72,19 +72,13 @@ def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
     found = []
     with Calls(network) as calls:
         for name in ends:
-            method, verdict = verdicts.attempt(partial(NormGrad, network, name))
-            maps = None
-            if method is not None:
-                maps, verdict = verdicts.attempt(partial(method.attribute, inputs, target))
+            maps, verdict = attempt_map(partial(NormGrad, network, name), inputs, target)
             found.append(verdicts.judge_map(maps, verdict, truth[name], dims[name]))
     yield {"normgrad": verdicts.worst(found), "forwards": calls.count / len(ends)}
 
     yield {"stage": verdicts.COLUMNS["combined"]}
-    several, verdict = verdicts.attempt(partial(CombinedNormGrad, network, layers))
     with Calls(network) as calls:
-        maps = None
-        if several is not None:
-            maps, verdict = verdicts.attempt(partial(several.attribute, inputs, target))
+        maps, verdict = attempt_map(partial(CombinedNormGrad, network, layers), inputs, target)
     yield {"combined": verdicts.judge_combined(maps, verdict, want, len(layers)), "forwards_combined": calls.count}
 
     if architecture.kind in ("image", "film"):
@@ -101,12 +95,31 @@ def examine(architecture: Architecture) -> Iterator[dict[str, Any]]:
     yield {"changed": changes(before, state(network, inputs))}
     yield {"stage": verdicts.TIMING}
     yield timing(network, inputs, target, layers)
+    yield from beside_peers(network, inputs, target, {name: (truth[name], dims[name]) for name in ends})
 
+
+def attempt_map(make: Callable[[], Any], inputs: Tensor, target: Tensor) -> tuple[Any, verdicts.Verdict]:
+    """Make a method of the library and have it explain: its maps and no complaint, or None with how that failed."""
+    method, verdict = verdicts.attempt(make)
+    return (None, verdict) if method is None else verdicts.attempt(partial(method.attribute, inputs, target))
+
+
+def beside_peers(
+    network: nn.Module, inputs: Tensor, target: Tensor, layers: Mapping[str, tuple[Recorded, int | None]]
+) -> Iterator[dict[str, Any]]:
+    """What the other packages make of some layers, by the worst of them, and what they leave behind.
+
+    Args:
+        network: In evaluation mode.
+        inputs: The batch.
+        target: Index of the score, for each sample.
+        layers: By name, the truth and where the channels are.
+    """
+    order = ("right", "unproved", "fail", "wrong")
     for key, (_, peer) in PEERS.items():
         yield {"stage": key}
         before = state(network, inputs)
-        found = [judge(peer, network, name, inputs, target, truth[name], dims[name]) for name in ends]
-        order = ("right", "unproved", "fail", "wrong")
+        found = [judge(peer, network, name, inputs, target, *known) for name, known in layers.items()]
         yield {
             key: max(found, key=lambda verdict: order.index(verdict["verdict"])),
             f"{key}_changed": changes(before, state(network, inputs)),
