@@ -18,7 +18,7 @@ POSITIVES = 5
 
 
 def make_run(folder: Path, **settings: object) -> Config:
-    """Write 5 annotated and 2 clean test films of 90 x 60 pixels, and a resnet18 with random weights."""
+    """Write 5 annotated and 2 clean test films of 90 x 60 pixels, and a small network with random weights."""
     generator = np.random.default_rng(0)
     films = folder / "data" / "test"
     films.mkdir(parents=True)
@@ -43,7 +43,7 @@ def make_run(folder: Path, **settings: object) -> Config:
         preset="synthetic",
         out=folder / "run",
         data=folder / "data",
-        arch="resnet18",
+        arch="slim_resnet18",
         weights="none",
         image_size=SIZE,
         score_batch_size=2,

@@ -24,7 +24,7 @@ METHODS = ("center", "input_x_gradient", "normgrad_conv1x1_single")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    config = make_run(tmp_path_factory.mktemp("consistency"), arch="slim_resnet18", methods=METHODS)
+    config = make_run(tmp_path_factory.mktemp("consistency"), methods=METHODS)
     score(config)
     return config
 
@@ -120,7 +120,7 @@ def test_command_writes_table_text_and_figure(run: Config, capsys: pytest.Captur
 
 
 def test_a_run_that_was_never_scored_is_left_without_scores(tmp_path: Path) -> None:
-    config = make_run(tmp_path, arch="slim_resnet18")
+    config = make_run(tmp_path)
     consistency(config.out, methods=["input_x_gradient"], films=2)
     assert not list(config.out.glob("*.sqlite"))
 

@@ -26,7 +26,7 @@ BLOCKS = ["fc", *(f"layer{stage}.{block}" for stage in (4, 3, 2, 1) for block in
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    return open_job(make_run(tmp_path_factory.mktemp("variants"), arch="slim_resnet18", score_batch_size=3))
+    return open_job(make_run(tmp_path_factory.mktemp("variants"), score_batch_size=3))
 
 
 def method(name: str, build, cost: str = "one_pass") -> Method:

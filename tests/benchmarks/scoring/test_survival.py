@@ -291,7 +291,7 @@ def test_a_network_that_changed_since_training_is_one_sentence(tmp_path: Path) -
     content = torch.load(path, weights_only=True)
     content["state_dict"]["network.fc.weight"] = torch.zeros(2, 7)
     torch.save(content, path)
-    with pytest.raises(UserError, match=r"holds the weights of another network than today's resnet18") as told:
+    with pytest.raises(UserError, match=r"holds the weights of another network than today's slim_resnet18") as told:
         load_classifier(config.out)
     assert "\n" not in str(told.value)
     path.write_bytes(path.read_bytes()[:1000])
