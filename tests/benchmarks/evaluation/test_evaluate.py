@@ -236,7 +236,7 @@ def test_one_output_is_a_class_and_its_absence(data, tmp_path):
     assert dict(rows["distance"]) == {"0.png: red": 0.0, "1.png: red": 23.0, "3.png: red": 38.0}
 
 
-def test_the_same_images_in_seven_formats_give_the_same_table(tmp_path):
+def test_the_same_images_in_any_format_give_the_same_table(tmp_path):
     """To the last digit: nothing but the format differs."""
     torch.manual_seed(0)
     model = open_model(TinyResNet(), classes=["clean", CATEGORY], size=(64, 64))
@@ -248,7 +248,6 @@ def test_the_same_images_in_seven_formats_give_the_same_table(tmp_path):
             classes=None,
         )  # fmt: skip
         tables[name] = result.table.drop(columns="seconds_per_image")
-    assert len(tables) == 7
     first = tables["coco"]
     assert first["accuracy"].between(0, 1).all()
     assert first["accuracy"].nunique() > 2
