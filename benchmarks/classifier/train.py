@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from benchmarks.run.directory import read_measured, run_record, write_environmen
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
 from benchmarks.run.presets import PRESETS
-from benchmarks.run.process import process_rank
+from benchmarks.run.process import peak_memory, process_rank
 from benchmarks.run.stored import DamagedError
 
 
@@ -200,6 +199,7 @@ def _start(config: Config) -> str:
 def _summary(
     config: Config, model: Classifier, best_epoch: int, started: float, dev: npt.NDArray[np.uint8]
 ) -> dict[str, Any]:
+    memory = peak_memory()
     return {
         **model.result,
         "split": "test",
@@ -217,17 +217,8 @@ def _summary(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "seconds": round(sum(entry["seconds"] for entry in model.history), 1),
         "seconds_last_start": round(time.perf_counter() - started, 1),
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": None if memory is None else round(memory),
     }
-
-
-def _peak_memory_mb() -> int | None:
-    """Peak of this process's resident memory; ``None`` on Windows, whose Python does not tell."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def make_trainer(config: Config, callbacks: list[Callback]) -> Trainer:

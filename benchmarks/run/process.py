@@ -33,6 +33,15 @@ def process_rank() -> int:
     return sum(known.values())  # only whether it is 0 counts
 
 
+def peak_memory() -> float | None:
+    """Peak of this process's resident memory so far, MiB; None on Windows, whose Python does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def keep_freed_memory() -> None:
     """Have glibc keep what a forward pass frees for the next one.
 

@@ -6,7 +6,6 @@ import gc
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.run.errors import UserError
+from benchmarks.run.process import peak_memory
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
-_KIB_PER_MIB = 1024
 
 # Blocks of 128 KiB and more go back to the system as soon as they are freed, so that the peak is what was in use at
 # one time, and not what the allocator has hoarded.
@@ -101,16 +100,13 @@ def _run(command: list[str], environment: dict[str, str], what: str) -> str:
 
 
 def _peak() -> float:
-    if _STATUS.exists():
-        return _status("VmHWM")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (_KIB_PER_MIB**2 if sys.platform == "darwin" else _KIB_PER_MIB)
+    return _status("VmHWM") if _STATUS.exists() else peak_memory() or 0.0
 
 
 def _status(name: str) -> float:
     found = re.search(rf"^{name}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
     assert found is not None, f"no {name} in {_STATUS}"
-    return int(found[1]) / _KIB_PER_MIB
+    return int(found[1]) / 1024
 
 
 def _tensors() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import threading
@@ -15,12 +14,11 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.run.process import deaf_processes
+from benchmarks.run.process import deaf_processes, peak_memory
 
 #: Exit status of a process that found itself above its limit of memory.
 _TOO_LARGE = 77
 _LOOK_EVERY = 0.05  # seconds
-_KIB_PER_MIB = 1024
 
 
 def processes(preload: Sequence[str]) -> Any:
@@ -92,10 +90,9 @@ def _worker(
 
 def _watch(mib: float) -> None:
     """End this process when it is too large, or the one that waits for it is gone, however that was ended."""
-    unit = _KIB_PER_MIB if sys.platform != "darwin" else _KIB_PER_MIB**2
     parent = multiprocessing.parent_process()
     assert parent is not None
-    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < mib * unit:
+    while (peak_memory() or 0) < mib:
         parent.join(_LOOK_EVERY)
         if not parent.is_alive():
             os._exit(1)
