@@ -33,9 +33,8 @@ class TargetError(ValueError, AssertionError):
     """A target that does not fit the model's output; an AssertionError too, as Captum's tests ask for."""
 
 
-def run_forward(forward_func: ForwardFunc, inputs: Any, target: Target, additional_forward_args: Any) -> Any:
+def run_forward(forward_func: ForwardFunc, inputs: Any, additional_forward_args: Any) -> Any:
     """What the model gives; of an object that holds ``logits``, as those of transformers do, the logits."""
     output = _run_forward(forward_func, inputs, None, additional_forward_args)
     logits = getattr(output, "logits", None)
-    output = logits if isinstance(logits, Tensor) else output
-    return output if target is None else select_targets(output, target)
+    return logits if isinstance(logits, Tensor) else output

@@ -184,7 +184,7 @@ def _check_same(outputs: list[Tensor]) -> None:
 def forward(forward_func: Callable[..., Any], inputs: Any, additional_forward_args: Any) -> Any:
     """What the model gives, or why it does not take images as bytes."""
     try:
-        return run_forward(forward_func, inputs, None, additional_forward_args)
+        return run_forward(forward_func, inputs, additional_forward_args)
     except RuntimeError as error:
         given = inputs if isinstance(inputs, tuple) else (inputs,)
         if not isinstance(error, NotKeptError) and any(t.dtype == torch.uint8 for t in given):

@@ -172,7 +172,7 @@ class MetaSaliency(Attribution):
         """The output of forward_func with other weights."""
         # A compiled model would be compiled once more for the weights that stand in.
         forward = unwrapped(self.forward_func)
-        output = self._with(weights, run_forward, forward, copied(inputs), None, copied(additional_forward_args))
+        output = self._with(weights, run_forward, forward, copied(inputs), copied(additional_forward_args))
         if not isinstance(output, Tensor):
             raise TypeError(f"The model returned a {type(output).__name__}; MetaSaliency needs a tensor of logits.")
         return output

@@ -59,7 +59,7 @@ def class_sensitivity(
     if targets is None:
         with torch.no_grad(), ModelState(attribution_method.forward_func).watched():
             further = Arguments(additional_forward_args, keep_graph=False).copies()  # a look changes nothing
-            output = run_forward(attribution_method.forward_func, begun(inputs), None, further)
+            output = run_forward(attribution_method.forward_func, begun(inputs), further)
         if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] < 2:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(
