@@ -16,6 +16,7 @@ from benchmarks.explain.explainer import Explainer
 from benchmarks.explain.marked_film import draw
 from benchmarks.explain.structured_report import require_highdicom, structured_report
 from benchmarks.explain.verdict import NOTICE, Explanation
+from benchmarks.films.decode import SUFFIXES
 from benchmarks.films.grey import Film
 from benchmarks.run.errors import UserError, printable
 from benchmarks.run.files import whole_file, write_json, write_rows, write_text
@@ -31,7 +32,6 @@ SCORE_MEANS = (
     "height of the method's map there: 1 is the highest point of this film's map and 0 the lowest, so scores compare "
     "places on one film only; they are no probabilities"
 )
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".jp2", ".j2k", ".bmp", ".dcm", ".dicom", ".dic"}
 
 
 class Results:
@@ -88,7 +88,7 @@ class Results:
 
     def _stem(self, path: Path, identity: str) -> str:
         """The film's name, with a digest behind it where the name is another's already."""
-        name = path.stem if path.suffix.lower() in _SUFFIXES else path.name
+        name = path.stem if path.suffix.lower() in SUFFIXES else path.name
         name = "".join(c if printable(c) == c and c not in '\\/:*?"<>|' else "_" for c in name) or "film"
         short = name
         while len(short.encode()) > 200:

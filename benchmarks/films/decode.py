@@ -21,6 +21,11 @@ from benchmarks.run.errors import UserError
 
 T = TypeVar("T")
 
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".jp2", ".j2k", ".bmp", ".dcm", ".dicom", ".dic"
+)  # fmt: skip
+"""Of the names of films and images, where a folder is all that tells of them; what a file is, its content says."""
+
 
 def read_film(path: Path | str) -> Film:
     """Decode a film to 8-bit grey, upright, as a viewer shows it.
@@ -132,7 +137,8 @@ def _reason(error: Exception, kind: str) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return f"is neither DICOM nor {', '.join(FORMATS[:-1])} or {FORMATS[-1]} of a kind that can be read"
+        kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        return f"is neither DICOM nor {kinds} of a kind that can be read: save it as PNG, or fetch it again"
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return f"cannot be read ({error.strerror})"
     if isinstance(error, MemoryError):

@@ -8,17 +8,20 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
+from benchmarks.films.decode import SUFFIXES
 from benchmarks.run.errors import UserError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".jp2", ".bmp", ".dcm", ".dicom")
-"""Of the names of images, where a folder is all that tells of them."""
-
 
 _OF_IMAGES = ("images", "JPEGImages")
 """Names of folders that hold images and nothing else, so that the folders below them are looked through."""
 _DRIVE = re.compile(r"^([A-Za-z]:)?/+")
 """What a path on a machine begins with, on Windows and elsewhere."""
+_ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://[^/?#]*([^?#]*)")
+"""Of a file elsewhere: its path there lies between the machine and what is asked of it."""
+_SPLIT = re.compile(r"(train|training|val|valid|validation|dev|test|testing)([-_]?\d+)?", re.IGNORECASE)
+"""Names of folders that are parts of a set, not classes."""
+_OF_SYSTEMS = ("__macosx", "thumbs.db", "desktop.ini")
 
 _DIGEST = re.compile(r"[0-9a-fA-F]{30,}")
 """In the name of a file that is kept by its content, as caches of data sets do; one of 32 digits may lack two."""
@@ -49,7 +52,7 @@ class ImageFiles:
         """The image of a name: a path inside a folder, or a file's name, with suffix or without.
 
         Names count in the folders themselves, and also below those that hold images alone. A path may begin further
-        up, or on another machine: the longest end of it counts that is the path of an image.
+        up, on another machine or in the web: the longest end of it counts that is the path of an image.
 
         Args:
             name: As the annotation has it.
@@ -59,8 +62,8 @@ class ImageFiles:
             ValueError: There is none, or several; a fragment that fits behind "row 7: ".
         """
         shown = repr(name[:200])
-        parts = PurePosixPath(_DRIVE.sub("", name.replace("\\", "/"))).parts
-        if not name.strip() or not parts or ":" in "".join(parts) or ".." in parts or "\0" in name:
+        parts = _parts(name)
+        if not name.strip() or not parts or {":", "\0"} & set("".join(parts)):
             raise ValueError(f"the image's name {shown} is no path inside a folder")
         try:
             beside = [] if inside == "." else self._found(f"{inside}/{'/'.join(parts)}", False)
@@ -72,7 +75,7 @@ class ImageFiles:
         if len(found) > 1:
             raise ValueError(f"the image {shown} is there twice, as {found[0]} and {found[1]}: keep one")
         if not found:
-            folders = " or ".join(map(str, self._folders)) or "any folder that there is"
+            folders = " or ".join(dict.fromkeys(map(str, self._folders))) or "any folder that there is"
             raise ValueError(f"the image {shown} is not in {folders}: put it there, or name its folder with `images`")
         return found[0]
 
@@ -102,6 +105,13 @@ class ImageFiles:
         return by_path, by_name
 
 
+def _parts(name: str) -> tuple[str, ...]:
+    """Parts of a path from anywhere; those before a ``..`` lie outside of what the path leads to."""
+    address = _ADDRESS.match(name)
+    parts = PurePosixPath(_DRIVE.sub("", unquote(address[1]) if address else name.replace("\\", "/"))).parts
+    return parts[len(parts) - parts[::-1].index("..") :] if ".." in parts else parts
+
+
 def composed(name: str) -> str:
     """A name as it is compared: macOS takes letters and their accents apart, which look the same."""
     return unicodedata.normalize("NFC", name)
@@ -128,8 +138,35 @@ def which_image(path: Path) -> tuple[int, int]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is a program's own, as ``.ipynb_checkpoints``, ``._1.png`` and ``__MACOSX`` are."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Whether a file or folder is a program's own, as ``._1.png``, ``__MACOSX`` and ``Thumbs.db`` are."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Those in a folder itself, in the order of the alphabet; none that is hidden."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+
+
+def splits_among(folders: Sequence[Path]) -> list[Path]:
+    """Those that have the name of a split, as ``train`` and ``val2017``."""
+    return [folder for folder in folders if _SPLIT.fullmatch(folder.name)]
+
+
+def ask_for_one(source: Path, splits: Sequence[Path]) -> UserError:
+    """The sentence that asks for one of some splits, where classes are expected."""
+    return UserError(
+        f"{source} holds {', '.join(folder.name for folder in splits)}, the names of splits, where folders of classes "
+        f"are expected: give one of them, such as {splits[-1]}."
+    )
+
+
+def remark_on_splits(folder: Path) -> list[str]:
+    """Say that several splits are read together, which is meant where a folder is given that holds them."""
+    splits = splits_among(folders_in(folder))
+    if len(splits) < 2:
+        return []
+    names = ", ".join(split.name for split in splits)
+    return [f"{folder} holds {names}, the names of splits, all of which are read: give {splits[-1]} for that alone."]
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:

@@ -17,7 +17,21 @@ def folder_of(root: Path, *paths: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["images/0.png", "images/0", r"C:\x\0.png", "c:/x/0.png", "/x/y/0.png", "./0.png", "0"]
+    "name",
+    [
+        *(
+            "images/0.png",
+            "images/0",
+            r"C:\x\0.png",
+            "c:/x/0.png",
+            "/x/y/0.png",
+            "./0.png",
+            "0",
+            "../0.png",
+            "/x/../0.png",
+        ),
+        *("http://host/images/0.png", "https://host/0.png?size=large#top", "s3://bucket/a%20b/0.png"),
+    ],
 )
 def test_a_path_that_begins_further_up_is_followed_from_the_folder(tmp_path: Path, name: str) -> None:
     root = folder_of(tmp_path / "images", "0.png")
@@ -54,14 +68,23 @@ def test_what_could_be_two_images_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", "/", "C:/", "../0.png", "/x/../0.png", "http://host/0.png", "C:0.png", "0\0"]
+    "name", ["", " ", "/", "C:/", "..", "0.png/..", "http://0.png", "C:0.png", "0\0", "s3://b/%00"]
 )
 def test_what_is_no_path_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="is no path inside a folder"):
         ImageFiles(folder_of(tmp_path, "0.png"), []).find(name)
 
 
+def test_an_address_is_read_as_it_is_meant(tmp_path: Path) -> None:
+    root = folder_of(tmp_path, "a b#1.png", "a%20b.png")
+    assert ImageFiles(root, []).find("https://host/a%20b%231.png") == root / "a b#1.png"
+    assert ImageFiles(root, []).find("a%20b.png") == root / "a%20b.png"  # which is no address
+
+
 def test_nothing_outside_of_the_folder_is_read(tmp_path: Path) -> None:
     outside = folder_of(tmp_path, "1.png") / "1.png"
     with pytest.raises(ValueError, match="is not in"):
         ImageFiles(folder_of(tmp_path / "images", "0.png"), []).find(str(outside))
+    for name in ("../1.png", "a/../../1.png", "http://host/../1.png", "http://host/%2e%2e/1.png"):
+        with pytest.raises(ValueError, match="is not in"):
+            ImageFiles(tmp_path / "images", []).find(name)

@@ -80,7 +80,7 @@ def test_an_image_that_is_linked_into_several_folders_shows_several_classes(tmp_
     ]
 
 
-@pytest.mark.parametrize("splits", [("train", "val"), ("Train", "valid", "test"), ("dev",)])
+@pytest.mark.parametrize("splits", [("train", "val"), ("Train", "valid", "test"), ("dev",), ("train2017", "val_2")])
 def test_splits_are_no_classes(tmp_path: Path, splits: tuple[str, ...]) -> None:
     for split in splits:
         for kind in ("cat", "dog"):
@@ -92,6 +92,16 @@ def test_splits_are_no_classes(tmp_path: Path, splits: tuple[str, ...]) -> None:
     (tmp_path / "bus").mkdir()
     Image.new("L", (5, 4)).save(tmp_path / "bus" / "1.png")
     assert "bus" in load_dataset(tmp_path).categories  # as "train" is a class of vehicles
+
+
+def test_a_folder_that_unpacking_made_is_no_class(tmp_path: Path) -> None:
+    for kind in ("cat", "dog"):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+        Image.new("L", (5, 4)).save(tmp_path / "set" / kind / "1.jfif", "JPEG")
+        (tmp_path / "Thumbs.db").touch()
+    with pytest.raises(UserError, match=r"holds one folder, set, which holds folders alone: give .*set"):
+        load_dataset(tmp_path)
+    assert load_dataset(tmp_path / "set").categories == ("cat", "dog")
 
 
 def test_images_with_annotations_beside_them_have_more_than_a_folder(tmp_path: Path) -> None:
