@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.formats.entries import Entry, Reading, names_in, text_of
-from benchmarks.formats.image_files import composed, files_below, images_below
+from benchmarks.formats.image_files import ImageFiles, composed, files_below, images_below, remark_on_splits
 from benchmarks.formats.yolo_lines import Lines
 from benchmarks.run.errors import UserError
 from benchmarks.run.text_tables import counted
@@ -34,8 +36,8 @@ def read(source: Path, images: Path | None) -> Reading:
 
     Args:
         source: ``data.yaml`` with one split, or a folder of labels, or one that holds ``labels`` and ``images``.
-        images: Folder of the images; else that of the YAML file's split, ``images`` instead of ``labels`` in the
-            labels' path, or the labels' own.
+        images: Folder of the images; else those of the YAML file's split, folders and lists, ``images`` instead of
+            ``labels`` in the labels' path, or the labels' own.
 
     Raises:
         UserError: The classes have no names, or there is no folder of labels or images.
@@ -45,38 +47,74 @@ def read(source: Path, images: Path | None) -> Reading:
         raise UserError(f"{source} has none of {', '.join(NAMES)} in it or beside it, which name the classes.")
     content = _yaml(names_file) if names_file.suffix.lower() in (".yaml", ".yml") else {}
     names = _names(names_file, content)
-    if source.is_file():
-        pictures = images or _split(source, content)
-        labels = _swapped(pictures, "images", "labels")
-    else:
-        labels = _label_folder(source)
-        pictures = images or _swapped(labels, "labels", "images")
-    for folder in (labels, pictures):
-        if not folder.is_dir():
-            raise UserError(f"{source}: there is no folder {folder}: name that of the images with `images`.")
     reading = Reading(categories=names, in_shares=True)
+    places, found = _places(source, images, content), []
+    for pictures, labels in places:
+        if pictures.is_file():
+            found += _in_list(pictures, source, reading)
+        else:
+            found += _in_folder(pictures, labels, source, reading)
+    alone = len(places) == 1 and places[0][0].is_dir()
+    above = places[0][0].absolute() if alone else _above([path for path, _ in found])
+    lines = Lines(names, content)
+    for path, text in found:
+        entry = Entry(str(text or path), path.absolute().relative_to(above).as_posix(), path)
+        if text is not None:
+            lines.read(text, entry, reading)
+        reading.entries.append(entry)
+    reading.faults += lines.question(source)
+    reading.remarks += [] if source.is_file() else remark_on_splits(_label_folder(source))
+    return reading
+
+
+def _places(source: Path, images: Path | None, content: dict[str, Any]) -> list[tuple[Path, Path]]:
+    """Folders of images with those of their labels, or lists of images."""
+    if source.is_file():
+        pictures = [images] if images else _split(source, content)
+        return [(place, _swapped(place, "images", "labels")) for place in pictures]
+    labels = _label_folder(source)
+    return [(images or _swapped(labels, "labels", "images"), labels)]
+
+
+def _in_folder(pictures: Path, labels: Path, source: Path, reading: Reading) -> list[tuple[Path, Path | None]]:
+    """Images of a folder, each with its labels where it has some."""
+    if not pictures.is_dir():
+        raise UserError(f"{source}: there is no folder {pictures}: name that of the images with `images`.")
+    if not labels.is_dir():
+        raise UserError(f"{source}: there is no folder {labels}, where the labels of {pictures} are: put them there.")
     texts: dict[str, Path] = {}
     for path in files_below(labels, (".txt",)):
         if (first := texts.setdefault(_stem(path, labels), path)) != path:
             reading.faults.append(f"{path}: {first} is of the same image: keep one.")
     owners: dict[str, Path] = {}
-    lines = Lines(names, content)
+    found = []
     for path in images_below(pictures):
-        stem = _stem(path, pictures)
-        if stem in owners:
-            reading.faults.append(f"{path}: {owners[stem]} would have the same labels: rename one.")
-            continue
-        owners[stem] = path
-        text = texts.pop(stem, None)
-        entry = Entry(str(text or path), path.relative_to(pictures).as_posix(), path)
-        if text is not None:
-            lines.read(text, entry, reading)
-        reading.entries.append(entry)
-    reading.faults += lines.question(source)
+        if (first := owners.setdefault(stem := _stem(path, pictures), path)) == path:
+            found.append((path, texts.pop(stem, None)))
+        else:
+            reading.faults.append(f"{path}: {first} would have the same labels: rename one.")
     reading.faults += [
         f"{path}: there is no image for it in {pictures}." for path in texts.values() if path.name not in NAMES
     ]
-    return reading
+    return found
+
+
+def _in_list(path: Path, source: Path, reading: Reading) -> list[tuple[Path, Path | None]]:
+    """Images that a text file names, a line each, with their labels."""
+    files = ImageFiles(None, [path.parent, source.parent])
+    found = []
+    for number, line in enumerate(text_of(path).splitlines(), start=1):
+        if line.strip():
+            with reading.at(f"{path}, line {number}"):
+                image = files.find(line.strip())
+                text = _swapped(image.parent, "images", "labels") / f"{image.stem}.txt"
+                found.append((image, text if text.is_file() else None))
+    return found
+
+
+def _above(paths: Sequence[Path]) -> Path:
+    """The lowest folder that holds some files."""
+    return Path(os.path.commonpath([path.parent.absolute() for path in paths] or [Path("/")]))
 
 
 def _stem(path: Path, folder: Path) -> str:
@@ -101,18 +139,26 @@ def _swapped(folder: Path, old: str, new: str) -> Path:
     return Path(*parts)
 
 
-def _split(source: Path, content: dict[str, Any]) -> Path:
-    """The folder of the only split that a YAML file names."""
-    folders = {name: content[name] for name in _SPLITS if content.get(name)}
-    if len(folders) != 1:
-        named = ", ".join(folders) or "no split"
+def _split(source: Path, content: dict[str, Any]) -> list[Path]:
+    """The folders and lists of the only split that a YAML file names."""
+    splits = {name: content[name] for name in _SPLITS if content.get(name)}
+    if len(splits) != 1:
+        named = ", ".join(splits) or "no split"
         raise UserError(f"{source} names {named}: give the folder of the images that count with `images`.")
-    (folder,) = folders.values()
-    if not isinstance(folder, str):
+    (told,) = splits.values()
+    places = told if isinstance(told, list) else [told]
+    if not all(isinstance(place, str) for place in places):
         raise UserError(f"{source}: its split is no folder: give the folder of the images with `images`.")
     root = source.parent / str(content.get("path") or "")
-    inside = root / folder.removeprefix("../")  # Roboflow writes "../train/images" for what lies beside its file
-    found = inside if inside.is_dir() and not (root / folder).is_dir() else root / folder
+    if not root.is_dir():  # as on the machine that the file was written for
+        root = source.parent
+    return [_place(root, place.replace("\\", "/")) for place in places]
+
+
+def _place(root: Path, name: str) -> Path:
+    """The folder or list of a name."""
+    inside = root / name.removeprefix("../")  # Roboflow writes "../train/images" for what lies beside its file
+    found = inside if inside.exists() and not (root / name).exists() else root / name
     return found / "images" if (found / "images").is_dir() else found
 
 
@@ -121,10 +167,17 @@ def _yaml(path: Path) -> dict[str, Any]:
 
     text = text_of(path)
     try:
+        nodes = [yaml.compose(text, Loader=yaml.SafeLoader)]
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path} is not readable as YAML ({reason}).") from None
+    for node in nodes:  # of a key that is there twice, YAML would keep the last and drop the first
+        if isinstance(node, yaml.MappingNode):
+            keys = [str(key.value) for key, _ in node.value]
+            if twice := [key for key in keys if keys.count(key) > 1]:
+                raise UserError(f"{path}: {twice[0]!r} is there twice: keep one.")
+            nodes += [value for _, value in node.value]
     if not isinstance(content, dict) or "names" not in content:
         raise UserError(f'{path} has no "names", which YOLO\'s YAML files have.')
     return content
@@ -141,7 +194,7 @@ def _names(path: Path, content: dict[str, Any]) -> list[str]:
         names = [numbered[str(number)] for number in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f'{path}: its "names" are no list of words: put those in quotes that look like numbers.')
-    if content.get("nc") not in (None, len(names)):
+    if str(content.get("nc", len(names))) not in ("None", str(len(names))):
         raise UserError(
             f'{path} has {counted(len(names), "name")}, but its "nc" is {content["nc"]}: correct one of them.'
         )

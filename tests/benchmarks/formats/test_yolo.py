@@ -129,6 +129,57 @@ def test_folders_are_found_as_roboflow_writes_them(root: Path) -> None:
     assert load_dataset(root / "data.yaml").images[0].path == root / "images" / "train" / "a.jpg"
 
 
+BOTH = ["train/a.jpg", "train/b.jpg", "val/a.jpg", "val/b.jpg"]
+
+
+def test_a_split_may_have_several_folders(root: Path) -> None:
+    (root / "data.yaml").write_text(YAML.replace("images/train", "[images/train, ./images/val/]"))
+    data = load_dataset(root / "data.yaml")
+    assert [image.name for image in data.images] == BOTH
+    assert [len(image.objects) for image in data.images] == [2, 0, 1, 0]
+    (root / "data.yaml").write_text(YAML.replace("images/train", "[images/train]"))
+    assert [image.name for image in load_dataset(root / "data.yaml").images] == ["a.jpg", "b.jpg"]
+    (root / "data.yaml").write_text(YAML.replace("images/train", "[images/train, {a: b}]"))
+    with pytest.raises(UserError, match="its split is no folder: give the folder of the images"):
+        load_dataset(root / "data.yaml")
+
+
+@pytest.mark.parametrize(
+    "above", ["./images/", "images/", "/content/set/images/", "..\\set\\images\\", "{root}/images/"]
+)
+def test_a_split_may_be_a_list_of_images(root: Path, above: str) -> None:
+    (root / "some.txt").write_text(above.format(root=root).join(["", "val/a.jpg\n", "train/b.jpg\n\n"]))
+    (root / "data.yaml").write_text(YAML.replace("images/train", "some.txt"))
+    data = load_dataset(root / "data.yaml")
+    assert [(image.name, len(image.objects)) for image in data.images] == [("val/a.jpg", 1), ("train/b.jpg", 0)]
+    assert data.images[0].objects[0].box == (0, 0, 200, 100)
+
+
+def test_faults_of_a_list_are_told_with_their_line(root: Path) -> None:
+    (root / "some.txt").write_text("./images/val/a.jpg\n./images/val/c.jpg\n./images/val/a.jpg\n")
+    (root / "data.yaml").write_text(YAML.replace("images/train", "[some.txt, images/train]"))
+    with pytest.raises(UserError, match=r"some\.txt, line 2: the image './images/val/c\.jpg' is not in .* \(2 faults"):
+        load_dataset(root / "data.yaml")
+
+
+@pytest.mark.parametrize("path", ["/kaggle/input/set", "../datasets/set"])
+def test_where_the_set_was_on_another_machine_does_not_matter(root: Path, path: str) -> None:
+    (root / "data.yaml").write_text(YAML.replace("path: .", f"path: {path}").replace("/train", "\\train"))
+    assert load_dataset(root / "data.yaml").images[0].path == root / "images" / "train" / "a.jpg"
+
+
+def test_labels_that_are_missing_are_named(root: Path) -> None:
+    (root / "labels").rename(root / "lables")
+    with pytest.raises(UserError, match=r"no folder .*labels/train, where the labels of .*images/train are: put them"):
+        load_dataset(root / "data.yaml")
+
+
+def test_splits_that_are_read_together_are_remarked(root: Path) -> None:
+    data = load_dataset(root)
+    assert [image.name for image in data.images] == BOTH
+    assert f"{root / 'labels'} holds train, val, the names of splits, all of which are read" in data.remarks[0]
+
+
 def test_a_split_must_be_chosen(root: Path) -> None:
     (root / "data.yaml").write_text(YAML + "val: images/val\n")
     with pytest.raises(UserError, match="names train, val: give the folder of the images that count with `images`"):
@@ -168,6 +219,8 @@ def test_names_may_be_numbered_in_words(root: Path) -> None:
     (root / "data.yaml").write_text("train: images/train\nnames: [cat, dog]\nnc: 3\n")
     with pytest.raises(UserError, match='has 2 names, but its "nc" is 3: correct one of them'):
         load_dataset(root / "data.yaml")
+    (root / "data.yaml").write_text("train: images/train\nnames: [cat, dog]\nnc: '2'\n")
+    assert load_dataset(root / "data.yaml").categories == ("cat", "dog")
 
 
 def test_a_list_of_classes_may_lie_among_the_labels(root: Path) -> None:
