@@ -10,7 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.formats.entries import Entry, Reading, names_in
-from benchmarks.formats.image_files import ImageFiles, composed, images_below, images_in, is_hidden, remark_on_others
+from benchmarks.formats.image_files import (
+    ImageFiles,
+    ask_for_one,
+    composed,
+    folders_in,
+    images_below,
+    images_in,
+    remark_on_others,
+    splits_among,
+)
 from benchmarks.formats.labelled import LabelledObject
 from benchmarks.formats.run_lengths import RunLengths
 from benchmarks.run.errors import UserError
@@ -53,23 +62,29 @@ def read(source: Path, images: Path | None) -> Reading:
     files = ImageFiles(images, [folder.parent / "images"])
     if not folder.is_dir():
         raise UserError(f"{source} is no folder of masks.")
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+    folders = folders_in(folder)
+    classes = [path.name for path in folders]
     masks = [(mask, name) for name in classes for mask in images_below(folder / name)]
     reading = Reading(categories=classes)
     if masks:
+        if splits_among(folders) == folders:
+            raise ask_for_one(folder, folders)
         reading.faults += [f"{path}: it is in no folder of a class: move it into one." for path in images_in(folder)]
     else:
         masks = [(mask, "") for mask in images_below(folder)]
         reading.categories = _names(folder)
+    others = remark_on_others(folder, CLASSES)
     if not masks:
-        raise UserError(f"{source} holds no masks: give a folder with masks/CLASS/NAME.png or masks/NAME.png.")
+        told = "".join(f" ({other.removesuffix('.')})" for other in others)
+        raise UserError(f"{source} holds no masks{told}: give a folder with masks/CLASS/NAME.png or masks/NAME.png.")
     entries: dict[str, Entry | None] = {}
+    inverse: list[bool] = []
     for path, name in masks:
         with reading.at(str(path)):
             stem = composed(path.relative_to(folder / name).with_suffix("").as_posix())
             if stem not in entries:
                 entries[stem] = None  # an image that is missing is told once
-                entries[stem] = Entry(str(path), stem, files.find(stem))
+                entries[stem] = Entry(str(path), stem, _image_of(stem, files))
             entry = entries[stem]
             if entry is None:
                 continue
@@ -77,12 +92,32 @@ def read(source: Path, images: Path | None) -> Reading:
                 raise ValueError(f"there is another mask of {name!r} for {stem}: keep one")
             values = _values(path)
             pieces = _of_class(values, name) if name else _by_value(values, reading.categories, path)
+            if pieces and (name or not reading.categories):
+                inverse.append(_seems_inverse(values))
             entry.size = values.shape[1], values.shape[0]
             entry.objects += [(str(path), found) for found in pieces]
     reading.entries = [entry for entry in entries.values() if entry is not None]
     reading.categories = reading.categories or [UNNAMED]
-    reading.remarks = remark_on_others(folder, CLASSES)
+    if 2 * sum(inverse) > len(inverse):
+        others.append(
+            f"{sum(inverse)} of {len(inverse)} masks mark most of their image with all its corners: if 0 is the object "
+            "in them, save them the other way round, as all but 0 counts."
+        )
+    reading.remarks = others
     return reading
+
+
+def _image_of(stem: str, files: ImageFiles) -> Path:
+    try:
+        return files.find(stem)
+    except ValueError as error:
+        raise ValueError(f"{error}; a mask bears the name of its image") from None
+
+
+def _seems_inverse(values: npt.NDArray[Any]) -> bool:
+    """Whether what is marked may be all but the object."""
+    marked = values != 0
+    return bool(0.5 < marked.mean() < 1 and marked[[0, 0, -1, -1], [0, -1, 0, -1]].all())
 
 
 def objects_of(runs: RunLengths, category: str) -> Iterator[LabelledObject]:

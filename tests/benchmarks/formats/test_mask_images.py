@@ -235,3 +235,44 @@ def test_a_mask_that_its_data_turn_is_refused(root: Path, format_: str) -> None:
     Image.fromarray((VALUES == 1).astype(np.uint8)).save(root / "masks" / "1.tif", format_, exif=exif)
     with pytest.raises(UserError, match=r"1\.tif: it is to be turned by its EXIF data: save it upright"):
         load_dataset(root)
+
+
+@pytest.mark.parametrize("place", ["masks/heart/1.png", "masks/1.png"])
+def test_masks_that_may_mean_the_contrary_are_remarked(root: Path, place: str) -> None:
+    """As some programs write them: 0 the object, 255 what is around it."""
+    values = np.full((3, 4), 255)
+    values[1, 1] = 0
+    save(root / place, values)
+    (remark,) = load_dataset(root).remarks
+    assert remark.startswith("1 of 1 masks mark most of their image with all its corners: if 0 is the object in them,")
+    for other in (255 - values, np.full((3, 4), 255), values * (np.arange(4) < 3)):  # an object, all, up to a corner
+        save(root / place, other)
+        assert load_dataset(root).remarks == ()
+
+
+def test_most_masks_decide_whether_they_may_mean_the_contrary(root: Path) -> None:
+    values = np.full((3, 4), 1)
+    values[1, 1] = 0
+    save(root / "masks" / "heart" / "1.png", values)
+    save(root / "masks" / "heart" / "2.png", 1 - values)
+    assert load_dataset(root).remarks == ()
+
+
+def test_folders_of_splits_are_no_classes(root: Path) -> None:
+    for split in ("train", "val2017"):
+        save(root / "masks" / split / "1.png", np.ones((3, 4)))
+    with pytest.raises(UserError, match="holds train, val2017, the names of splits, where folders of classes are"):
+        load_dataset(root)
+    assert load_dataset(root / "masks" / "val2017", images=root / "images").categories == ("object",)
+
+
+def test_a_folder_without_a_mask_tells_what_it_holds_instead(root: Path) -> None:
+    np.save(root / "masks" / "1.npy", np.ones((3, 4)))
+    with pytest.raises(UserError, match=r"holds no masks \(one file is left out, .* read: .*1\.npy\): give a folder"):
+        load_dataset(root)
+
+
+def test_a_mask_bears_the_name_of_its_image(root: Path) -> None:
+    save(root / "masks" / "1_mask.png", np.ones((3, 4)))
+    with pytest.raises(UserError, match=r"the image '1_mask' is not in .*; a mask bears the name of its image"):
+        load_dataset(root)
