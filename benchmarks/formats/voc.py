@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +11,7 @@ from benchmarks.formats.entries import Entry, Reading, number_in, text_of
 from benchmarks.formats.image_files import ImageFiles, composed, files_below
 from benchmarks.formats.labelled import LabelledObject
 from benchmarks.run.errors import UserError
+from benchmarks.run.text_tables import counted
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -43,14 +45,22 @@ def read(source: Path, images: Path | None) -> Reading:
     usual = [folder.parent / "JPEGImages", folder / "images", folder.parent / "images", folder]
     files = ImageFiles(images, usual)
     from_zero: list[str] = []
+    of_others: list[str] = []
     for path in paths:
         with reading.at(str(path)):
             inside = path.parent.relative_to(folder).as_posix()
             reading.entries.append(_entry(path, inside, files, reading, from_zero))
+            _look_for_own(path, inside, files, reading.entries[-1].path, of_others)
     if from_zero:
+        begin = "box begins" if len(from_zero) == 1 else "boxes begin"
         reading.remarks.append(
-            f"{len(from_zero)} boxes begin at 0, but VOC counts from 1, such as in {from_zero[0]}: if the whole set "
+            f"{len(from_zero)} {begin} at 0, but VOC counts from 1, such as in {from_zero[0]}: if the whole set "
             "counts from 0, its boxes are read one pixel too far left and up."
+        )
+    if of_others:
+        reading.remarks.append(
+            f"{counted(len(of_others), 'file')} of another image than the one of the same name, such as "
+            f"{of_others[0]}: <filename> counts, so correct it where files were renamed."
         )
     return reading.in_alphabet()
 
@@ -109,16 +119,25 @@ def _entry(path: Path, inside: str, files: ImageFiles, reading: Reading, from_ze
     return entry
 
 
+def _look_for_own(path: Path, inside: str, files: ImageFiles, image: Path, of_others: list[str]) -> None:
+    """Remember a file whose name is that of another image than it is about."""
+    with suppress(ValueError):  # there is no such image
+        if image.stem != path.stem and files.find(path.stem, inside) != image:
+            of_others.append(f"{path} of {image.name}")
+
+
 def _parsed(path: Path) -> ElementTree.Element:
     try:
         content = path.read_bytes()
-        if b"<!ENTITY" in content:  # which can make gigabytes of a line
-            raise ValueError("it defines entities, which no annotation does")
-        root = ElementTree.fromstring(content)
+        root = None if b"<!ENTITY" in content else ElementTree.fromstring(content)
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror})") from None
     except (ElementTree.ParseError, LookupError) as error:
         raise ValueError(f"it is not readable as XML ({error}): export it again") from None
+    except ValueError as error:  # an encoding that Python's parser has not
+        raise ValueError(f"it is not readable as XML ({error}): save it in UTF-8") from None
+    if root is None:  # which can make gigabytes of a line
+        raise ValueError("it defines entities, which no annotation does")
     if root.tag != "annotation":
         raise ValueError(f"it holds <{root.tag}> where VOC has <annotation>")
     return root

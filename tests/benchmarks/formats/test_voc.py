@@ -82,7 +82,7 @@ def test_counting_from_zero_is_remarked(root: Path) -> None:
     path = root / "Annotations" / "000001.xml"
     path.write_text(path.read_text().replace("<xmin>1</xmin>", "<xmin>0</xmin>"))
     (remark,) = load_dataset(root).remarks
-    assert remark.startswith("1 boxes begin at 0, but VOC counts from 1, such as in ")
+    assert remark.startswith("1 box begins at 0, but VOC counts from 1, such as in ")
 
 
 def test_one_file_is_a_set(root: Path) -> None:
@@ -152,3 +152,22 @@ def test_an_image_lies_where_its_annotation_does_among_the_others(root: Path) ->
     images = load_dataset(root).images
     names = ("000001.jpg", "000002.jpg", "a/000001.jpg", "b/000001.jpg")
     assert [(image.name, image.path) for image in images] == [(name, root / "JPEGImages" / name) for name in names]
+
+
+def test_a_file_about_another_image_than_its_own_is_remarked(root: Path) -> None:
+    """As where files were renamed, and what is in them was not."""
+    Image.new("RGB", (8, 6)).save(root / "JPEGImages" / "000003.jpg")
+    path = root / "Annotations" / "000001.xml"
+    path.write_text(TEXT.format(name="000003", width=8, height=6))
+    data = load_dataset(root)
+    assert [image.name for image in data.images] == ["000003.jpg", "000002.jpg"]
+    assert data.remarks[0].startswith(f"1 file of another image than the one of the same name, such as {path} of 00000")
+    (root / "JPEGImages" / "000001.jpg").unlink()
+    assert load_dataset(root).remarks == ()
+
+
+def test_an_encoding_that_python_does_not_parse_is_told_of(root: Path) -> None:
+    path = root / "Annotations" / "000001.xml"
+    path.write_text(f'<?xml version="1.0" encoding="gb2312"?>{TEXT}', "gb2312")
+    with pytest.raises(UserError, match=r"multi-byte encodings are not supported\): save it in UTF-8"):
+        load_dataset(root)
