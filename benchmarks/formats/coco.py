@@ -35,16 +35,21 @@ class Category(msgspec.Struct):
         self.id = str(self.id)
 
 
-class Image(msgspec.Struct):
-    """An entry of ``images``, as far as it is read."""
+class Identified(msgspec.Struct):
+    """What an entry of ``images`` is known by, whatever is wrong with the rest of it."""
 
     id: _Id
-    file_name: str
-    width: _Side | None = None
-    height: _Side | None = None
 
     def __post_init__(self) -> None:
         self.id = str(self.id)
+
+
+class Image(Identified):
+    """An entry of ``images``, as far as it is read."""
+
+    file_name: str
+    width: _Side | None = None
+    height: _Side | None = None
 
 
 class Runs(msgspec.Struct):
@@ -134,14 +139,15 @@ def _images(source: Path, raws: list[msgspec.Raw], files: ImageFiles, reading: R
     found: dict[_Id, Entry | None] = {}
     for number, raw in enumerate(raws):
         with reading.at(f"{source}, images[{number}]"):
+            id = decode_entry(raw, Identified).id
+            if id in found:
+                raise ValueError(f"another image has the id {id}: give each its own")
+            found[id] = None
             image = decode_entry(raw, Image)
-            if image.id in found:
-                raise ValueError(f"another image has the id {image.id}: give each its own")
-            found[image.id] = None
             path = files.find(image.file_name)
             size = None if image.width is None or image.height is None else (image.width, image.height)
-            entry = Entry(f"{source}, image {image.id}", image.file_name, path, size=size)
-            found[image.id] = entry
+            entry = Entry(f"{source}, image {id}", image.file_name, path, size=size)
+            found[id] = entry
             reading.entries.append(entry)
     return found
 

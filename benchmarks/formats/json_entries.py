@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,8 @@ def read_object(path: Path) -> dict[str, msgspec.Raw]:
         raise UserError(f'{path} holds no JSON object (no "{{...}}"), as annotations in JSON are.') from None
     except (msgspec.DecodeError, RecursionError) as error:
         reason = str(error).removeprefix("JSON is malformed: ") or "nested too deeply"
+        if place := re.search(r"\(byte (\d+)\)", reason):  # Python writes NaN, which JSON has not
+            reason += f", at {text.encode()[int(place[1]) :][:12].decode(errors='replace')!r}"
         raise UserError(f"{path} is not readable as JSON ({reason}): export it again.") from None
     return entries
 

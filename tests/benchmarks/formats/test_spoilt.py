@@ -18,7 +18,13 @@ from benchmarks.run.errors import UserError
 SPOILT = [
     ("coco", COCO[-40:], "", "set.json is not readable as JSON (Input data was truncated)"),
     ("coco", '"id": 5,', '"id": 5', "set.json is not readable as JSON"),
-    ("coco", "[1, 2, 4, 5]", "[1, 2, NaN, 5]", "set.json is not readable as JSON"),
+    (
+        "coco",
+        "[1, 2, 4, 5]",
+        "[1, 2, NaN, 5]",
+        "set.json is not readable as JSON (invalid",
+        ", at 'NaN, 5], \"is'): exp",
+    ),
     ("coco", COCO, f"[{COCO}]", 'set.json holds no JSON object (no "{...}")'),
     ("coco", '"categories"', '"classes"', 'set.json has no "categories"'),
     ("coco", '[{"id": 3, "name": "cat"}]', '{"3": "cat"}', 'set.json: "categories" is no list'),
@@ -47,7 +53,7 @@ SPOILT = [
     ("coco", '{"id": 2,', "{", "set.json, images[1]: object missing required field id"),
     ("coco", "b.png", "a.png", "set.json, image 2: the image a.png is there already (", "image 1"),
     ("coco", "b.png", "c.png", "set.json, images[1]: the image 'c.png' is not in ", "`images`"),
-    ("coco", "b.png", "../b.png", "set.json, images[1]: the image's name '../b.png' is no path inside a folder"),
+    ("coco", "b.png", "b.png/..", "set.json, images[1]: the image's name 'b.png/..' is no path inside a folder"),
     ("coco", '"width": 20', '"width": 40', "image 1: it is about an image of 40 x 10 pixels, but ", "20 x 10"),
     ("coco", '"width": 20', '"width": 0', "set.json, images[0]: width: expected int >= 1"),
     ("coco", '"id": 6,', '"id": 5,', "set.json, annotations[1]: another annotation has the id 5"),
@@ -101,6 +107,8 @@ SPOILT = [
     ("yolo", "names: [cat, dog]", "names: {0: cat, 2: dog}", 'data.yaml: its "names" are not numbered 0, 1, 2'),
     ("yolo", "names: [cat, dog]", "nc: 2", 'data.yaml has no "names"'),
     ("yolo", "names: [cat, dog]", "names: [cat", "data.yaml is not readable as YAML"),
+    ("yolo", "names: [cat, dog]", "names: [cat]\nnames: [cat, dog]", "data.yaml: 'names' is there twice: keep one"),
+    ("yolo", "names: [cat, dog]", "names: {0: cat, 1: dog, 1: cow}", "data.yaml: '1' is there twice: keep one"),
     ("yolo", "names: [cat, dog]", "names: [cat, cat]", "the category 'cat' is there twice"),
     ("yolo", "train: images", "train: pictures", "data.yaml: there is no folder ", "pictures"),
     ("contours", "[10, 20]", "[20, 10]", "set.json, a: it is about an image of 10 x 20 pixels"),
@@ -240,7 +248,7 @@ def test_spoilt_folders_are_told_of(tmp_path: Path) -> None:
         load_dataset(tmp_path, format="folder")
     loose, empty = caught.value.faults
     assert loose == f"{tmp_path / '2.png'}: it is in no folder of a class: move it into one."
-    assert empty == f"{tmp_path / 'dog'}: it holds no image: remove it, or fill it."
+    assert empty == f"{tmp_path / 'dog'}: it holds no image of a kind that is read: remove it, or fill it."
     for format in ("folder", "object-cxr"):
         with pytest.raises(UserError, match="leave `images` out"):
             load_dataset(tmp_path, images=tmp_path, format=format)
@@ -261,6 +269,14 @@ def test_several_faults_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureF
     told = capsys.readouterr()
     assert all(fault in told.out + told.err for fault in caught.value.faults)
     assert told.err.endswith(f"error: {source} has 3 faults; each is named above.\n")
+
+
+def test_a_fault_of_an_image_is_none_of_its_annotations(tmp_path: Path) -> None:
+    source = write_sound(tmp_path, "coco")
+    source.write_text(COCO.replace('"width": 20', '"width": "20"'))
+    with pytest.raises(FaultyTableError) as caught:
+        load_dataset(source)
+    assert caught.value.faults == (f"{source}, images[0]: width: expected int | null, got str.",)
 
 
 @pytest.mark.parametrize("format", FILES)
