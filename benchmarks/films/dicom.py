@@ -17,6 +17,8 @@ MOST_BYTES = 2**29
 """Largest data set that a deflated file may hold."""
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
+_OF_PIXELS = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
+"""What every film tells of its pixels."""
 _CODECS = "run `pip install pylibjpeg[all]`"
 _START = re.compile(
     rb"[\x02\x08]\x00[\x00-\xff]\x00(?:[A-Z]{2}|[\x00-\xff]{2}\x00\x00)|\x00[\x02\x08]\x00[\x00-\xff][A-Z]{2}"
@@ -51,6 +53,7 @@ def load_dicom(stream: BinaryIO) -> Film:
             raise UserError(f"is cut off before the {size} pixels that its header tells of: copy or export it again")
         raise UserError("holds no picture: give a DICOM file with a radiograph")
     _check(dataset)
+    _take_from_groups(dataset)
     stored = _decompressed(dataset)
     monochrome = dataset.PhotometricInterpretation.startswith("MONOCHROME")
     grey, note = (grey_of_monochrome if monochrome else grey_of_colour)(stored, dataset)
@@ -108,8 +111,20 @@ def _check(dataset: Any) -> None:
         raise UserError(f"holds {frames} frames: give a single radiograph")
     if not dataset.get("PhotometricInterpretation"):
         raise UserError("does not say whether large values are bright (no PhotometricInterpretation)")
+    needed = _OF_PIXELS if dataset.get("SamplesPerPixel") == 1 else (*_OF_PIXELS, "PlanarConfiguration")
+    if lacking := [name for name in needed if dataset.get(name) is None]:
+        raise UserError(f"does not tell what its pixels are (no {lacking[0]}): export it again")
     bytes_a_pixel = int(dataset.get("SamplesPerPixel") or 1) * max(int(dataset.get("BitsAllocated") or 8) // 8, 1)
     check_size(int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0), bytes_a_pixel)
+
+
+def _take_from_groups(dataset: Any) -> None:
+    """Put rescale and window of an enhanced film's one frame where those of others are (PS3.3, C.7.6.16)."""
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in list(dataset.get(groups) or ())[:1]:
+            for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+                for item in list(group.get(macro) or ())[:1]:
+                    dataset.update(item)
 
 
 def _unused_below(dataset: Any) -> int:

@@ -6,6 +6,7 @@ pydicom applies lookup tables with indices of the table's own type, which wrap w
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def grey_of_monochrome(stored: npt.NDArray[Any], dataset: Any) -> tuple[npt.NDAr
     centre, width = first(dataset.get("WindowCenter")), first(dataset.get("WindowWidth"))
     function = str(dataset.get("VOILUTFunction") or "LINEAR")
     if centre is not None and width is not None and not dataset.get("VOILUTSequence"):
-        fault = _fault_of_window(width, function)
+        fault = _fault_of_window(centre, width, function)
     if dataset.get("VOILUTSequence"):
         # White is the table's largest entry: many hold fewer bits than they announce.
         entries, white = look_up(values, dataset.VOILUTSequence[0], dataset)
@@ -88,6 +89,9 @@ def _rescale(dataset: Any) -> tuple[float, float]:
     slope, intercept = first(dataset.get("RescaleSlope")), first(dataset.get("RescaleIntercept"))
     if slope == 0:
         raise UserError("has a RescaleSlope of 0, which leaves one grey value of it")
+    for name, value in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
+        if value is not None and not math.isfinite(value):
+            raise UserError(f"has a {name} of {value:g}, which is no number: export it again")
     return 1.0 if slope is None else slope, intercept or 0.0
 
 
@@ -182,7 +186,7 @@ def window(values: npt.ArrayLike, centre: float, width: float, function: str = "
         ValueError: The width makes no window, or the function is unknown.
     """
     values = _floats(np.asarray(values))
-    if fault := _fault_of_window(width, function):
+    if fault := _fault_of_window(centre, width, function):
         raise ValueError(fault)
     if function == "LINEAR":
         # A window of width 1 is a threshold.
@@ -195,10 +199,12 @@ def window(values: npt.ArrayLike, centre: float, width: float, function: str = "
     return clipped
 
 
-def _fault_of_window(width: float, function: str) -> str:
+def _fault_of_window(centre: float, width: float, function: str) -> str:
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         return f"the VOI LUT function {function!r} is unknown"
-    if width < 1 if function == "LINEAR" else width <= 0:
+    if not math.isfinite(centre):
+        return f"a window around {centre:g} is none"
+    if not (1 if function == "LINEAR" else 0) <= width < math.inf or width == 0:
         return f"a window of width {width:g} is none"
     return ""
 

@@ -56,6 +56,20 @@ def test_signed_values_and_padding(tmp_path: Path) -> None:
     np.testing.assert_array_equal(film, [[0, 0], [128, 255]])
 
 
+@pytest.mark.parametrize("groups", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_an_enhanced_film_has_its_window_in_groups(tmp_path: Path, groups: str) -> None:
+    """With one frame it shows what the same film shows that has the tags at the top."""
+    tags = {"RescaleSlope": 2, "RescaleIntercept": -100, "WindowCenter": [1500, 50], "WindowWidth": [3001, 10]}
+    expected = grey(write_dicom(tmp_path / "a.dcm", RAMP, BitsStored=12, **tags))
+    assert not np.array_equal(expected, RAMP // 16)
+    window, rescale, group = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    for name, value in tags.items():
+        setattr(window if "Window" in name else rescale, name, value)
+    group.FrameVOILUTSequence, group.PixelValueTransformationSequence = [window], [rescale]
+    both = {"SharedFunctionalGroupsSequence": [pydicom.Dataset()], groups: [group], "NumberOfFrames": 1}
+    np.testing.assert_array_equal(grey(write_dicom(tmp_path / "b.dcm", RAMP, BitsStored=12, **both)), expected)
+
+
 @pytest.mark.parametrize(("kind", "padding"), [(np.int16, 63536), (np.uint16, -2000)])
 def test_padding_may_be_written_with_the_other_sign(tmp_path: Path, kind: type, padding: int) -> None:
     """-2000 and 63536 are the same 16 bits; as values they would set the range of the film."""
@@ -149,12 +163,15 @@ def test_window_that_is_none() -> None:
         ({"WindowWidth": 0}, "a window of width 0 is none"),
         ({"WindowWidth": -400}, "a window of width -400 is none"),
         ({"WindowWidth": 0.5}, "a window of width 0.5 is none"),
+        ({"WindowWidth": "inf"}, "a window of width inf is none"),
+        ({"WindowWidth": 400, "WindowCenter": "nan"}, "a window around nan is none"),
         ({"WindowWidth": 400, "VOILUTFunction": "LOG"}, "the VOI LUT function 'LOG' is unknown"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
 def test_a_window_that_is_none_is_left_out(tmp_path: Path, tags: dict[str, object], reason: str) -> None:
     """The film is shown by its 12 bits, as if it had no window."""
-    film = read_film(write_dicom(tmp_path / "a.dcm", RAMP, BitsStored=12, WindowCenter=5, **tags))
+    film = read_film(write_dicom(tmp_path / "a.dcm", RAMP, BitsStored=12, **{"WindowCenter": 5, **tags}))
     np.testing.assert_array_equal(film.grey, RAMP // 16)
     assert film.notes == (f"its window was left out, since {reason}",)
 

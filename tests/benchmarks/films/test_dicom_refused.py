@@ -23,11 +23,19 @@ def grey(path: Path) -> np.ndarray:
         ({"NumberOfFrames": 2}, "holds 2 frames"),
         ({"WindowCenter": 90000, "WindowWidth": 100}, "window .centre 90000, width 100. that leaves one grey value"),
         ({"RescaleSlope": 0, "RescaleIntercept": 5}, "has a RescaleSlope of 0"),
+        ({"RescaleSlope": "nan"}, "has a RescaleSlope of nan, which is no number: export it again"),
+        ({"RescaleIntercept": "-inf"}, "has a RescaleIntercept of -inf, which is no number"),
+        ({"PixelRepresentation": None}, "does not tell what its pixels are .no PixelRepresentation.: export it again"),
+        ({"Columns": None}, "does not tell what its pixels are .no Columns."),
+        ({"SamplesPerPixel": 3}, "does not tell what its pixels are .no PlanarConfiguration."),
         ({"Modality": "CT"}, "has the modality CT, which is no radiograph"),
         ({"VOILUTSequence": [table(4, 0, 8, b"\7\7\7\7")]}, "lookup table that leaves one grey value"),
         ({"VOILUTSequence": [table(400, 0, 8, b"\1\2\3\4")]}, "has 4 entries where 400 are announced"),
         ({"Rows": 60000, "Columns": 60000}, "has 60000 x 60000 pixels of 2 bytes, more than the 50 million"),
-        ({"Rows": 6000, "Columns": 6000, "SamplesPerPixel": 3}, "6000 pixels of 6 bytes, more than the 25 million"),
+        (
+            {"Rows": 6000, "Columns": 6000, "SamplesPerPixel": 3, "PlanarConfiguration": 0},
+            "6000 pixels of 6 bytes, more than the 25 million",
+        ),
         ({"Rows": 0}, "has 64 x 0 pixels"),
         ({"PhotometricInterpretation": "HSV"}, "photometric interpretation HSV is not that of a film"),
         ({"FloatPixelData": bytes(4 * RAMP.size)}, "has pixels of real numbers .FloatPixelData., as no radiograph"),
@@ -35,6 +43,7 @@ def grey(path: Path) -> np.ndarray:
         ({"PhotometricInterpretation": ""}, "does not say whether large values are bright"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
 def test_what_is_no_film_is_said(tmp_path: Path, tags: dict, sentence: str) -> None:
     path = write_dicom(tmp_path / "a.dcm", RAMP)
     dataset = pydicom.dcmread(path)
