@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -27,19 +28,23 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(f"--weights {path}: there is no such file.")
     state: Any
     try:
-        if path.suffix.lower() == ".safetensors":
-            from safetensors.torch import load_file
+        with path.open("rb") as stream, torch.serialization.safe_globals([Namespace]):  # many trainings' command line
+            start = stream.read(9)
+            stream.seek(0)
+            if start[8:] == b"{":  # of a header whose length is before it, as safetensors have; others begin otherwise
+                from safetensors.torch import load_file
 
-            state = load_file(path)
-        else:
-            with torch.serialization.safe_globals([Namespace]):  # what was on the command line of many trainings
-                state = torch.load(path, map_location="cpu", weights_only=True)
+                state = load_file(path)
+            else:
+                state = torch.load(stream, map_location="cpu", weights_only=True)
     except ImportError:
         raise UserError(f"--weights {path} needs the package safetensors: install it.") from None
     except Exception as error:  # what each reader makes of a damaged file
         kind = "a file of plain tensors, the only kind that is safe to load"
         if not isinstance(error, pickle.UnpicklingError):
-            kind += f" ({' '.join(str(error).split())[:80] or type(error).__name__})"
+            kind += f" ({' '.join(str(error).split()).partition('. ')[0][:120] or type(error).__name__})"
+        elif other := re.search(r"GLOBAL (\S+)", str(error)):  # in a text that recommends to load it nevertheless
+            kind += f" (it holds {other[1]})"
         raise UserError(f"--weights {path} is not {kind}: save it by torch.save(model.state_dict(), FILE).") from None
     found = dict(_states(state))
     weights = max(found.values(), key=len, default=None)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from datetime import datetime
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torchvision import models
 
 from benchmarks.models.weights_file import head_size, load_state, read_state
@@ -32,6 +34,14 @@ def test_a_state_dict_is_found_wherever_it_lies(around, tmp_path):
     assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
 
 
+def test_what_a_file_is_its_content_says(tmp_path):
+    state = {"weight": torch.rand(3, 2)}
+    save_file(state, tmp_path / "model.bin")
+    torch.save(state, tmp_path / "model.safetensors")
+    for name in ("model.bin", "model.safetensors"):
+        assert torch.equal(read_state(tmp_path / name)["weight"], state["weight"])
+
+
 def test_a_file_that_holds_itself_is_refused(tmp_path):
     content = {"epoch": 3}
     content["again"] = content
@@ -43,10 +53,15 @@ def test_a_file_that_holds_itself_is_refused(tmp_path):
 def test_files_that_are_no_weights(tmp_path, capsys):
     torch.save({"a": Evil()}, tmp_path / "evil.pt")
     torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"state_dict": {"a": torch.ones(2)}, "started": datetime(2020, 1, 1)}, tmp_path / "time.pt")
     (tmp_path / "text.pt").write_text("weights")
     (tmp_path / "text.safetensors").write_text("weights")
     for name, message in (
         ("evil.pt", "only kind that is safe to load"),
+        (
+            "time.pt",
+            r"safe to load \(it holds datetime\.datetime\): save it by torch\.save\(model\.state_dict\(\), FILE",
+        ),
         ("list.pt", "holds no state dict"),
         ("text.pt", "only kind that is safe to load"),
         ("text.safetensors", "only kind that is safe to load"),
