@@ -56,7 +56,7 @@ def _refuse_no_text(table: Path) -> None:
     if start.startswith(b"PK\x03\x04"):
         raise UserError(f"{table} is a spreadsheet's own file, whatever its name: {_AS}.")
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
-        raise UserError(f"{table} is in UTF-16: {_AS}.")
+        raise UserError(f"{table} is in UTF-16, or no text at all: {_AS}.")
 
 
 def _first_other_row(table: Path) -> int:

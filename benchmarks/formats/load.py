@@ -48,6 +48,7 @@ FORMATS = {
     "folder": Format(image_folder.recognises, image_folder.read),
 }
 """Formats by name."""
+_ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".tar", ".7z", ".rar")
 
 
 def load_dataset(
@@ -105,11 +106,16 @@ def _recognised(source: Path, images: Path | None) -> str:
     names = [name for name, format in FORMATS.items() if format.recognises(source, images)]
     if len(names) > 1:
         raise UserError(f"{source} may be {' or '.join(names)}: say which with `format`.")
-    if not names and source.suffix.lower() in box_table.SUFFIXES and (header := box_table.header_of(source)):
+    suffix = source.suffix.lower()
+    if not names and suffix in box_table.SUFFIXES and (header := box_table.header_of(source)):
         raise UserError(
             f"{source} has the columns {printable(', '.join(header), 200)}: say with `columns` which are image, "
-            "category, and x1, y1, x2, y2 or x, y, width, height."
+            "category, and x1, y1, x2, y2 or x, y, width, height, or write it so."
         )
+    if not names and suffix in box_table.SUFFIXES:
+        raise UserError(f"{source} is empty: fetch or export it again.")
+    if not names and suffix in _ARCHIVES and source.is_file():
+        raise UserError(f"{source} is an archive: unpack it, and give the file or folder that was in it.")
     if not names:
         raise UserError(f"{source} is not recognised: name its format, one of {', '.join(FORMATS)}, with `format`.")
     return names[0]

@@ -79,6 +79,14 @@ def test_what_is_ambiguous_or_unknown_is_said(tmp_path: Path) -> None:
         UserError, match=r"other\.csv has the columns file, label, .*: say with `columns` which are image"
     ):
         load_dataset(tmp_path / "other.csv")
+    for name, sentence in (
+        ("set.csv", "is empty: fetch"),
+        ("set.csv.gz", "is an archive: unpack"),
+        ("a.ZIP", "archive"),
+    ):
+        (tmp_path / name).write_text(" \n" if name == "set.csv" else "PK")
+        with pytest.raises(UserError, match=sentence):
+            load_dataset(tmp_path / name)
     with pytest.raises(UserError, match=r"There is no file or folder .*nowhere"):
         load_dataset(tmp_path / "nowhere")
 
