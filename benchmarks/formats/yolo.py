@@ -94,13 +94,17 @@ def _in_folder(pictures: Path, labels: Path, source: Path, reading: Reading) -> 
         else:
             reading.faults.append(f"{path}: {first} would have the same labels: rename one.")
     reading.faults += [
-        f"{path}: there is no image for it in {pictures}." for path in texts.values() if path.name not in NAMES
+        f"{path}: there is no image for it in {pictures} of a kind that is read."
+        for path in texts.values()
+        if path.name not in NAMES
     ]
     return found
 
 
 def _in_list(path: Path, source: Path, reading: Reading) -> list[tuple[Path, Path | None]]:
     """Images that a text file names, a line each, with their labels."""
+    if path.suffix.lower() != ".txt":
+        raise UserError(f"{source}: its split {path} is neither a folder of images nor a list of them (.txt).")
     files = ImageFiles(None, [path.parent, source.parent])
     found = []
     for number, line in enumerate(text_of(path).splitlines(), start=1):
@@ -167,17 +171,16 @@ def _yaml(path: Path) -> dict[str, Any]:
 
     text = text_of(path)
     try:
-        nodes = [yaml.compose(text, Loader=yaml.SafeLoader)]
+        top = yaml.compose(text, Loader=yaml.SafeLoader)
+        nodes = [top, *(value for _, value in top.value)] if isinstance(top, yaml.MappingNode) else []
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path} is not readable as YAML ({reason}).") from None
     for node in nodes:  # of a key that is there twice, YAML would keep the last and drop the first
-        if isinstance(node, yaml.MappingNode):
-            keys = [str(key.value) for key, _ in node.value]
-            if twice := [key for key in keys if keys.count(key) > 1]:
-                raise UserError(f"{path}: {twice[0]!r} is there twice: keep one.")
-            nodes += [value for _, value in node.value]
+        keys = [str(key.value) for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise UserError(f"{path}: {twice[0]!r} is there twice: keep one.")
     if not isinstance(content, dict) or "names" not in content:
         raise UserError(f'{path} has no "names", which YOLO\'s YAML files have.')
     return content

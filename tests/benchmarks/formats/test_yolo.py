@@ -142,6 +142,11 @@ def test_a_split_may_have_several_folders(root: Path) -> None:
     (root / "data.yaml").write_text(YAML.replace("images/train", "[images/train, {a: b}]"))
     with pytest.raises(UserError, match="its split is no folder: give the folder of the images"):
         load_dataset(root / "data.yaml")
+    (root / "data.yaml").write_text(YAML.replace("images/train", "images/train/a.jpg"))
+    with pytest.raises(
+        UserError, match=r"its split .*a\.jpg is neither a folder of images nor a list of them \(\.txt\)"
+    ):
+        load_dataset(root / "data.yaml")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +171,13 @@ def test_faults_of_a_list_are_told_with_their_line(root: Path) -> None:
 def test_where_the_set_was_on_another_machine_does_not_matter(root: Path, path: str) -> None:
     (root / "data.yaml").write_text(YAML.replace("path: .", f"path: {path}").replace("/train", "\\train"))
     assert load_dataset(root / "data.yaml").images[0].path == root / "images" / "train" / "a.jpg"
+
+
+@pytest.mark.parametrize("more", ["a: &a {b: *a}", "a: &a {x: {}}\nb: {<<: *a, x: 1}\nc: [*a, *a]"])
+def test_what_yaml_may_hold_beside_is_nothing_to_us(root: Path, more: str) -> None:
+    """Anchors that hold themselves, and keys that are taken over."""
+    (root / "data.yaml").write_text(f"{YAML}{more}\n")
+    assert load_dataset(root / "data.yaml").categories == ("person", "traffic light")
 
 
 def test_labels_that_are_missing_are_named(root: Path) -> None:
