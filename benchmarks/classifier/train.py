@@ -26,7 +26,7 @@ from benchmarks.data.dataset import FilmDataset
 from benchmarks.data.object_cxr import read_split
 from benchmarks.run.config import SPLITS, Config
 from benchmarks.run.devices import plain_device_errors
-from benchmarks.run.directory import read_measured, run_record, write_environment
+from benchmarks.run.directory import checkpoint_paths, read_measured, run_record, write_environment
 from benchmarks.run.errors import UserError
 from benchmarks.run.files import write_json
 from benchmarks.run.presets import PRESETS
@@ -112,6 +112,24 @@ class InOrder(DistributedSampler[int]):
             yield int(order[place % films])  # the first once more, until all processes have as many
 
 
+def check_start(config: Config) -> None:
+    """Refuse a network or weights that no training can start from, before films are looked at for it.
+
+    A run directory belongs to its settings from then on, so that those could not be mended in it.
+
+    Raises:
+        UserError: There is no such architecture, it does not take films of that size, or its weights cannot be had.
+    """
+    first = config.of_each_seed()[0]
+    if any(path.exists() for path in checkpoint_paths(first.out)):
+        return
+    if config.weights == "synthetic":
+        _refuse_other_than_synthetic(config.arch)
+    weights = "none" if config.weights == "synthetic" else config.weights
+    with torch.random.fork_rng(devices=[]):
+        check_network(build_network(config.arch, weights), config.arch, config.image_size)
+
+
 def train(config: Config, callbacks: list[Callback] | None = None) -> None:
     """Train, keep the checkpoint with the best dev AUC, and measure it on the test split.
 
@@ -136,7 +154,6 @@ def train(config: Config, callbacks: list[Callback] | None = None) -> None:
         _refuse_other_threads(config, resume)
     seed_everything(config.seed, verbose=False)
     network = build_network(config.arch, "none" if resume else _start(config))
-    check_network(network, config.arch, config.image_size)
     model, films = Classifier(config, network), Films(config)
     model.record = run_record(config.out) or config.to_dict()
     with _calm_lightning(), _as_it_was():
@@ -188,12 +205,14 @@ def _start(config: Config) -> str:
     """Weights to start from, as :func:`build_network` takes them."""
     if config.weights != "synthetic":
         return config.weights
-    arch = PRESETS[PRESET]["arch"]
-    if config.arch != arch:
-        raise UserError(
-            f"--weights synthetic are those of {arch}, not of {config.arch}: choose that --arch, or a file."
-        )
+    _refuse_other_than_synthetic(config.arch)
     return str(make_synthetic_run())
+
+
+def _refuse_other_than_synthetic(arch: str) -> None:
+    synthetic = PRESETS[PRESET]["arch"]
+    if arch != synthetic:
+        raise UserError(f"--weights synthetic are those of {synthetic}, not of {arch}: choose that --arch, or a file.")
 
 
 def _summary(

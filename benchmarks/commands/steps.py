@@ -93,8 +93,11 @@ def run_step(command: str, settings: dict[str, Any]) -> None:
             from benchmarks.methods import select_methods
 
             select_methods(config.scoring.methods)
-        if command in ("run", "train"):  # nor a device that is not there behind the films
+        if command in ("run", "train"):  # nor a device that is not there, or a network, behind the films
+            from benchmarks.classifier.train import check_start
+
             check_devices(config)
+            check_start(config)
         if config.seeds > 1:
             _each_seed(command, config)
         else:

@@ -78,7 +78,7 @@ def check_set(root: Path, limit: int | None, cache_dir: Path) -> Checked:
     faults += [*wrong, *twice]
     remarks += again
     if faults:
-        raise FaultyTableError(faults)
+        raise FaultyTableError(list(dict.fromkeys(faults)))  # a folder that is not there lacks all splits
     return Checked(splits, tuple(remarks))
 
 

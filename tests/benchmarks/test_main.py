@@ -109,7 +109,7 @@ def test_data_reads_a_given_set_through(films: Path, capsys: pytest.CaptureFixtu
 
 def test_data_of_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["data", "--data", str(tmp_path / "nowhere")]) == 2
-    assert "nowhere" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"error: --data: there is no folder {tmp_path / 'nowhere'}.\n"
 
 
 @pytest.fixture
@@ -163,6 +163,28 @@ def test_a_misspelt_method_is_found_before_the_training(tmp_path: Path, capsys: 
     assert cli.main(["run", "--out", str(tmp_path / "run"), "--methods", "grad_camm"]) == 2
     assert "no method 'grad_camm'" in capsys.readouterr().err
     assert not (tmp_path / "run" / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (["--arch", "resnet99"], "no classifier 'resnet99'"),
+        (["--arch", "vit_b_32", "--image-size", "64"], "vit_b_32 does not take 64 x 64 images"),
+        (["--weights", "nowhere"], "nowhere"),
+        (["--weights", "synthetic", "--arch", "resnet18"], "not of resnet18"),
+        (["--seeds", "2", "--weights", "imagenet"], "no ImageNet weights"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_found_before_the_run_is_bound_to_it(
+    wrong: list[str], text: str, tmp_path: Path, writer: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    random_state = torch.get_rng_state()
+
+    assert cli.main(["train", "--out", str(tmp_path / "run"), "--threads", "1", *wrong]) == 2
+    assert text in capsys.readouterr().err
+    assert not writer
+    assert not (tmp_path / "run" / "config.json").exists()
+    assert torch.equal(torch.get_rng_state(), random_state)
 
 
 def test_a_folder_of_somebody_else_is_left_alone(
