@@ -12,7 +12,7 @@ from typing import Any
 import normgrad_attr
 from benchmarks.run.directory import version
 from benchmarks.run.errors import UserError
-from benchmarks.run.files import write_json, write_text
+from benchmarks.run.files import make_folder, write_json, write_text
 from benchmarks.run.stored import read_json
 from benchmarks.zoo.architecture import PIP, Architecture
 from benchmarks.zoo.by_configuration import BY_CONFIGURATION
@@ -42,34 +42,44 @@ def zoo(
     """Check the library on architectures, and write ``zoo.json`` and ``zoo.md``.
 
     Args:
-        out: Folder for the results. Those in it that this version of library, packages and checks gave are kept.
+        out: Folder for the results. Those in it that this version of library, packages and checks gave are kept, but
+            for those that a limit or a fault stopped.
         only: Patterns of names, as in ``timm/vit_*``; default: all.
         small: Only those of :data:`SMALL`.
         seconds: Most time for an architecture.
         mib: Most memory for it.
 
     Raises:
-        UserError: No architecture has such a name, none can be run here, or something is wrong or crashed.
+        UserError: No architecture has such a name, none can be run here, a limit that nothing keeps, a folder that
+            cannot be written, or something is wrong or crashed.
     """
+    for name, most in (("seconds", seconds), ("mib", mib)):
+        if not most > 0:
+            raise UserError(f"--{name} is {most:g}: it must be above 0.")
     chosen = select(only or (SMALL if small else ("*",)))
     for reason in sorted({one.missing for one in chosen if one.missing is not None}):
         print(f"left out: {reason}", file=sys.stderr)
     chosen = [one for one in chosen if one.missing is None]
     if not chosen:
         raise UserError("none of the packages of these architectures is installed: pip install -e '.[zoo]'")
+    make_folder(out)  # a folder that cannot be written is not to be found behind the first architecture
     store = out / "zoo.json"
-    records: dict[str, dict[str, Any]] = read_json(store)["architectures"] if store.exists() else {}
+    stored: dict[str, dict[str, Any]] = read_json(store)["architectures"] if store.exists() else {}
+    digests = {package: _digest(package) for package in {one.package for one in ARCHITECTURES.values()}}
+    current = {
+        key: f"{digests[one.package]} {one.kind} {one.size} {one.other_size}" for key, one in ARCHITECTURES.items()
+    }
+    records = {key: record for key, record in stored.items() if record.get("digest") == current.get(key)}
     packages = sorted({one.package for one in chosen})
     context = processes(["benchmarks.zoo.survey", "benchmarks.zoo.examine", *_IMPORTED_BY_PEERS, *packages])
-    digests = {package: _digest(package) for package in packages}
     for number, one in enumerate(chosen, start=1):
-        digest = f"{digests[one.package]} {one.kind} {one.size} {one.other_size}"
-        if records.get(one.key, {}).get("digest") == digest:
+        if "stopped" not in records.get(one.key, {"stopped": "before it was begun"}):
             continue
-        records[one.key] = {"digest": digest, **run_isolated(context, examine_by_name, (one.key,), seconds, mib)}
-        order = [key for key in ARCHITECTURES if key in records]
-        records = {key: records[key] for key in order}
-        write_json(store, {"versions": _versions(packages), "architectures": records})
+        found = run_isolated(context, examine_by_name, (one.key,), seconds, mib)
+        records[one.key] = {"digest": current[one.key], **found}
+        records = {key: records[key] for key in ARCHITECTURES if key in records}
+        of = sorted({ARCHITECTURES[key].package for key in records})
+        write_json(store, {"versions": _versions(of), "architectures": records})
         print(f"{number}/{len(chosen)} {one.key}: {status(records[one.key])}", file=sys.stderr, flush=True)
     write_text(out / "zoo.md", markdown(read_json(store)))
     shown = {one.key: records[one.key] for one in chosen}

@@ -58,6 +58,39 @@ def test_a_survey_goes_on_where_it_stood(ran: list[str], tmp_path: Path, monkeyp
     monkeypatch.setattr(survey, "_digest", lambda package: "another version")
     survey.zoo(tmp_path, only=["torch/a"])
     assert ran[3:] == ["torch/a"]
+    assert list(json.loads((tmp_path / "zoo.json").read_text())["architectures"]) == ["torch/a"]  # none of the other
+
+
+def test_what_a_limit_stopped_is_tried_again(ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "run_isolated", lambda *_: {"stopped": "the limit of 1 s", "stage": "inference"})
+    survey.zoo(tmp_path, only=["torch/a"])
+    monkeypatch.setattr(survey, "run_isolated", lambda *_: GOOD)
+    survey.zoo(tmp_path, only=["torch/a"])
+    assert json.loads((tmp_path / "zoo.json").read_text())["architectures"]["torch/a"]["normgrad"] == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--seconds", "0"], "--seconds is 0: it must be above 0"),
+        (["--seconds", "nan"], "--seconds is nan"),
+        (["--mib", "-1"], "--mib is -1"),
+        (["--out", "taken/zoo"], "taken/zoo cannot be written"),
+    ],
+)
+def test_what_cannot_work_is_said_before_the_first_architecture(
+    options: list[str],
+    text: str,
+    ran: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file")
+    assert cli.main(["zoo", *options]) == 2
+    assert text in capsys.readouterr().err
+    assert not ran
 
 
 def test_what_cannot_be_run_is_said(ran: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
