@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -45,9 +45,9 @@ class Explanation:
         Rebuffi et al., CVPR 2020, arXiv:2004.02866 (the maps).
     """
 
-    images: Tensor
-    maps: Tensor
-    logits: Tensor
+    images: Tensor = field(repr=False)  # a notebook that ends in explain(...) would print all pixels
+    maps: Tensor = field(repr=False)
+    logits: Tensor = field(repr=False)
     targets: Tensor
     layers: tuple[str, ...]
 

@@ -135,6 +135,11 @@ def test_pictures_are_prepared_one_by_one() -> None:
     assert explain(net.double(), pictures, preprocess=prepare).maps.dtype == torch.float64
 
 
+def test_a_notebook_shows_no_pixels() -> None:
+    result = explain(Net().eval(), images(2))
+    assert repr(result) == f"Explanation(targets={result.targets!r}, layers={result.layers!r})"
+
+
 def test_boxes_are_the_peaks_of_the_maps() -> None:
     result = explain(Net().eval(), images())
     assert result.boxes(most=2, least=0.5) == find_peaks(result.maps, most=2, least=0.5)
