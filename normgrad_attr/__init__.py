@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from normgrad_attr import functional as functional
+from normgrad_attr import visualize as visualize
 from normgrad_attr._attribution import NormGrad
 from normgrad_attr._combined import CombinedNormGrad
 from normgrad_attr._explain import Explanation, explain
