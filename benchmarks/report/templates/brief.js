@@ -8,7 +8,8 @@ function drawBrief() {
   const verdicts = verdictTable();
   if (verdicts?.films.missed && verdicts.films.found) {
     const of = verdicts.values[best.method], share = of.share === null ? "" : ` ${(100 * of.share).toFixed(0)} % of its misses lie on these films.`;
-    lines.push(`Where the classifier says object (${verdicts.films.found} films) it hits ${percent(of.found[0])} %, where the classifier misses it (${verdicts.films.missed}) ${percent(of.missed[0])} %.${share}`);
+    const {found, missed} = verdicts.films, all = found + missed; // of several classifiers each film has a verdict by each
+    lines.push(`Where the classifier says object (${all === data.run.count ? counted(found, unit) : `${found} of ${all} verdicts`}) it hits ${percent(of.found[0])} %, where the classifier misses it (${missed}) ${percent(of.missed[0])} %.${share}`);
   }
   const others = rows.length === 2 ? "the other method" : `the other ${rows.length - 1} methods`;
   if (rows.length === 1) lines.push("It is the only method.");
@@ -47,6 +48,7 @@ function drawOnce() {
   byId("hit").textContent = data.run.hit;
   for (const [id, text] of Object.entries(data.run.notes)) byId(id).textContent = text; // where they are not those of one run
   for (const id of ["verdict-term", "verdict-note"]) byId(id).hidden = !data.verdicts.length;
+  for (const id of ["unannotated-term", "unannotated-note", "maps-term", "maps-note"]) byId(id).hidden = !data.gallery.films.length;
   for (const measure of data.measures) if (measure.note) byId("notes").append(element("dt", { textContent: measure.title }), element("dd", { textContent: measure.note }));
   for (const [term, text] of data.remarks) byId("notes").append(element("dt", { textContent: term }), element("dd", { textContent: text }));
   for (const [id, there] of [["localisation", data.localisation?.length], ["froc", data.froc], ["consistency", data.consistency.length], ["breakdown", data.breakdown.length], ["gallery", data.gallery.films.length]]) {

@@ -259,7 +259,12 @@ def test_the_page_of_several_seeds_shows_what_holds_over_them(page: Any, reporte
     assert third.startswith("yes, -85.6 [")
     brief = texts(page, "#brief li")
     assert brief[0].startswith("The 3 classifiers have AUC 0.900 to 0.950")
+    assert brief[2].startswith("Where the classifier says object (72 of 90 verdicts) it hits")
     assert "tell it apart from 1 of the other 2 methods" in brief[3]
+    about_films = [
+        page.find_element(By.ID, f"{of}-{part}") for of in ("unannotated", "maps") for part in ("term", "note")
+    ]
+    assert not any(note.is_displayed() for note in about_films)  # this page shows none
     assert "draws the seeds" in page.find_element(By.ID, "intervals-note").get_attribute("textContent")
     assert not page.find_element(By.ID, "gallery-section").is_displayed()
     assert len(page.find_elements(By.CSS_SELECTOR, "#ranking circle")) == 3
