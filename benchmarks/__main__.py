@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import io
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
+
+# While the rest is imported Ctrl-C just ends the process; one that was started to ignore it goes on doing so.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from benchmarks.commands.steps import add_steps, run_step
 from benchmarks.commands.tools import TOOLS, add_tools
@@ -71,5 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     keep_freed_memory()
     sys.exit(main())

@@ -4,6 +4,9 @@ import csv
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from benchmarks.run.files import BEGUN
 from benchmarks.run.process import process_rank
 from benchmarks.run.stored import read_json
 
+ROOT = Path(__file__).parents[2]
 TINY = [
     "--weights", "none", "--limit", "8", "--image-size", "32", "--epochs", "2", "--batch-size", "4", "--quiet",
     "--threads", "1",
@@ -100,6 +104,24 @@ def test_interruption_and_full_disk(
 
     assert cli.main(["data"]) == code
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("ignored", "code"), [(False, -signal.SIGINT), (True, 0)])
+def test_interruption_of_the_imports_is_no_traceback(tmp_path: Path, ignored: bool, code: int) -> None:
+    (tmp_path / "msgspec.py").write_text(
+        f"import os, signal, sys\nos.kill(os.getpid(), signal.SIGINT)\nsys.path.remove({str(tmp_path)!r})\n"
+        "del sys.modules['msgspec']\nimport msgspec\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "data", "--help"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (code, "")
 
 
 def test_data_reads_a_given_set_through(films: Path, capsys: pytest.CaptureFixture[str]) -> None:
