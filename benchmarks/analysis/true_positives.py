@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from benchmarks.analysis.share_interval import share_interval
 from benchmarks.analysis.tallies import percentile_interval
-from benchmarks.analysis.weighing import drawn_together
+from benchmarks.analysis.weighing import Weighing, drawn_together
 
 HIT_RATE = "hit_rate"
 TRUE_POSITIVES, ALL = "true positives", "all"
@@ -80,10 +81,14 @@ def localisation_table(
         methods = list(wide.columns)
         for which in (TRUE_POSITIVES, ALL):
             table = _Slice(wide, rows, which, counts_wrong_masks=measure != HIT_RATE)
-            whole, drawn = table.means(np.ones((1, table.images)), by_class), table.drawn(seed, by_class)
+            whole = table.means(np.ones((1, table.images)), by_class)
+            drawn = None if measure == HIT_RATE else table.drawn(seed, by_class)
             for place, name in enumerate([MEAN, *table.classes]):
                 for column, method in enumerate(methods):
-                    ends = percentile_interval(drawn[:, place, column])
+                    if drawn is None:  # shares of hits, as accuracies are
+                        ends = table.share_ends(name, column, by_class)
+                    else:
+                        ends = percentile_interval(drawn[:, place, column])
                     counts = table.counts(name, column)
                     figures = (whole[0, place, column], *ends, *counts, thresholds.get(name, np.nan))
                     parts.append((measure, which, method, name, *figures))
@@ -116,6 +121,20 @@ class _Slice:
         """Number of questions of a class, or of all, that have a value, and of false positives."""
         parts = [part for of, part in zip(self.classes, self._parts, strict=True) if name in (MEAN, of)]
         return sum(int(part[2][:, column].sum()) for part in parts), round(sum(part[4].sum() for part in parts))
+
+    def share_ends(self, name: str, column: int, by_class: bool) -> tuple[float, float]:
+        """Ends of the interval of a class's share of hits, or of all classes'; NaN where there is no question."""
+        parts = [
+            (images[there[:, column]], found[there[:, column], column])
+            for of, (images, found, there, *_) in zip(self.classes, self._parts, strict=True)
+            if name in (MEAN, of)
+        ]
+        images, hits = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        if not len(hits):
+            return np.nan, np.nan
+        classes = np.repeat(np.arange(len(parts)), [len(own) for own, _ in parts]) if by_class else None
+        _, low, high = share_interval(hits[:, None], Weighing(images, classes))
+        return float(low[0]), float(high[0])
 
     def drawn(self, seed: int, by_class: bool) -> Array:
         """Means on resampled images, float64 ``(resamples, 1 + classes, methods)``, the mean first."""

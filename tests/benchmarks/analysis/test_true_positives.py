@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from benchmarks.analysis.true_positives import ALL, MEAN, TRUE_POSITIVES, localisation_table, youden_threshold
 
@@ -84,7 +85,8 @@ def test_a_class_without_a_true_positive_has_no_part_in_the_mean() -> None:
     assert table.loc[("hit_rate", TRUE_POSITIVES, MEAN), "value"] == 1 / 2
 
 
-def test_intervals_are_over_images() -> None:
+@pytest.mark.parametrize("measure", ["hit_rate", "otsu_iou"])
+def test_intervals_are_over_images(measure: str) -> None:
     """Of 40 images each with a cat and a dog that are hit together, the mean is as sure as 40 and not 80 hits are."""
     generator = np.random.default_rng(0)
     hit = generator.random(40) < 0.5
@@ -92,12 +94,26 @@ def test_intervals_are_over_images() -> None:
         [(f"{i}", of, f"{i}: {of}", True, 1.0) for i in range(40) for of in ("cat", "dog")], columns=ROWS.columns
     )
     hits = pd.DataFrame(
-        [(f"{i}: {of}", "a", "hit_rate", float(hit[i])) for i in range(40) for of in ("cat", "dog")],
+        [(f"{i}: {of}", "a", measure, float(hit[i])) for i in range(40) for of in ("cat", "dog")],
         columns=["image", "method", "measure", "value"],
     )
-    row = means(hits, rows=rows).loc[("hit_rate", ALL, MEAN)]
+    row = means(hits, rows=rows).loc[(measure, ALL, MEAN)]
     deviation = np.sqrt(hit.mean() * (1 - hit.mean()) / 40)
     assert row["ci_high"] - row["ci_low"] == pytest.approx(2 * 1.96 * deviation, rel=0.1)
+
+
+@pytest.mark.parametrize("hits", [0, 3, 12])
+def test_a_share_of_hits_has_wilsons_interval_as_accuracies_have(hits: int) -> None:
+    rows = pd.DataFrame([(f"{i}", "cat", f"{i}: cat", i < 9, 1.0) for i in range(12)], columns=ROWS.columns)
+    marks = pd.DataFrame(
+        [(f"{i}: cat", "a", "hit_rate", float(i < hits)) for i in range(12)],
+        columns=["image", "method", "measure", "value"],
+    )
+    table = means(marks, rows=rows)
+    for which, questions in ((ALL, 12), (TRUE_POSITIVES, 9)):
+        ends = binomtest(min(hits, questions), questions).proportion_ci(method="wilson")
+        for name in (MEAN, "cat"):
+            assert table.loc[("hit_rate", which, name), ["ci_low", "ci_high"]].tolist() == pytest.approx(list(ends))
 
 
 def test_youdens_threshold_by_trying_all() -> None:
