@@ -51,7 +51,7 @@ def test_costs_are_worked_out_from_the_seconds_of_the_run(made: ModuleType, tmp_
     (tmp_path / "environment.json").write_text('{"threads": 2, "accelerator": "cpu"}')
     (tmp_path / "config.json").write_text('{"arch": "resnet34", "image_size": 600}')
     rows = [line for line in made.cost.table(tmp_path).splitlines() if line.startswith("| `")]
-    assert rows == ["| `fast` | 36.0 | 1.0 |", "| `slow` | 360.0 | 10.0 |"]  # 100,000 films
+    assert rows == ["| `fast` | 36.0 | 60.0 |", "| `slow` | 360.0 | 600.0 |"]  # 100,000 films
 
 
 def test_measures_are_shown_by_method_and_measure(made: ModuleType, tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ FILMS = 100_000
 
 
 def table(run: Path) -> str:
-    """Hours for :data:`FILMS` films by method, as Markdown, from ``summary.csv`` and ``environment.json`` of a run."""
+    """Minutes for :data:`FILMS` films by method, as Markdown, from the files of a run."""
     with (run / "summary.csv").open(newline="", encoding="utf-8") as stream:
         seconds = {row["method"]: float(row["seconds_per_image"]) for row in csv.DictReader(stream)}
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     rows = [
-        [f"`{name}`", f"{1000 * each:.1f}", f"{each * FILMS / 3600:.1f}"]
+        [f"`{name}`", f"{1000 * each:.1f}", f"{each * FILMS / 60:.1f}"]
         for name, each in sorted(seconds.items(), key=lambda item: item[1])
     ]
     where = f"{environment['threads']} threads, accelerator `{environment['accelerator']}`"
@@ -29,7 +29,7 @@ def table(run: Path) -> str:
             f"times {FILMS:,}, for one process. Divide by the number of processes: batches are independent, "
             "and nothing is exchanged until the end.",
             "",
-            *markdown_table([["method", "ms per film", "hours"], *rows]),
+            *markdown_table([["method", "ms per film", "minutes"], *rows]),
             "",
         ]
     )

@@ -44,7 +44,7 @@ def verdicts(run: Path) -> list[str]:
     table = table[table["protocol"] == MAIN_PROTOCOL].set_index(["method", "verdict", "tolerance"])
     near = within(MAIN_TOLERANCE)
     head = ["method", "says object, inside", near, "misses it, inside", near]
-    rows = [[*head, "misses that are the classifier's, %"]]
+    rows = [[*head, f"misses ({MAIN_TOLERANCE} px) that are the classifier's, %"]]
     for name in in_order(pd.read_csv(run / "summary.csv"), baselines=False)[:SHOWN_BY_VERDICT]:
         cells = [
             f"{100 * table.loc[(name, verdict, tolerance), 'accuracy']:.1f}"
