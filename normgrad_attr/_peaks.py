@@ -103,7 +103,7 @@ def find_points(
         )
     reach = max(1, round(max(maps.shape[2:]) / 10)) if distance is None else distance
     # One by one: a map stays in the processor's caches, where a batch of large ones does not.
-    return [_points(unit, most, least, reach) for one in maps.split(1) for unit in _units(one)]
+    return [_points(unit, most, least, reach) for one in torch.split(maps, 1) for unit in _units(one)]
 
 
 def _units(maps: Tensor) -> Tensor:
