@@ -165,11 +165,12 @@ def rank_intervals(means: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.N
         means: Of resampled films, ``(resamples, methods)``.
 
     Returns:
-        The 2.5th and the 97.5th percentile of the ranks, each ``(methods,)``, 1 the best; equal methods share the mean
-        of their ranks.
+        The 2.5th and the 97.5th percentile of the ranks, whole numbers, each ``(methods,)``, 1 the best; equal methods
+        have each of the ranks that they share.
     """
-    ranks = pd.DataFrame(-np.asarray(means)).rank(axis=1).to_numpy()
-    low, high = np.quantile(ranks, [0.025, 0.975], axis=0)
+    losses = pd.DataFrame(-np.asarray(means))
+    low = np.quantile(losses.rank(axis=1, method="min"), 0.025, axis=0, method="lower")
+    high = np.quantile(losses.rank(axis=1, method="max"), 0.975, axis=0, method="higher")
     return low, high
 
 

@@ -150,3 +150,9 @@ def test_rank_intervals() -> None:
 
     assert low.tolist() == [1, 2, 2, 4]
     assert high.tolist() == [1, 3, 3, 4]
+
+
+def test_equal_methods_have_all_ranks_that_they_share() -> None:
+    low, high = rank_intervals([[0.9, 0.9, 0.9, 0.2], [0.8, 0.8, 0.8, 0.1]])
+    assert low.tolist() == [1, 1, 1, 4]
+    assert high.tolist() == [3, 3, 3, 4]
