@@ -190,7 +190,10 @@ def _remarks(config: Config, content: dict[str, Any]) -> list[tuple[str, str]]:
     remarks = [(f"{name} could not run", reason) for name, reason in content["methods_that_could_not_run"].items()]
     for name, counts in content["maps"][MAIN_PROTOCOL].items():
         if any(counts.values()):
-            text = f"{counted(counts['constant'], 'map')} constant, {counts['non_finite']} not finite (a miss each)."
+            text = (
+                f"{counted(counts['constant'], 'map')} constant (a tie of all places), {counts['non_finite']} not "
+                "finite (a miss each)."
+            )
             remarks.append((f"Maps of {name}", text))
     path = config.out / "environment.json"
     if path.is_file():
