@@ -139,11 +139,14 @@ class Recorder:
             result[layer] = {}
             for device, kept in by_device.items():
                 grads = [None if edge is None else next(remaining) for edge in kept.edges]
-                if any(g is None for g in grads) and not zeros_allowed:
+                unused = [i for i, g in enumerate(grads) if g is None]
+                if unused and not zeros_allowed:
+                    part = f"tensor {unused[0]} (counted from 0) of the {len(grads)} that it gives"
                     raise RuntimeError(
-                        f"Layer {name_of(self.forward_func, layer)} ran, but the target does not depend on it (or the "
-                        "model detaches it, as in torch.no_grad()); choose another layer, or pass "
-                        "grad_kwargs={'materialize_grads': True} to get a map of zeros."
+                        f"Layer {name_of(self.forward_func, layer)} ran, but the target does not depend on "
+                        f"{'it' if len(unused) == len(grads) else part} (or the model detaches it, as in "
+                        "torch.no_grad()); choose another layer, or pass grad_kwargs={'materialize_grads': True} to "
+                        "get a map of zeros."
                     )
                 filled = tuple(torch.zeros_like(x) if g is None else g for g, x in zip(grads, kept.values, strict=True))
                 result[layer][device] = Captured(kept.values, filled, kept.edges, kept.inputs)

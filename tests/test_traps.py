@@ -85,6 +85,22 @@ def test_layer_that_ran_but_is_unused(kind, name):
             build(kind, model, *layers).attribute(x, 0)
 
 
+def test_an_unused_part_of_what_a_layer_gives_is_named():
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.GRU(5, 4, batch_first=True), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.layer(x)[0].mean(1))
+
+    model, x = Recurrent().eval(), torch.rand(2, 7, 5)
+    with refused(model, x, error=RuntimeError, match=r"'layer' \(GRU\) ran.*on tensor 1 .* of the 2 that it gives"):
+        NormGrad(model, "layer").attribute(x, 0)
+    steps, last = NormGrad(model, "layer").attribute(x, 0, grad_kwargs={"materialize_grads": True})
+    assert (steps.shape, steps.any().item(), last.any().item()) == ((2, 1, 7), True, False)
+
+
 @pytest.mark.parametrize("grad_kwargs", [{"materialize_grads": True}, {"allow_unused": True}])
 def test_unused_layer_gives_zeros_if_asked_for(grad_kwargs):
     model, x = Unused().eval(), images()
