@@ -8,7 +8,6 @@ at any time from where their dimension came from, without a guess from its size.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -95,6 +94,11 @@ class Axis:
             self.of_input[0].note_batch(self.of_input[1])
         else:
             self._kind = self._kind or "batch"
+
+    def number(self) -> int | None:
+        """The dimension of an input that it runs along."""
+        of_input = (self.origin or self).of_input
+        return None if of_input is None else of_input[1]
 
     def along(self) -> Direction | None:
         """The input's spatial dimension that it runs along."""
@@ -204,11 +208,18 @@ def cut(dim: Dim, start: int, size: int, step: int = 1) -> Dim:
 
 
 def as_grid(dims: Dims) -> Dims:
-    """The spatial dimensions of a convolution: those of the input, in this order, if nothing is known of any."""
+    """The spatial dimensions of a convolution: those of the input, in this order, if nothing is known of any.
+
+    Dimensions of an input whose channels are gone, as by a mean over its second, are these if they are all behind that.
+    """
     axes = [f.axis for dim in dims for f in dim]
     known = any(axis.along() is not None or axis.parts or axis.unmoved for axis in axes)
     if known or not axes or any(kind_of(dim) == "channel" for dim in dims):
         return dims
+    if any(axis.number() is not None for axis in axes):
+        numbers = [None if axis is None else axis.number() for axis in map(only_axis, dims)]
+        if numbers != list(range(2, 2 + len(dims))):
+            return dims
     return tuple(new(size_of(dim), "space", (i, len(dims))) for i, dim in enumerate(dims))
 
 
@@ -326,12 +337,12 @@ def displaced(dim: Dim) -> bool:
 
 def moved(dim: Dim, size: int, order: Order | None = None) -> Dim:
     """The dimension after its places were shifted or flipped, or, without an order, changed places in another way."""
-    base, before = _unmoved(dim)
+    base, before = before_moves(dim)
     now = (before[0] * order[0], (before[0] * order[1] + before[1]) % size) if before and order else None
     return base if now == STRAIGHT else whole(Axis(size, kind_of(dim), unmoved=(base, now)))
 
 
-def _unmoved(dim: Dim) -> tuple[Dim, Order | None]:
+def before_moves(dim: Dim) -> tuple[Dim, Order | None]:
     """The dimension before its places were moved around, and their order now."""
     axis = only_axis(dim)
     return (axis.unmoved if axis is not None else None) or (dim, STRAIGHT)
@@ -345,55 +356,3 @@ def same_places(dim: Dim, other: Dim) -> bool:
     if one is None or two is None or one.unmoved or two.unmoved:
         return False
     return (one.size, one.span) == (two.size, two.span) and (one.origin or one) is (two.origin or two)
-
-
-def _contradict(dim: Dim, other: Dim) -> bool:
-    """Whether two dimensions are known to be different places: halves, or one straight and one flipped or turned."""
-    (base, order), (of_other, its_order) = _unmoved(dim), _unmoved(other)
-    if same_places(base, of_other):
-        return order is not None and its_order is not None and order != its_order
-    along, its = ([f.axis.along() for f in d if f.size > 1] for d in (dim, other))
-    if None not in (*along, *its) and along != its:
-        return True
-    one, two = only_axis(dim), only_axis(other)
-    if one is None or two is None or one.origin is None or one.origin is not two.origin:
-        return False
-    least = (one.span[1] - one.span[0]) / one.size / 2  # half a place, for rounding
-    return one.span[1] <= two.span[0] + least or two.span[1] <= one.span[0] + least
-
-
-def merged(candidates: Sequence[Dims], shape: Sequence[int]) -> Dims:
-    """The dimensions of an elementwise result of broadcast operands: for each, what is known best."""
-    if len(candidates) == 1 and tuple(map(size_of, candidates[0])) == tuple(shape):
-        return candidates[0]
-    result = []
-    for back, size in zip(range(-len(shape), 0), shape, strict=True):
-        dims = [c[back] for c in candidates if len(c) >= -back and size_of(c[back]) == size]
-        if len(dims) > 1 and all(d == dims[0] for d in dims):
-            dims = dims[:1]
-        if len(dims) == 1:
-            result.append(dims[0])
-            continue
-        kinds = {kind_of(d) for d in dims} - {None}
-        best = max(dims, key=_certainty, default=new(size) if size > 1 else ())
-        if {"channel", "space"} <= kinds:
-            best = new(size)
-        elif any(_contradict(one, other) for one, other in itertools.combinations(dims, 2)):
-            best = moved(best, size)
-        elif len(kinds) == 1:
-            bind((d for d in dims if d is not best and only_axis(d)), next(iter(kinds)))  # type: ignore[arg-type]
-        result.append(best)
-    return tuple(result)
-
-
-def _certainty(dim: Dim) -> int:
-    """How much is known of a dimension: nothing, what it is, or also where its places lie."""
-    return min((_certainty_of(f.axis) for f in dim), default=0)
-
-
-def _certainty_of(axis: Axis) -> int:
-    if axis.parts:
-        return max(_certainty(part) for part in axis.parts)
-    if axis.kind == "space":
-        return 2 if axis.along() is not None else 1
-    return 2 if axis.kind else 0

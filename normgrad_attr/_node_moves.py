@@ -14,7 +14,6 @@ from normgrad_attr._axes import (
     Piece,
     joined_parts,
     kind_of,
-    merged,
     moved,
     new,
     only_axis,
@@ -28,6 +27,7 @@ from normgrad_attr._axes import (
     stacked,
     whole,
 )
+from normgrad_attr._merged import merged
 from normgrad_attr._node import (
     INDEXED,
     WRITTEN,

@@ -17,7 +17,6 @@ from normgrad_attr._axes import (
     bind,
     cut,
     kind_of,
-    merged,
     moved,
     new,
     only_axis,
@@ -25,6 +24,7 @@ from normgrad_attr._axes import (
     size_of,
     whole,
 )
+from normgrad_attr._merged import merged
 from normgrad_attr._node import Operands, Rule, Shape, UnreadableError, elsewhere, entries, fresh, recorded, signed
 from normgrad_attr._tape import Begun, Overwritten
 

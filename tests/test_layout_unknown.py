@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from layouts import layout_of
+from layouts import Does, layout_of
 from torch import Tensor, nn
 
 from normgrad_attr import CombinedNormGrad, NormGrad
@@ -62,6 +62,32 @@ class Quarter(nn.Module):
 def test_a_part_of_the_input_is_not_taken_for_all_of_it(change: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(ValueError, match=r"'last'.*(moved around|not known how its)"):
         CombinedNormGrad(Quarter(change), ["last"]).attribute(torch.rand(1, 3, 32, 32), 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x + x.mT,
+        lambda x: x + x.transpose(1, 2),
+        lambda x: x.mean(3).unflatten(1, (2, 4)),  # channels and rows for rows and columns
+        lambda x: F.avg_pool2d(x.repeat_interleave(2, 1).flatten(2)[:, None], 2),
+        lambda x: x[:, 0].unflatten(1, (2, 4)),
+    ],
+)
+def test_dimensions_of_the_input_are_not_taken_for_others(change: Callable[[Tensor], Tensor]) -> None:
+    x = torch.rand(2, 8, 8, 8)
+    conv = nn.Conv2d(change(x).shape[1], 4, 1)
+    net = Does(lambda net, x: net.conv(change(x)).tanh().mean((2, 3)), conv=conv)
+    with pytest.raises(ValueError, match=r"'conv'.*(moved around|not known how its)"):
+        CombinedNormGrad(net, ["conv"]).attribute(x, 1)
+
+
+def test_places_behind_a_mean_over_the_channels_are_laid_out() -> None:
+    net = Does(lambda net, x: net.conv(x.mean(1, keepdim=True)).tanh().mean((2, 3)), conv=nn.Conv2d(1, 4, 1))
+    x = torch.rand(1, 3, 6, 8)
+    (found,) = CombinedNormGrad(net, ["conv"]).attribute(x, 1)
+    (expected,) = NormGrad(net, "conv").attribute(x, 1)
+    torch.testing.assert_close(found, (expected - expected.min()) / (expected.max() - expected.min()))
 
 
 def test_a_backward_hook_hides_nothing() -> None:
