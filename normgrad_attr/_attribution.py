@@ -318,6 +318,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
         )
         note_misfit(findings, one_pass, target)
         graph = Layouts(one_pass.root, one_pass.inputs)
+        graph.check_output(one_pass.given, tuple(one_pass.output.shape))
         layouts = [[graph.of(edge) for edge in by_device[0].edges] for by_device in one_pass.layers]
         results, names = [], {layer: Named(self.forward_func, layer) for layer in layers}
         broken = dict[nn.Module, list[Tensor]]()
@@ -333,7 +334,7 @@ class NormGrad(LayerAttribution, GradientAttribution, Generic[MapsT]):
                     tensors = tuple(t.to(dtype or dtype_of(inputs, t)) for t in tensors)
                     broken.setdefault(layer, []).extend(~t.isfinite().all() for t in tensors)
                     tensors = tuple(layout.by_sample(t) for layout, t in zip(laid, tensors, strict=True))
-                    check_samples(name, by_device[0].activations, tensors, one_pass.samples)
+                    check_samples(name, by_device[0], tensors, one_pass.samples, graph)
                     maps[extract, aggregate] = tensors[0] if len(tensors) == 1 else tensors
             results.append(maps)
         for layer, flags in broken.items():

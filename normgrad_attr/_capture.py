@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.utils.checkpoint import CheckpointError
 
 from normgrad_attr._captum import TargetError, run_forward, select_targets
@@ -36,6 +36,7 @@ class Pass:
         root: Where the summed target scores stand in the graph; None if they depend on nothing that is recorded.
         samples: Number of the target's scores; None for one score of the whole batch, without a dimension.
         inputs: Where each input stands in the graph; None for one of whole numbers.
+        given: Where the output stands in the graph; None if it depends on nothing that is recorded.
         misfit: Whether each sample's target is none of the classes, where only the device knows so far.
     """
 
@@ -44,6 +45,7 @@ class Pass:
     root: Node | None
     samples: int | None
     inputs: list[Node | None]
+    given: GradientEdge | None
     misfit: Tensor | None = None
 
 
@@ -133,6 +135,7 @@ def capture(
             score.grad_fn,
             len(scores) if scores.dim() else None,
             starts,
+            get_gradient_edge(output) if output.requires_grad else None,
             misfit,
         )
 

@@ -45,6 +45,27 @@ class Layouts:
         self._inputs = inputs
         self._batch = self._axes.read_score(root) if root is not None else None
 
+    def check_output(self, edge: GradientEdge | None, shape: tuple[int, ...]) -> None:
+        """Raise ValueError if the model's output has the samples elsewhere than in its first dimension.
+
+        Args:
+            edge: Where the output stands in the graph.
+            shape: Its shape.
+        """
+        dims = (self._axes.at(edge) if edge is not None else None) or ()
+        inputs = [self._axes.at(GradientEdge(node, 0)) or () for node in self._inputs if node is not None]
+        samples = [dim for of_input in inputs for dim in of_input if kind_of(dim) == "batch"]
+        found = [d for d, dim in enumerate(dims) if dim in samples and size_of(dim) > 1]
+        if found and found[0] > 0 and kind_of(dims[0]) is not None:
+            raise ValueError(
+                f"The model's output of shape {shape} has the samples in dimension {found[0]}, but scores are taken "
+                f"along its first; let forward_func bring them there, as in lambda x: model(x).movedim({found[0]}, 0)."
+            )
+
+    def depends(self, edge: GradientEdge | None) -> bool:
+        """Whether the activation at an edge depends on an input of the network."""
+        return edge is not None and not before(edge.node).isdisjoint(n for n in self._inputs if n is not None)
+
     def of(self, edge: GradientEdge | None) -> Layout:
         """The layout of the activation at an edge."""
         dims = self._axes.at(edge) if edge is not None else None

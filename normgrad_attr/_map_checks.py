@@ -12,6 +12,8 @@ from normgrad_attr._captum import Target
 from normgrad_attr._capture import NO_CLASS, Pass, target_error
 from normgrad_attr._findings import Findings
 from normgrad_attr._layers import Named
+from normgrad_attr._layout import Layouts
+from normgrad_attr._recorder import Captured
 from normgrad_attr._warn import warn
 
 
@@ -24,10 +26,12 @@ def check_batched(layer: nn.Module, activations: tuple[Tensor, ...], name: objec
         )
 
 
-def check_samples(name: Named, activations: tuple[Tensor, ...], maps: tuple[Tensor, ...], samples: int | None) -> None:
+def check_samples(
+    name: Named, captured: Captured, maps: tuple[Tensor, ...], samples: int | None, graph: Layouts
+) -> None:
     """Raise unless there is a map for each sample, or one of what all samples share, such as a table of weights."""
-    for activation, t in zip(activations, maps, strict=True):
-        if samples is not None and len(t) != samples and len(activation) > 1:
+    for activation, edge, t in zip(captured.activations, captured.edges, maps, strict=True):
+        if samples is not None and len(t) != samples and (len(activation) > 1 or graph.depends(edge)):
             raise ValueError(
                 f"Layer {name} gives {len(t)} maps for a batch of {samples}: its first dimension is not the batch, or "
                 "it works on some of the samples or on copies of them; choose another layer."

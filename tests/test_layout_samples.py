@@ -295,6 +295,52 @@ def test_a_single_sample_has_no_more_than_one_map(rows: Callable[[Tensor], Tenso
 
 
 @pytest.mark.parametrize(
+    ("head", "target", "back"),
+    [
+        (lambda t: torch.ones(3, 4).tril() @ t.mean((2, 3)).T, 1, lambda y: y.T),  # of three texts for each image
+        (lambda t: t.mean((2, 3))[:, :3].T, [2, 1, 0], lambda y: y.T),
+        (lambda t: t.mean(3)[:, :, :3].permute(2, 0, 1), (2, 1), lambda y: y.transpose(0, 1)),  # (steps, N, classes)
+    ],
+)
+def test_an_output_whose_samples_do_not_come_first_is_refused(
+    head: Callable[[Tensor], Tensor], target: object, back: Callable[[Tensor], Tensor]
+) -> None:
+    net = Does(lambda net, x: head(net.conv(x).tanh()), conv=nn.Conv2d(3, 4, 3))
+    x = torch.rand(3, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"has the samples in dimension 1.*movedim\(1, 0\)"):
+        NormGrad(net, "conv").attribute(x, target)
+    y = net.conv(x).detach().requires_grad_()
+    scores = back(head(y.tanh()))
+    rows: object = range(3) if isinstance(target, list) else slice(None)
+    chosen = scores[(rows, *(target if isinstance(target, tuple) else (target,)))]
+    (g,) = torch.autograd.grad(chosen.sum(), y)
+    found = NormGrad(lambda x: back(net(x)), net.conv).attribute(x, target)
+    torch.testing.assert_close(found, y.detach().norm(dim=1, keepdim=True) * g.norm(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize(
+    ("scores", "target", "count"),
+    [(lambda t: t.flatten(2).mT[0], 1, 36), (lambda t: t.mean((2, 3)).squeeze(), None, 4)],
+    ids=["boxes", "squeezed"],
+)
+def test_a_single_sample_has_no_more_than_one_score(
+    scores: Callable[[Tensor], Tensor], target: int | None, count: int
+) -> None:
+    net = Does(lambda net, x: scores(net.conv(x).tanh()), conv=nn.Conv2d(3, 4, 3))
+    with pytest.raises(ValueError, match=rf"'conv' .* gives 1 maps for a batch of {count}:"):
+        NormGrad(net, "conv").attribute(torch.rand(1, 3, 8, 8), target)
+
+
+def test_a_layer_that_sees_one_of_the_samples_is_refused() -> None:
+    net = Does(
+        lambda net, x: torch.cat([net.one(x[:1]), net.others(x[1:])]).tanh().mean((2, 3)),
+        one=nn.Conv2d(3, 4, 3), others=nn.Conv2d(3, 4, 3),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"'one' .* gives 1 maps for a batch of 3:"):
+        NormGrad(net, "one").attribute(torch.rand(3, 3, 8, 8), 1)
+
+
+@pytest.mark.parametrize(
     "cut",
     [
         lambda x: x.split(2),
