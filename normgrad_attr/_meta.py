@@ -119,6 +119,8 @@ class MetaSaliency(Attribution):
         """
         check_call(self.forward_func, inputs)
         batch = len(inputs[0] if isinstance(inputs, tuple) else inputs)
+        if hasattr(target, "__array__") and not isinstance(target, Tensor):  # NumPy's
+            target = torch.as_tensor(target, device="cpu")
         if isinstance(target, (list, Tensor)) and _numbers(target) not in (1, batch):
             raise ValueError(f"{_numbers(target)} targets were given for {batch} samples; give one for each.")
         per_sample = {"feature_mask"} if self._baselines_are_a_distribution(kwargs) else {"feature_mask", "baselines"}
@@ -231,8 +233,11 @@ def _cross_entropy(output: Tensor, target: Any) -> Tensor:
             f"Target {target!r} does not tell the class among outputs of shape {tuple(output.shape)}, which a "
             "cross-entropy needs; give a class index, or a tuple (class, *position)."
         )
-    if not -len(logits) <= index[0] < len(logits):
-        raise ValueError(f"Target {target!r} does not fit the model's output of shape {tuple(output.shape)}.")
+    if not hasattr(index[0], "__index__") or not -len(logits) <= index[0] < len(logits):
+        raise ValueError(
+            f"Target {target!r} does not fit the model's output of shape {tuple(output.shape)}; give a class index, or "
+            "a tuple (class, *position)."
+        )
     loss: Tensor = -logits.log_softmax(0)[index[0]]
     return loss
 

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -241,11 +242,24 @@ def test_learning_rates_that_make_no_sense(lr: float) -> None:
 
 @pytest.mark.parametrize(
     ("target", "message"),
-    [(None, "does not tell the class"), ([0, 1, 2], "3 targets were given for 2 samples"), ([], "0 targets")],
+    [
+        (None, "does not tell the class"),
+        ([0, 1, 2], "3 targets were given for 2 samples"),
+        ([], "0 targets"),
+        (1.0, "does not fit.*class index"),
+        ("cat", "does not fit.*class index"),
+        (torch.tensor([0.0, 1.0]), "does not fit.*class index"),
+    ],
 )
 def test_targets_that_name_no_class(target: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MetaSaliency(Saliency(net())).attribute(images(2), target=target)
+
+
+def test_targets_of_numpy() -> None:
+    method, x = MetaSaliency(NormGrad(net(), "relu1"), lr=0.1), images(2)
+    torch.testing.assert_close(method.attribute(x, np.array([1, 2])), method.attribute(x, [1, 2]))
+    torch.testing.assert_close(method.attribute(x, np.int64(2)), method.attribute(x, 2))
 
 
 def test_other_errors() -> None:
