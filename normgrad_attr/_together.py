@@ -32,6 +32,7 @@ def attribute_together(
         For each method what its ``attribute`` returns, in the dtype of ``inputs``.
 
     Raises:
+        TypeError: A method of another kind.
         ValueError: No methods, or methods of several models, devices or channel dimensions, and whatever their
             ``attribute`` raises.
 
@@ -79,6 +80,11 @@ def _cells(method: NormGrad[Any] | CombinedNormGrad) -> list[tuple[nn.Module, Ce
     """Layers of a method, each with its extract and aggregate."""
     if isinstance(method, CombinedNormGrad):
         return list(zip(method.layers, method._cells(), strict=True))
+    if not isinstance(method, NormGrad):
+        raise TypeError(
+            f"A pass is shared by NormGrad and CombinedNormGrad methods, which a {type(method).__name__} is not; call "
+            "its attribute() by itself."
+        )
     layers = method.layer if isinstance(method.layer, list) else [method.layer]
     return [(layer, (method.extract, method.aggregate)) for layer in layers]
 

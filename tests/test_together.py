@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision.models import VisionTransformer, resnet18
 
-from normgrad_attr import CombinedNormGrad, NormGrad, attribute_together
+from normgrad_attr import CombinedNormGrad, MetaSaliency, NormGrad, attribute_together
 from tests.models import Net, images
 
 
@@ -71,3 +71,5 @@ def test_methods_that_share_no_pass_are_refused():
     network = Net().eval()
     with pytest.raises(ValueError, match="channel_dim"):
         attribute_together([NormGrad(network, "block"), NormGrad(network, "block", channel_dim=1)], images(), 0)
+    with pytest.raises(TypeError, match=r"MetaSaliency is not; call its attribute\(\)"):
+        attribute_together([NormGrad(network, "block"), MetaSaliency(NormGrad(network, "block"))], images(), 0)
