@@ -26,22 +26,23 @@ function drawBrief() {
   }
   if (data.measures.length) {
     const firsts = data.measures.map((measure) => {
-      const name = bestMethod.get(measure.name);
-      return name ? `${measure.title} ${named(name)} (${plain(measure.values[name][0])})` : null;
+      const [name, ...equal] = bestMethods.get(measure.name);
+      return name ? `${measure.title} ${named(name)}${equal.length ? ` and ${equal.length} more` : ""} (${plain(measure.values[name][0])})` : null;
     });
     lines.push(`Best by other measures: ${firsts.filter(Boolean).join("; ")}.`);
   }
   byId("brief").replaceChildren(...lines.map((text) => element("li", { textContent: text })));
 }
 
-function bestOf(measure) { // the method with the best value, or none
+function bestOf(measure) { // the methods with the best value as it is shown
   const sign = measure.better === "lower" ? -1 : 1;
   const names = Object.keys(measure.values).filter((name) => measure.values[name][0] !== null && methods.has(name) && methods.get(name).family !== "baseline");
-  return names.reduce((best, name) => (best === null || sign * measure.values[name][0] > sign * measure.values[best][0] ? name : best), null);
+  const best = Math.max(...names.map((name) => sign * measure.values[name][0]));
+  return names.filter((name) => plain(measure.values[name][0]) === plain(sign * best));
 }
 
-const bestMethod = new Map(data.measures.map((measure) => [measure.name, bestOf(measure)]));
 const plain = (value) => (value === null || value === undefined ? "–" : Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(3));
+const bestMethods = new Map(data.measures.map((measure) => [measure.name, bestOf(measure)]));
 
 function drawOnce() {
   byId("facts").textContent = `${data.run.facts} · ${counted(data.methods.length, "method")}`;

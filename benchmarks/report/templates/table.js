@@ -36,7 +36,7 @@ let measureIntervals = false;
 function measured(measure, name) {
   const [value, low, high, films] = measure.values[name] ?? [null, null, null, null];
   const interval = low === null ? "" : `${plain(low)} – ${plain(high)}`;
-  const cell = element("span", { class: bestMethod.get(measure.name) === name ? "best" : "", title: interval && `95 % interval ${interval}, ${counted(films, unit)}`, textContent: plain(value) });
+  const cell = element("span", { class: bestMethods.get(measure.name).includes(name) ? "best" : "", title: interval && `95 % interval ${interval}, ${counted(films, unit)}`, textContent: plain(value) });
   return measureIntervals && interval ? [cell, element("small", { class: "interval", textContent: interval })] : cell;
 }
 
