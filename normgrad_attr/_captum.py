@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
+import torch
 from captum._utils.common import _run_forward
 from captum._utils.common import _select_targets as select_targets
 from captum.attr import Attribution, GradientAttribution, LayerAttribution
@@ -18,6 +20,7 @@ __all__ = [
     "LayerAttribution",
     "Target",
     "TargetError",
+    "as_torch",
     "log_usage",
     "run_forward",
     "select_targets",
@@ -38,3 +41,11 @@ def run_forward(forward_func: ForwardFunc, inputs: Any, additional_forward_args:
     output = _run_forward(forward_func, inputs, None, additional_forward_args)
     logits = getattr(output, "logits", None)
     return logits if isinstance(logits, Tensor) else output
+
+
+def as_torch(target: Any) -> Any:
+    """A target of NumPy's as Captum's are: an integer, or a tensor."""
+    if isinstance(target, Integral):
+        return int(target)
+    foreign = hasattr(target, "__array__") and not isinstance(target, Tensor)
+    return torch.as_tensor(target, device="cpu") if foreign else target

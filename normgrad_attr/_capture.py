@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.utils.checkpoint import CheckpointError
 
-from normgrad_attr._captum import TargetError, run_forward, select_targets
+from normgrad_attr._captum import TargetError, as_torch, run_forward, select_targets
 from normgrad_attr._guards import EVERY_MODULE_RUNS, check_call
 from normgrad_attr._layers import unwrapped
 from normgrad_attr._recorder import Captured, Recorder
@@ -209,10 +208,7 @@ def _tensor(output: Any) -> Tensor:
 
 def _select(output: Tensor, target: Any) -> tuple[Tensor, Tensor | None]:
     """The target's score of each sample, by Captum's rules but with a sentence that helps; and ``Pass.misfit``."""
-    if isinstance(target, Integral):  # NumPy's too
-        target = int(target)
-    elif hasattr(target, "__array__") and not isinstance(target, Tensor):
-        target = torch.as_tensor(target, device="cpu")
+    target = as_torch(target)
     if isinstance(target, Tensor) and target.dtype == torch.uint8:  # which torch would take for a mask
         target = target.long()
     index = target

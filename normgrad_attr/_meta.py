@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parametrize
 
-from normgrad_attr._captum import Attribution, log_usage, run_forward
+from normgrad_attr._captum import Attribution, as_torch, log_usage, run_forward
 from normgrad_attr._extract import accumulation_dtype
 from normgrad_attr._guards import check_call
 from normgrad_attr._layers import owner, unwrapped
@@ -119,8 +119,7 @@ class MetaSaliency(Attribution):
         """
         check_call(self.forward_func, inputs)
         batch = len(inputs[0] if isinstance(inputs, tuple) else inputs)
-        if hasattr(target, "__array__") and not isinstance(target, Tensor):  # NumPy's
-            target = torch.as_tensor(target, device="cpu")
+        target = as_torch(target)
         if isinstance(target, (list, Tensor)) and _numbers(target) not in (1, batch):
             raise ValueError(f"{_numbers(target)} targets were given for {batch} samples; give one for each.")
         per_sample = {"feature_mask"} if self._baselines_are_a_distribution(kwargs) else {"feature_mask", "baselines"}
