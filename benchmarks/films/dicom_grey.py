@@ -204,7 +204,7 @@ def _fault_of_window(centre: float, width: float, function: str) -> str:
         return f"the VOI LUT function {function!r} is unknown"
     if not math.isfinite(centre):
         return f"a window around {centre:g} is none"
-    if not (1 if function == "LINEAR" else 0) <= width < math.inf or width == 0:
+    if not math.isfinite(width) or (width < 1 if function == "LINEAR" else width <= 0):
         return f"a window of width {width:g} is none"
     return ""
 
